@@ -1,0 +1,96 @@
+"""The persistent cache: machine code on disk, keyed by what it was made from.
+
+An entry is a file named by the digest of its key; it starts with the digest of its content.  A file that is
+damaged, cut short or foreign is a miss, never loaded.  Writing is atomic (a temporary file, renamed), so
+processes may share the folder.  The folder is private to its user (mode 0700) and bounded: past
+``MAX_BYTES`` the entries that were not used for longest go.  ``TRACEJIT_CACHE_DIR`` moves it; an empty value
+turns the cache off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+
+MAX_BYTES = 256 << 20
+_DIGEST_BYTES = 32
+
+
+@cache
+def directory() -> Path | None:
+    """The cache folder, or ``None`` where there is none that can be trusted and written."""
+    chosen = os.environ.get("TRACEJIT_CACHE_DIR")
+    if chosen == "":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    path = Path(chosen) if chosen else Path(base) / "tracejit"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+            raise PermissionError(f"{path} belongs to or can be written by another user")
+        if not os.access(path, os.W_OK):
+            raise PermissionError(f"{path} cannot be written")
+    except OSError as error:
+        warnings.warn(f"tracejit compiles without its disk cache: {error}", RuntimeWarning, stacklevel=2)
+        return None
+    return path
+
+
+def _entry(key: str) -> Path | None:
+    folder = directory()
+    return None if folder is None else folder / f"{hashlib.sha256(key.encode()).hexdigest()}.o"
+
+
+def read(key: str) -> bytes | None:
+    """The bytes stored under ``key``; ``None`` if there are none, or they are damaged."""
+    path = _entry(key)
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+        os.utime(path)  # for the bound: used last
+    except OSError:
+        return None
+    content = data[_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == data[:_DIGEST_BYTES] else None
+
+
+def write(key: str, content: bytes) -> None:
+    """Store ``content``; a folder that is full or has gone costs the entry, not the program."""
+    path = _entry(key)
+    if path is None:
+        return
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _bound(path.parent)
+    except OSError:
+        return
+
+
+def _bound(folder: Path) -> None:
+    """Delete the entries that were not used for longest, until the rest fits."""
+    entries = []
+    for path in folder.iterdir():
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # another process was faster
+        entries.append((status.st_mtime, status.st_size, path))
+    excess = sum(size for _, size, _ in entries) - MAX_BYTES
+    for _, size, path in sorted(entries):
+        if excess <= 0:
+            break
+        path.unlink(missing_ok=True)
+        excess -= size

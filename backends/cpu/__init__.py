@@ -1,0 +1,1 @@
+"""The CPU: kernels printed as LLVM IR (``codegen``), compiled (``compiler``), run natively (``runtime``)."""

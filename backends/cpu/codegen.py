@@ -1,0 +1,613 @@
+"""Kernels as LLVM IR, written with explicit vectors.
+
+The text is what a mid-level optimiser would leave: invariants stand outside the loops, addresses are
+advanced loop by loop, vectors are explicit, and a loop over a vector axis is a main loop over whole vectors
+and one masked step for the rest.  LLVM is left with instruction selection and register allocation.
+
+Every kernel is ``void @name(ptr %arguments, i64 %begin, i64 %end, i64 %worker)``: the arguments are 8-byte
+slots (buffers, then parameters), ``[begin, end)`` a range of the kernel's parallel loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tracejit.ir.primitives.reduction import BLOCK, LANES
+from tracejit.ir.types import DType, bool_, int64, is_floating
+
+from .. import kernel as k
+from . import instructions
+
+VECTOR_LANES = 16  # elements in a step of a map's loop
+
+
+class Emitter:
+    """Lines of one function, with names for its registers and labels."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.entry: list[str] = []  # stack slots, which belong into the first block
+        self.declarations: dict[str, None] = {}
+        self.label = "entry"
+        self._count = 0
+
+    def fresh(self, stem: str = "t") -> str:
+        self._count += 1
+        return f"{stem}{self._count}"
+
+    def line(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def assign(self, text: str) -> str:
+        name = f"%{self.fresh()}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def declare(self, text: str) -> None:
+        self.declarations[text] = None
+
+    def place(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def branch(self, label: str) -> None:
+        self.line(f"br label %{label}")
+
+    def branch_if(self, condition: str, yes: str, no: str) -> None:
+        self.line(f"br i1 {condition}, label %{yes}, label %{no}")
+
+    def stack(self, type: str, count: int) -> str:
+        name = f"%{self.fresh('stack')}"
+        self.entry.append(f"  {name} = alloca [{count} x {type}], align 64")
+        return name
+
+    def constant(self, value: Any, dtype: DType, lanes: int) -> str:
+        text = instructions.literal(value, dtype)
+        return text if lanes == 1 else f"splat ({instructions.element_type(dtype)} {text})"
+
+    def splat(self, name: str, dtype: DType, lanes: int) -> str:
+        vector = instructions.register_type(dtype, lanes)
+        single = self.assign(f"insertelement {vector} poison, {instructions.element_type(dtype)} {name}, i64 0")
+        return self.assign(f"shufflevector {vector} {single}, {vector} poison, <{lanes} x i32> zeroinitializer")
+
+    def intrinsic(self, stem: str, operands: Sequence[str], dtype: DType, lanes: int) -> str:
+        type = instructions.register_type(dtype, lanes)
+        name = f"llvm.{stem}.{instructions.overload(dtype, lanes)}"
+        self.declare(f"declare {type} @{name}({', '.join([type] * len(operands))})")
+        return self.assign(f"call {type} @{name}({', '.join(f'{type} {operand}' for operand in operands)})")
+
+    def add(self, x: str, y: str) -> str:
+        return y if x == "0" else x if y == "0" else self.assign(f"add i64 {x}, {y}")
+
+    def multiply(self, x: str, y: str) -> str:
+        return x if y == "1" else y if x == "1" else self.assign(f"mul i64 {x}, {y}")
+
+    def minimum(self, x: str, y: str) -> str:
+        return self.intrinsic("smin", (x, y), int64, 1)
+
+    @contextmanager
+    def loop(self, start: str, stop: str, step: str, carried: Sequence[tuple[str, str]] = ()):  # type: ignore[no-untyped-def]
+        """A loop ``for i in range(start, stop, step)`` that may run no times.
+
+        ``carried`` are (type, first value); the body gets ``i`` and the current values, and must put the
+        next values into the list it is handed.
+        """
+        before, head, body, after = self.label, self.fresh("head"), self.fresh("body"), self.fresh("after")
+        self.branch(head)
+        self.place(head)
+        position = f"%{self.fresh('i')}"
+        phis = [f"%{self.fresh('c')}" for _ in carried]
+        mark = len(self.lines)
+        following = f"%{self.fresh('i')}"
+        self.lines.append("")  # the phis, once the end of the body is known
+        more = self.assign(f"icmp slt i64 {position}, {stop}")
+        self.branch_if(more, body, after)
+        self.place(body)
+        updated: list[str] = []
+        yield position, phis, updated
+        self.line(f"{following} = add i64 {position}, {step}")
+        last = self.label
+        self.branch(head)
+        nodes = [f"  {position} = phi i64 [ {start}, %{before} ], [ {following}, %{last} ]"]
+        for phi, (type, first), value in zip(phis, carried, updated, strict=True):
+            nodes.append(f"  {phi} = phi {type} [ {first}, %{before} ], [ {value}, %{last} ]")
+        self.lines[mark] = "\n".join(nodes)
+        self.place(after)
+
+
+class _Context:
+    """What is in scope: registers, open axes, and the vector that the code is in."""
+
+    def __init__(self) -> None:
+        self.axes: dict[str, str] = {}  # axis → its position, an i64
+        self.lanes = 1
+        self.vector_axis: str | None = None
+        self.mask: str | None = None  # lanes that exist, in the last step of a vector loop
+        self.registers: dict[int, tuple[str, int]] = {}  # id of a scalar → register, lanes
+        self.pointers: dict[int, tuple[str, frozenset[str]]] = {}  # id of an access → pointer, axes it includes
+
+    def inner(self) -> _Context:
+        twin = _Context()
+        twin.__dict__.update(
+            axes=dict(self.axes), lanes=self.lanes, vector_axis=self.vector_axis, mask=self.mask,
+            registers=dict(self.registers), pointers=dict(self.pointers),
+        )  # fmt: skip
+        return twin
+
+
+def kernel_function(kernel: k.Kernel) -> tuple[str, list[str]]:
+    """A kernel's function, and the declarations that it needs."""
+    return _KernelEmitter(kernel).run()
+
+
+class _KernelEmitter:
+    def __init__(self, kernel: k.Kernel) -> None:
+        self.kernel = kernel
+        self.e = Emitter()
+        self.dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
+
+    def run(self) -> tuple[str, list[str]]:
+        e = self.e
+        slots = [(f"%{buffer.name}", "ptr") for buffer in self.kernel.buffers]
+        slots += [(f"%{parameter}", "i64") for parameter in self.kernel.parameters]
+        for number, (name, type) in enumerate(slots):
+            slot = e.assign(f"getelementptr i64, ptr %arguments, i64 {number}")
+            e.line(f"{name} = load {type}, ptr {slot}")
+        context = _Context()
+        self._enter(context, self.kernel.body)
+        self._block(self.kernel.body, context)
+        e.line("ret void")
+        head = f"define void @{self.kernel.name}(ptr %arguments, i64 %begin, i64 %end, i64 %worker) {{"
+        return "\n".join([head, "entry:", *e.entry, *e.lines, "}"]), list(e.declarations)
+
+    # Statements -------------------------------------------------------------------------------------
+
+    def _block(self, statements: Sequence[k.Statement], c: _Context) -> None:
+        for statement in statements:
+            match statement:
+                case k.Instruction():
+                    self._instruction(statement, c)
+                case k.Index():
+                    self._index(statement, c)
+                case k.Load():
+                    self._define(statement.result, *self._load(statement, c), c)
+                case k.Store():
+                    self._store(statement, c)
+                case k.Loop():
+                    self._loop(statement, c)
+                case k.Reduce():
+                    self._reduce(statement, c)
+
+    def _define(self, scalar: k.Scalar, register: str, lanes: int, c: _Context) -> None:
+        c.registers[id(scalar)] = register, lanes
+
+    def _lanes(self, operands: Sequence[k.Operand], c: _Context) -> int:
+        return max((c.registers[id(o)][1] for o in operands if isinstance(o, k.Scalar)), default=1)
+
+    def _read(self, operand: k.Operand, lanes: int, c: _Context) -> str:
+        """An operand in a register of ``lanes`` lanes."""
+        if isinstance(operand, k.Literal):
+            return self.e.constant(operand.value, operand.dtype, lanes)
+        register, has = c.registers[id(operand)]
+        return register if has == lanes else self.e.splat(register, operand.dtype, lanes)
+
+    def _instruction(self, statement: k.Instruction, c: _Context) -> None:
+        operands, result = statement.operands, statement.result
+        lanes = self._lanes(operands, c)
+        registers = [self._read(operand, lanes, c) for operand in operands]
+        source = operands[0].dtype
+        match statement.name:
+            case "copy":
+                register = self._read(operands[0], 1, c)
+                if isinstance(operands[0], k.Literal):
+                    type = instructions.element_type(source)
+                    register = self.e.assign(f"select i1 true, {type} {register}, {type} {register}")
+            case "select":
+                register = instructions.select(self.e, *registers, dtype=result.dtype, lanes=lanes)
+            case "convert":
+                register = instructions.convert(self.e, registers[0], source, result.dtype, lanes)
+            case "bitcast":
+                register = instructions.bitcast(self.e, registers[0], source, result.dtype, lanes)
+            case name:
+                register = instructions.INSTRUCTIONS[name](self.e, *registers, dtype=source, lanes=lanes)
+        self._define(result, register, lanes, c)
+
+    def _index(self, statement: k.Index, c: _Context) -> None:
+        position = c.axes[statement.axis]
+        if statement.axis != c.vector_axis or c.lanes == 1:
+            self._define(statement.result, position, 1, c)
+            return
+        counts = ", ".join(f"i64 {lane}" for lane in range(c.lanes))
+        register = self.e.assign(f"add <{c.lanes} x i64> {self.e.splat(position, int64, c.lanes)}, <{counts}>")
+        self._define(statement.result, register, c.lanes, c)
+
+    # Memory -----------------------------------------------------------------------------------------
+
+    def _enter(self, c: _Context, body: Sequence[k.Statement]) -> None:
+        """Before a loop: advance the pointers of all accesses inside by the axes that are open."""
+        for statement in k.walk(body):
+            if isinstance(statement, k.Load | k.Store):
+                pointer, included = c.pointers.get(id(statement), (f"%{statement.buffer}", frozenset[str]()))
+                at = statement.address
+                offset = _text(at.offset) if id(statement) not in c.pointers else "0"
+                ready = [axis for axis in at.terms if axis in c.axes and axis not in included]
+                for axis in ready:
+                    offset = self.e.add(offset, self.e.multiply(c.axes[axis], _text(at.terms[axis])))
+                if offset != "0":
+                    pointer = self._advance(pointer, statement.buffer, offset)
+                c.pointers[id(statement)] = pointer, included | set(ready)
+
+    def _advance(self, pointer: str, buffer: str, offset: str) -> str:
+        type = instructions.memory_type(self.dtypes[buffer])
+        return self.e.assign(f"getelementptr {type}, ptr {pointer}, i64 {offset}")
+
+    def _pointer(self, statement: k.Load | k.Store, c: _Context) -> tuple[str, str | None]:
+        """The pointer of an access, and the vector of element offsets to add where lanes are not neighbours."""
+        pointer, included = c.pointers[id(statement)]
+        at, e = statement.address, self.e
+        offset = "0"
+        for axis, stride in at.terms.items():
+            if axis not in included:
+                offset = e.add(offset, e.multiply(c.axes[axis], _text(stride)))
+        vectors: list[str] = []
+        for scalar, stride in at.dynamic:
+            lanes = self._lanes([scalar], c)
+            register = self._read(scalar, lanes, c)
+            if lanes == 1:
+                offset = e.add(offset, e.multiply(register, _text(stride)))
+            elif stride == 1:
+                vectors.append(register)
+            else:
+                vectors.append(e.assign(f"mul <{lanes} x i64> {register}, {e.splat(_text(stride), int64, lanes)}"))
+        lane_stride = at.terms.get(c.vector_axis or "", 0) if c.lanes > 1 else 0
+        if lane_stride != 0 and (vectors or lane_stride != 1):
+            counts = f"<{', '.join(f'i64 {lane}' for lane in range(c.lanes))}>"
+            step = e.splat(_text(lane_stride), int64, c.lanes)
+            vectors.append(e.assign(f"mul <{c.lanes} x i64> {counts}, {step}"))
+        if offset != "0":
+            pointer = self._advance(pointer, statement.buffer, offset)
+        while len(vectors) > 1:
+            vectors[:2] = [e.assign(f"add <{c.lanes} x i64> {vectors[0]}, {vectors[1]}")]
+        return pointer, vectors[0] if vectors else None
+
+    def _is_vector(self, statement: k.Load | k.Store, c: _Context) -> bool:
+        if c.lanes == 1:
+            return False
+        strides = statement.address.terms.get(c.vector_axis or "", 0)
+        return strides != 0 or self._lanes([scalar for scalar, _ in statement.address.dynamic], c) > 1
+
+    def _load(self, statement: k.Load, c: _Context) -> tuple[str, int]:
+        e, dtype = self.e, statement.result.dtype
+        pointer, offsets = self._pointer(statement, c)
+        lanes = c.lanes if self._is_vector(statement, c) else 1
+        type = _memory_vector(dtype, lanes)
+        align = dtype.itemsize
+        if offsets is not None:
+            addresses = e.assign(
+                f"getelementptr {instructions.memory_type(dtype)}, ptr {pointer}, <{lanes} x i64> {offsets}"
+            )
+            suffix = f"{_memory_overload(dtype, lanes)}.v{lanes}p0"
+            e.declare(f"declare {type} @llvm.masked.gather.{suffix}(<{lanes} x ptr>, i32, <{lanes} x i1>, {type})")
+            mask = c.mask or "splat (i1 true)"
+            register = e.assign(
+                f"call {type} @llvm.masked.gather.{suffix}(<{lanes} x ptr> {addresses}, i32 {align}, "
+                f"<{lanes} x i1> {mask}, {type} zeroinitializer)"
+            )
+        elif lanes > 1 and c.mask is not None:
+            suffix = f"{_memory_overload(dtype, lanes)}.p0"
+            e.declare(f"declare {type} @llvm.masked.load.{suffix}(ptr, i32, <{lanes} x i1>, {type})")
+            register = e.assign(
+                f"call {type} @llvm.masked.load.{suffix}(ptr {pointer}, i32 {align}, <{lanes} x i1> {c.mask}, "
+                f"{type} zeroinitializer)"
+            )
+        else:
+            register = e.assign(f"load {type}, ptr {pointer}, align {align}")
+        if dtype == bool_:
+            zero = "0" if lanes == 1 else "zeroinitializer"
+            register = e.assign(f"icmp ne {type} {register}, {zero}")
+        return register, lanes
+
+    def _store(self, statement: k.Store, c: _Context) -> None:
+        e, dtype = self.e, self.dtypes[statement.buffer]
+        lanes = c.lanes if self._is_vector(statement, c) else 1
+        assert lanes == 1 or not (statement.accumulate and self._lanes([s for s, _ in statement.address.dynamic], c) > 1)
+        value = self._read(statement.value, lanes, c)
+        if statement.accumulate:
+            old, _ = self._load(_load_of(statement, dtype, c), c)
+            value = instructions.INSTRUCTIONS["add"](e, old, value, dtype=dtype, lanes=lanes)
+        pointer, offsets = self._pointer(statement, c)
+        type = _memory_vector(dtype, lanes)
+        if dtype == bool_:
+            value = e.assign(f"zext {instructions.register_type(dtype, lanes)} {value} to {type}")
+        align = dtype.itemsize
+        if offsets is not None:
+            addresses = e.assign(
+                f"getelementptr {instructions.memory_type(dtype)}, ptr {pointer}, <{lanes} x i64> {offsets}"
+            )
+            suffix = f"{_memory_overload(dtype, lanes)}.v{lanes}p0"
+            e.declare(f"declare void @llvm.masked.scatter.{suffix}({type}, <{lanes} x ptr>, i32, <{lanes} x i1>)")
+            mask = c.mask or "splat (i1 true)"
+            e.line(
+                f"call void @llvm.masked.scatter.{suffix}({type} {value}, <{lanes} x ptr> {addresses}, i32 {align}, "
+                f"<{lanes} x i1> {mask})"
+            )
+        elif lanes > 1 and c.mask is not None:
+            suffix = f"{_memory_overload(dtype, lanes)}.p0"
+            e.declare(f"declare void @llvm.masked.store.{suffix}({type}, ptr, i32, <{lanes} x i1>)")
+            e.line(
+                f"call void @llvm.masked.store.{suffix}({type} {value}, ptr {pointer}, i32 {align}, "
+                f"<{lanes} x i1> {c.mask})"
+            )
+        else:
+            e.line(f"store {type} {value}, ptr {pointer}, align {align}")
+
+    # Loops ------------------------------------------------------------------------------------------
+
+    def _loop(self, loop: k.Loop, c: _Context) -> None:
+        if loop is self.kernel.parallel_loop:
+            start, stop = "%begin", "%end"
+        else:
+            start, stop = "0", _text(loop.extent)
+        self._enter(c, loop.body)
+        if "vector" in loop.kinds:
+            self._vector_loop(loop, start, stop, c)
+            return
+        with self.e.loop(start, stop, "1") as (position, _, _):
+            inner = self._opened(c, loop.axis, position)
+            self._enter(inner, loop.body)
+            self._block(loop.body, inner)
+
+    def _opened(self, c: _Context, axis: str, position: str, lanes: int = 0, mask: str | None = None) -> _Context:
+        """The scope inside a loop; ``lanes`` where the loop is the vector's."""
+        inner = c.inner()
+        inner.axes[axis] = position
+        if lanes:
+            inner.lanes, inner.vector_axis, inner.mask = lanes, axis, mask
+        return inner
+
+    def _vector_loop(self, loop: k.Loop, start: str, stop: str, c: _Context) -> None:
+        def body(position: str, lanes: int, mask: str | None) -> None:
+            inner = self._opened(c, loop.axis, position, lanes, mask)
+            self._enter(inner, loop.body)
+            self._block(loop.body, inner)
+
+        self._vector_steps(start, stop, loop.extent if start == "0" else None, VECTOR_LANES, body)
+
+    def _vector_steps(
+        self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]
+    ) -> None:
+        """Whole vectors first, then one step with a mask for the rest."""
+        e = self.e
+        if isinstance(extent, int) and extent <= lanes:
+            width = _power_of_two(extent)
+            body(start, width, None if width == extent or width == 1 else _leading_lanes(extent, width))
+            return
+        whole = self._whole_vectors(start, stop, lanes)
+        with e.loop(start, whole, str(lanes)) as (position, _, _):
+            body(position, lanes, None)
+        rest, done = e.fresh("rest"), e.fresh("done")
+        e.branch_if(e.assign(f"icmp slt i64 {whole}, {stop}"), rest, done)
+        e.place(rest)
+        body(whole, lanes, self._mask(whole, stop, lanes))
+        e.branch(done)
+        e.place(done)
+
+    def _whole_vectors(self, start: str, stop: str, lanes: int) -> str:
+        """Where the last whole vector ends."""
+        count = stop if start == "0" else self.e.assign(f"sub i64 {stop}, {start}")
+        return self.e.add(start, self.e.assign(f"and i64 {count}, {-lanes}"))
+
+    def _mask(self, start: str, stop: str, lanes: int) -> str:
+        left = self.e.splat(self.e.assign(f"sub i64 {stop}, {start}"), int64, lanes)
+        counts = ", ".join(f"i64 {lane}" for lane in range(lanes))
+        return self.e.assign(f"icmp slt <{lanes} x i64> <{counts}>, {left}")
+
+    # Reductions -------------------------------------------------------------------------------------
+
+    def _reduce(self, reduce: k.Reduce, c: _Context) -> None:
+        self._enter(c, reduce.body)
+        if reduce.block is not None:
+            start = self.e.multiply(c.axes[reduce.block], str(BLOCK))
+            stop = self.e.minimum(self.e.add(start, str(BLOCK)), _text(reduce.extent))
+            results = self._one_block(reduce, start, stop, None, c)
+        elif reduce.one_block or not self._ordered(reduce):
+            results = self._one_block(reduce, "0", _text(reduce.extent), reduce.extent, c)
+        else:
+            results = self._blocks(reduce, c)
+        lanes = 1 if reduce.vector else c.lanes
+        for combination, register in zip(reduce.combinations, results, strict=True):
+            self._define(combination.result, register, lanes, c)
+
+    def _ordered(self, reduce: k.Reduce) -> bool:
+        """Whether the order matters: sums of floats."""
+        return any(c.combine == "add" and is_floating(c.result.dtype) for c in reduce.combinations)
+
+    def _one_block(
+        self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context
+    ) -> list[str]:
+        if reduce.vector:
+            return self._row_block(reduce, start, stop, extent, c)
+        return self._column_block(reduce, start, stop, c)
+
+    def _blocks(self, reduce: k.Reduce, c: _Context) -> list[str]:
+        """More than one block: the blocks' results go to the lanes in turn, as elements do."""
+        e = self.e
+        lanes = 1 if reduce.vector else c.lanes
+        tables = [self._table(combination, lanes) for combination in reduce.combinations]
+        extent = _text(reduce.extent)
+        with e.loop("0", extent, str(BLOCK)) as (start, _, _):
+            stop = e.minimum(e.add(start, str(BLOCK)), extent)
+            results = self._one_block(reduce, start, stop, None, c)
+            slot = e.assign(f"and i64 {e.assign(f'udiv i64 {start}, {BLOCK}')}, {LANES - 1}")
+            for combination, table, value in zip(reduce.combinations, tables, results, strict=True):
+                self._combine_into(combination, table, slot, value, lanes)
+        return [
+            self._fold_table(combination, table, lanes)
+            for combination, table in zip(reduce.combinations, tables, strict=True)
+        ]
+
+    def _row_block(
+        self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context
+    ) -> list[str]:
+        """The reduced axis is the vector's: one lane of the register for each lane of the order."""
+        e = self.e
+
+        def values(position: str, lanes: int, mask: str | None) -> list[str]:
+            inner = self._opened(c, reduce.axis, position, lanes, mask)
+            self._block(reduce.body, inner)
+            registers = []
+            for combination in reduce.combinations:
+                register = self._read(combination.value, lanes, inner)
+                if mask is not None:
+                    dtype = combination.result.dtype
+                    identity = e.constant(combination.identity.value, dtype, lanes)
+                    register = instructions.select(e, mask, register, identity, dtype=dtype, lanes=lanes)
+                registers.append(register)
+            return registers
+
+        if isinstance(extent, int) and extent <= LANES:  # lanes beyond hold the neutral element: leave them out
+            width = _power_of_two(extent)
+            mask = None if width == extent else _leading_lanes(extent, width)
+            registers = values(start, width, mask)
+            return [self._fold(c_, r, width) for c_, r in zip(reduce.combinations, registers, strict=True)]
+        types = [instructions.register_type(x.result.dtype, LANES) for x in reduce.combinations]
+        identities = [e.constant(x.identity.value, x.result.dtype, LANES) for x in reduce.combinations]
+        whole = self._whole_vectors(start, stop, LANES)
+        with e.loop(start, whole, str(LANES), list(zip(types, identities, strict=True))) as (position, sums, updated):
+            for combination, total, value in zip(
+                reduce.combinations, sums, values(position, LANES, None), strict=True
+            ):
+                updated.append(self._combine(combination, total, value, LANES))
+        before, rest, done = e.label, e.fresh("rest"), e.fresh("done")
+        e.branch_if(e.assign(f"icmp slt i64 {whole}, {stop}"), rest, done)
+        e.place(rest)
+        masked = [
+            self._combine(combination, total, value, LANES)
+            for combination, total, value in zip(
+                reduce.combinations, sums, values(whole, LANES, self._mask(whole, stop, LANES)), strict=True
+            )
+        ]
+        last = e.label
+        e.branch(done)
+        e.place(done)
+        results = []
+        for combination, type, total, value in zip(reduce.combinations, types, sums, masked, strict=True):
+            register = e.assign(f"phi {type} [ {total}, %{before} ], [ {value}, %{last} ]")
+            results.append((combination, register))
+        return [self._fold(combination, register, LANES) for combination, register in results]
+
+    def _column_block(self, reduce: k.Reduce, start: str, stop: str, c: _Context) -> list[str]:
+        """The reduced axis is walked in order, with an outer axis in the vector's lanes."""
+        e = self.e
+        ordered = self._ordered(reduce)
+        types = [instructions.register_type(x.result.dtype, c.lanes) for x in reduce.combinations]
+        if ordered:
+            tables = [self._table(combination, c.lanes) for combination in reduce.combinations]
+            with e.loop(start, stop, "1") as (position, _, _):
+                values = self._column_values(reduce, position, c)
+                lane = position if start == "0" else e.assign(f"sub i64 {position}, {start}")
+                slot = e.assign(f"and i64 {lane}, {LANES - 1}")
+                for combination, table, value in zip(reduce.combinations, tables, values, strict=True):
+                    self._combine_into(combination, table, slot, value, c.lanes)
+            return [
+                self._fold_table(combination, table, c.lanes)
+                for combination, table in zip(reduce.combinations, tables, strict=True)
+            ]
+        identities = [e.constant(x.identity.value, x.result.dtype, c.lanes) for x in reduce.combinations]
+        with e.loop(start, stop, "1", list(zip(types, identities, strict=True))) as (position, sums, updated):
+            for combination, total, value in zip(
+                reduce.combinations, sums, self._column_values(reduce, position, c), strict=True
+            ):
+                updated.append(self._combine(combination, total, value, c.lanes))
+        return list(sums)
+
+    def _column_values(self, reduce: k.Reduce, position: str, c: _Context) -> list[str]:
+        inner = self._opened(c, reduce.axis, position)
+        self._block(reduce.body, inner)
+        return [self._read(combination.value, c.lanes, inner) for combination in reduce.combinations]
+
+    def _combine(self, combination: k.Combination, x: str, y: str, lanes: int) -> str:
+        emit = instructions.INSTRUCTIONS[combination.combine]
+        return emit(self.e, x, y, dtype=combination.result.dtype, lanes=lanes)
+
+    def _fold(self, combination: k.Combination, register: str, lanes: int) -> str:
+        """The lanes of a register combined in halves."""
+        dtype = combination.result.dtype
+        while lanes > 1:
+            wide = instructions.register_type(dtype, lanes)
+            half = lanes // 2
+            if half == 1:
+                parts = [self.e.assign(f"extractelement {wide} {register}, i64 {lane}") for lane in (0, 1)]
+                return self._combine(combination, *parts, 1)
+            parts = [
+                self.e.assign(
+                    f"shufflevector {wide} {register}, {wide} poison, "
+                    f"<{half} x i32> <{', '.join(f'i32 {lane}' for lane in range(first, first + half))}>"
+                )
+                for first in (0, half)
+            ]
+            register = self._combine(combination, *parts, half)
+            lanes = half
+        return register
+
+    # Lanes in memory: where there are more of them than registers ---------------------------------------
+
+    def _table(self, combination: k.Combination, lanes: int) -> str:
+        """A table of the order's lanes on the stack, filled with the neutral element."""
+        dtype = combination.result.dtype
+        type = instructions.register_type(dtype, lanes)
+        table = self.e.stack(type, LANES)
+        with self.e.loop("0", str(LANES), "1") as (slot, _, _):
+            pointer = self.e.assign(f"getelementptr {type}, ptr {table}, i64 {slot}")
+            self.e.line(f"store {type} {self.e.constant(combination.identity.value, dtype, lanes)}, ptr {pointer}")
+        return table
+
+    def _combine_into(self, combination: k.Combination, table: str, slot: str, value: str, lanes: int) -> None:
+        type = instructions.register_type(combination.result.dtype, lanes)
+        pointer = self.e.assign(f"getelementptr {type}, ptr {table}, i64 {slot}")
+        old = self.e.assign(f"load {type}, ptr {pointer}")
+        self.e.line(f"store {type} {self._combine(combination, old, value, lanes)}, ptr {pointer}")
+
+    def _fold_table(self, combination: k.Combination, table: str, lanes: int) -> str:
+        e, dtype = self.e, combination.result.dtype
+        if lanes == 1:
+            type = instructions.register_type(dtype, LANES)
+            return self._fold(combination, e.assign(f"load {type}, ptr {table}"), LANES)
+        type = instructions.register_type(dtype, lanes)
+        with e.loop("0", str(LANES.bit_length() - 1), "1") as (level, _, _):
+            half = e.assign(f"lshr i64 {LANES // 2}, {level}")
+            with e.loop("0", half, "1") as (slot, _, _):
+                pointer = e.assign(f"getelementptr {type}, ptr {table}, i64 {e.add(slot, half)}")
+                self._combine_into(combination, table, slot, e.assign(f"load {type}, ptr {pointer}"), lanes)
+        return e.assign(f"load {type}, ptr {table}")
+
+
+def _text(extent: k.Extent) -> str:
+    return str(extent) if isinstance(extent, int) else f"%{extent}"
+
+
+def _memory_vector(dtype: DType, lanes: int) -> str:
+    type = instructions.memory_type(dtype)
+    return type if lanes == 1 else f"<{lanes} x {type}>"
+
+
+def _memory_overload(dtype: DType, lanes: int) -> str:
+    return f"v{lanes}i8" if dtype == bool_ else instructions.overload(dtype, lanes)
+
+
+def _power_of_two(extent: int) -> int:
+    return 1 << max(0, extent - 1).bit_length()
+
+
+def _leading_lanes(count: int, lanes: int) -> str:
+    """A constant mask: the first ``count`` lanes."""
+    return f"<{', '.join(f'i1 {str(lane < count).lower()}' for lane in range(lanes))}>"
+
+
+def _load_of(store: k.Store, dtype: DType, c: _Context) -> k.Load:
+    """The load of the element that a store writes."""
+    load = k.Load(store.buffer, store.address, k.Scalar(dtype))
+    c.pointers[id(load)] = c.pointers[id(store)]
+    return load

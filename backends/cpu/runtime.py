@@ -1,0 +1,307 @@
+"""Running programs: the list of kernel calls is walked by native code, without returning to Python.
+
+A program's calls become one table of 64-bit words (:func:`_encode`); ``tj_run`` reads it, fills each kernel's
+argument slots and calls the kernel, in one thread or split over the pool.  It is handed the arrays
+themselves and takes their data pointers out of NumPy's array structure.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir import Builder, Graph, Primitive, type_of
+from tracejit.ir.types import DType, short_name
+
+from ..program import DotCall, KernelCall, Program, plan
+from . import compiler, contraction, threads
+from .target import host_target
+
+# One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
+SERIAL_WORK = 1 << 18
+CHUNK_WORK = 1 << 16
+
+# Offsets in PyArrayObject_fields, fixed by NumPy's ABI: data, flags; the flags C_CONTIGUOUS and ALIGNED.
+_RUNTIME = """
+define i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool) {
+entry:
+  %arguments = alloca i64, i64 %most_arguments, align 64
+  br label %next
+next:
+  %call = phi i64 [ 0, %entry ], [ %call_after, %called ]
+  %row = phi ptr [ %table, %entry ], [ %row_after, %called ]
+  %more = icmp slt i64 %call, %calls
+  br i1 %more, label %decode, label %done
+decode:
+  %kernel_number = load i64, ptr %row
+  %kernel = inttoptr i64 %kernel_number to ptr
+  %extent_at = getelementptr i64, ptr %row, i64 1
+  %extent = load i64, ptr %extent_at
+  %grain_at = getelementptr i64, ptr %row, i64 2
+  %grain = load i64, ptr %grain_at
+  %count_at = getelementptr i64, ptr %row, i64 3
+  %count = load i64, ptr %count_at
+  %first = getelementptr i64, ptr %row, i64 4
+  br label %argument
+argument:
+  %i = phi i64 [ 0, %decode ], [ %i_after, %stored ]
+  %left = icmp slt i64 %i, %count
+  br i1 %left, label %fill, label %call_kernel
+fill:
+  %pair = shl i64 %i, 1
+  %which_at = getelementptr i64, ptr %first, i64 %pair
+  %which = load i64, ptr %which_at
+  %value_at = getelementptr i64, ptr %which_at, i64 1
+  %value = load i64, ptr %value_at
+  %is_pointer = icmp sge i64 %which, 0
+  br i1 %is_pointer, label %pointer, label %stored
+pointer:
+  %base_at = getelementptr i64, ptr %pointers, i64 %which
+  %base = load i64, ptr %base_at
+  %address = add i64 %base, %value
+  br label %stored
+stored:
+  %slot_value = phi i64 [ %value, %fill ], [ %address, %pointer ]
+  %slot = getelementptr i64, ptr %arguments, i64 %i
+  store i64 %slot_value, ptr %slot
+  %i_after = add i64 %i, 1
+  br label %argument
+call_kernel:
+  %is_serial = icmp eq i64 %grain, 0
+  br i1 %is_serial, label %serial, label %parallel
+serial:
+  call void %kernel(ptr %arguments, i64 0, i64 %extent, i64 0)
+  br label %called
+parallel:
+  call void @tj_parallel_for(ptr %pool, ptr %kernel, ptr %arguments, i64 %extent, i64 %grain)
+  br label %called
+called:
+  %words = shl i64 %count, 1
+  %row_after = getelementptr i64, ptr %first, i64 %words
+  %call_after = add i64 %call, 1
+  br label %next
+done:
+  ret i64 0
+}
+
+define i64 @tj_run_arrays(ptr %table, i64 %calls, ptr %objects, i64 %count, i64 %most_arguments, ptr %pool) {
+entry:
+  %pointers = alloca i64, i64 %count, align 64
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i_after, %usable ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %read, label %run
+read:
+  %object_at = getelementptr ptr, ptr %objects, i64 %i
+  %object = load ptr, ptr %object_at
+  %data_at = getelementptr i8, ptr %object, i64 16
+  %data = load i64, ptr %data_at
+  %flags_at = getelementptr i8, ptr %object, i64 64
+  %flags = load i32, ptr %flags_at
+  %wanted = and i32 %flags, 257
+  %good = icmp eq i32 %wanted, 257
+  %i_after = add i64 %i, 1
+  br i1 %good, label %usable, label %refuse
+refuse:
+  ret i64 %i_after
+usable:
+  %pointer_at = getelementptr i64, ptr %pointers, i64 %i
+  store i64 %data, ptr %pointer_at
+  br label %next
+run:
+  %status = call i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool)
+  ret i64 %status
+}
+"""
+
+
+class _Runtime:
+    """The native functions that every program uses, and the thread pool."""
+
+    def __init__(self) -> None:
+        target = host_target()
+        names = ["tj_run", "tj_run_arrays", "tj_parallel_for", "tj_pool_worker"]
+        run, run_arrays, parallel_for, worker = compiler.load_module(
+            "runtime", names, lambda: _RUNTIME + threads.pool_module(target)
+        )
+        self.pool = threads.ThreadPool(parallel_for, worker)
+        word = ctypes.c_int64
+        pointer = ctypes.c_void_p
+        self.run = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, pointer)(run)
+        self.run_arrays = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer)(run_arrays)
+        self.reads_arrays = _array_layout_is_known()
+
+
+def _array_layout_is_known() -> bool:
+    """Whether data pointer and flags stand where NumPy's C header says (not so on other interpreters)."""
+    samples = [np.arange(6.0), np.arange(6.0)[::2], np.zeros((2, 3)).T, np.empty(0)]
+    try:
+        return all(
+            ctypes.c_uint64.from_address(id(a) + 16).value == a.ctypes.data
+            and (ctypes.c_int32.from_address(id(a) + 64).value & 257 == 257) == (a.flags.c_contiguous and a.flags.aligned)
+            for a in samples
+        )
+    except Exception:
+        return False
+
+
+@cache
+def runtime() -> _Runtime:
+    return _Runtime()
+
+
+def _dot_kernel(dtype: DType) -> int:
+    name = f"dot_{short_name(dtype)}"
+    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, host_target()))[0]
+
+
+class Executable:
+    """A program ready to run: call it with input arrays of the program's types, get the result arrays.
+
+    Arrays that are results may be inputs or constants of the program: values are immutable, so they are shared.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._runtime = runtime()
+        self._addresses = compiler.compile_kernels(program.kernels)
+        workers = self._runtime.pool.num_threads
+        per_worker = max(
+            (contraction.scratch_bytes(c.dtype, host_target(), c.m, c.n, c.k) for c in program.calls if isinstance(c, DotCall)),
+            default=0,
+        )  # fmt: skip
+        self._workspace_bytes = program.arena_bytes + per_worker * workers
+        self._workspaces: list[np.ndarray] = []
+        first_output = len(program.inputs)
+        first_constant = first_output + len(program.outputs)
+        self._spaces = {
+            "input": 0,
+            "output": first_output,
+            "constant": first_constant,
+            "arena": first_constant + len(program.constants),
+        }
+        self._outputs = [(type.static_shape, type.dtype) for type in program.outputs]
+        self._most_arguments = 1
+        self._table = array("q", self._encode(per_worker, workers))
+        self._table_address = self._table.buffer_info()[0]
+        self._results = [self._position(place.space, place.number) for place in program.results]
+
+    def _position(self, space: str, number: int) -> int:
+        """The array, among all that are passed, that holds a place."""
+        return self._spaces[space] + (0 if space == "arena" else number)
+
+    def _encode(self, per_worker: int, workers: int) -> list[int]:
+        """The calls as words: kernel, extent, grain, count, then (array or -1, byte offset or number) pairs."""
+        program, words = self.program, []
+        for call in program.calls:
+            pairs: list[tuple[int, int]] = []
+            for value in call.buffers:
+                place = program.places[value]
+                offset = place.number if place.space == "arena" else 0
+                pairs.append((self._position(place.space, place.number), offset))
+            if isinstance(call, KernelCall):
+                pairs += [(-1, value) for value in call.parameters]
+                kernel, extent = self._addresses[call.kernel.name], call.extent
+                grain = _grain(extent, call.work, workers)
+            else:
+                kernel = _dot_kernel(call.dtype)
+                pairs = self._dot_arguments(call, pairs, per_worker)
+                shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
+                extent = contraction.parallel_units(*shape)
+                grain = contraction.grain(*shape, workers) if call.work >= 16 * SERIAL_WORK and workers > 1 else 0
+            self._most_arguments = max(self._most_arguments, len(pairs))
+            words += [kernel, extent, grain, len(pairs)]
+            for pair in pairs:
+                words += pair
+        return words
+
+    def _dot_arguments(self, call: DotCall, pairs: list[tuple[int, int]], per_worker: int) -> list[tuple[int, int]]:
+        size = call.dtype.itemsize
+        for number, operand in enumerate((call.lhs, call.rhs)):
+            which, offset = pairs[number]
+            pairs[number] = which, offset + operand.offset * size
+        numbers = [call.batch, call.m, call.n, call.k, *call.lhs.strides, *call.rhs.strides]
+        scratch = (self._spaces["arena"], self.program.arena_bytes)
+        return [*pairs, *((-1, number) for number in numbers), scratch, (-1, per_worker)]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        arrays = [*inputs, *[np.empty(shape, dtype) for shape, dtype in self._outputs], *self.program.constants]
+        try:
+            workspace = self._workspaces.pop()
+        except IndexError:
+            workspace = _aligned_bytes(self._workspace_bytes)
+        arrays.append(workspace)
+        native = self._runtime
+        while True:
+            if native.reads_arrays:
+                objects = array("Q", map(id, arrays))
+                status = native.run_arrays(
+                    self._table_address, len(self.program.calls), objects.buffer_info()[0], len(objects),
+                    self._most_arguments, native.pool.address,
+                )  # fmt: skip
+                if status:
+                    arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
+                    continue
+            else:
+                arrays = [np.require(a, requirements=("C", "A")) for a in arrays]
+                pointers = array("Q", [a.ctypes.data for a in arrays])
+                native.run(
+                    self._table_address, len(self.program.calls), pointers.buffer_info()[0],
+                    self._most_arguments, native.pool.address,
+                )  # fmt: skip
+            break
+        self._workspaces.append(workspace)
+        return [arrays[position] for position in self._results]
+
+
+def _aligned_bytes(count: int) -> np.ndarray:
+    """Uninitialised memory that starts at a cache line."""
+    raw = np.empty(count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count]
+
+
+def _grain(extent: int, work: int, workers: int) -> int:
+    """Iterations of the parallel loop to hand out at a time; 0 runs them all in the calling thread."""
+    if workers == 1 or extent < 2 or work < SERIAL_WORK:
+        return 0
+    per_iteration = max(1, work // extent)
+    chunk = max(math.ceil(CHUNK_WORK / per_iteration), math.ceil(extent / (4 * workers)))
+    return -(-chunk // 64) * 64 if chunk >= 64 else chunk
+
+
+# One primitive -------------------------------------------------------------------------------------------
+
+_one_op: dict[Any, Executable] = {}
+
+
+def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
+    """One primitive on arrays: the eager path.
+
+    NumPy's own result where IEEE 754 fixes it; else the compiled kernel of a graph with this one op, which
+    gives the same bits as the op gives in any other program.
+    """
+    if primitive.exact:
+        return primitive.evaluate(*arrays, **attributes)
+    key = (primitive, tuple(attributes.items()), tuple([(a.dtype, a.shape) for a in arrays]))
+    executable = _one_op.get(key)
+    if executable is None:
+        executable = _one_op[key] = one_op_executable(primitive, arrays, attributes)
+    return executable(arrays)[0]
+
+
+def one_op_executable(
+    primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]
+) -> Executable:
+    graph = Graph(primitive.name)
+    builder = Builder(graph)
+    operands = [builder.parameter(type_of(a)) for a in arrays]
+    graph.results = [builder.apply(primitive, operands, attributes)]
+    return Executable(plan(graph, specialize=False))

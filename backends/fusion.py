@@ -1,0 +1,343 @@
+"""Fusion: which ops share a kernel.
+
+A group has one index domain (extents of 1 left out) and at most one set of reduced axes.  Its members
+live at one of two levels: *full*, one value for each point of the domain, or *kept*, one value for each
+point of the axes that are not reduced.  That covers elementwise chains, reductions with their producers
+and consumers, and rows that are read by several reductions (softmax, layer norm).
+
+An op joins the group of a producer when it reads that producer's values at the very same point (or, from
+the kept level, at the point's projection), and when no path leads out of the group and back into it.
+Whatever is decided here is about speed alone: :mod:`.lower` computes a member at any index it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tracejit.ir import Graph, Op, Value
+from tracejit.ir.primitive import Elementwise, Generation, Reduction, View
+from tracejit.ir.primitives.indexing import gather
+
+MAX_GROUP = 120  # ops; larger kernels spill registers
+LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
+
+Domain = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """An integer that is affine in loop axes: ``sum(coefficient * axis) + constant``."""
+
+    terms: tuple[tuple[int, int], ...]
+    constant: int = 0
+
+    def __add__(self, number: int) -> Affine:
+        return Affine(self.terms, self.constant + number)
+
+    def __mul__(self, number: int) -> Affine:
+        if number == 0:
+            return Affine(())
+        return Affine(tuple((axis, c * number) for axis, c in self.terms), self.constant * number)
+
+
+Index = tuple[Any, ...]  # an Affine or the integer 0, one entry a dimension
+
+
+def squeezed(shape: Sequence[Any]) -> Domain:
+    """A shape's extents other than 1."""
+    return tuple(extent for extent in shape if extent != 1)
+
+
+def home_index(shape: Sequence[Any], axes: Sequence[int] | None = None) -> Index:
+    """The index of a value at its own point: one axis for each extent other than 1."""
+    numbers = iter(range(len(shape)) if axes is None else axes)
+    return tuple(0 if extent == 1 else Affine(((next(numbers), 1),)) for extent in shape)
+
+
+def operand_index(operand: Value, index: Index) -> Index:
+    """The index at which an elementwise op at ``index`` reads ``operand``: NumPy's broadcasting."""
+    tail = index[len(index) - operand.ndim :]
+    return tuple(0 if extent == 1 else entry for extent, entry in zip(operand.shape, tail, strict=True))
+
+
+def through_views(value: Value, index: Index) -> tuple[Value, Index]:
+    """The value that holds the elements of a view, and the index there."""
+    while value.op is not None and isinstance(value.op.primitive, View):
+        (operand,) = value.op.operands
+        mapped = value.op.primitive.index_map(index, operand.type, **value.op.attributes)
+        if mapped is None:
+            break
+        value, index = operand, mapped
+    return value, index
+
+
+def is_alias(op: Op) -> bool:
+    """Whether the op's result is its operand's memory under another shape (a reshape that is not affine)."""
+    if not isinstance(op.primitive, View):
+        return False
+    return op.primitive.index_map(home_index(op.result.shape), op.operands[0].type, **op.attributes) is None
+
+
+def is_fusible(op: Op) -> bool:
+    return isinstance(op.primitive, Elementwise | Generation | Reduction) or op.primitive is gather
+
+
+@dataclass(eq=False)
+class Group:
+    """Ops that share a kernel; ``reduced`` are axes of the domain, ``closed`` groups take no more ops."""
+
+    number: int
+    domain: Domain
+    reduced: frozenset[int] = frozenset()
+    ops: list[Op] = field(default_factory=list)
+    closed: bool = False
+
+    @property
+    def kept(self) -> Domain:
+        return tuple(extent for axis, extent in enumerate(self.domain) if axis not in self.reduced)
+
+    @property
+    def kept_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(len(self.domain)) if axis not in self.reduced)
+
+    @cached_property
+    def values(self) -> set[Value]:
+        return {op.result for op in self.ops}
+
+
+def fuse(graph: Graph) -> list[Group]:
+    """The graph's ops in groups, in an order in which they can run; views that are only read are in none."""
+    return _Fusion(graph).run()
+
+
+class _Fusion:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.groups: dict[int, Group] = {}
+        self.group_of: dict[Value, Group] = {}
+        self.level: dict[Value, str] = {}
+        self.depends: dict[int, int] = {}  # a group's number → bit set of the groups it needs
+        self.uses = graph.uses()
+        self.results = set(graph.results)
+        self.aliased = {op.operands[0] for op in graph.ops if is_alias(op)}
+
+    def run(self) -> list[Group]:
+        for op in self.graph.ops:
+            if not isinstance(op.primitive, View):
+                self._place(op)
+            elif op.result in self.results or is_alias(op):
+                self._open(op, squeezed(op.result.shape), closed=True)
+            elif op.result in self.aliased:  # an alias reads memory, so the view must stand there
+                self._open(op, squeezed(op.result.shape), closed=True)
+        return list(self._in_order())
+
+    # Placing one op ---------------------------------------------------------------------------------
+
+    def _place(self, op: Op) -> None:
+        if not is_fusible(op):
+            self._open(op, (), closed=True)
+            return
+        reads = self._reads(op)
+        if isinstance(op.primitive, Reduction):
+            self._place_reduction(op, reads)
+            return
+        domain = squeezed(op.result.shape)
+        candidates = [group for group in self._producers(reads) if self._accepts(group, op, domain, reads)]
+        if not domain:  # scalars go together, related or not
+            candidates += [
+                group
+                for group in self.groups.values()
+                if not group.domain and group not in candidates and self._accepts(group, op, domain, reads)
+            ]
+        self._join(op, domain, candidates, reads)
+
+    def _place_reduction(self, op: Op, reads: list[tuple[Value, Index]]) -> None:
+        shape = op.operands[0].shape
+        domain = squeezed(shape)
+        numbers = {axis: number for number, axis in enumerate(a for a, extent in enumerate(shape) if extent != 1)}
+        reduced = frozenset(numbers[axis] for axis in op.attributes["axes"] if axis in numbers)
+        kept_size, size = 1, 1
+        for axis, extent in enumerate(domain):
+            size *= extent
+            kept_size *= 1 if axis in reduced else extent
+        few_long_rows = kept_size < 8 and size >= LARGE_REDUCTION
+        by_columns = bool(reduced) and bool(domain) and len(domain) - 1 not in reduced
+        candidates = [
+            group
+            for group in self._producers(reads)
+            if group.domain == domain
+            and group.reduced in (frozenset(), reduced)
+            and self._reads_fit(group, reads, full=True)
+            and (not (few_long_rows or by_columns) or self._feeds_only(group, op))
+        ]
+        group = self._join(op, domain, candidates, reads, reduced)
+        group.closed = group.closed or few_long_rows
+
+    def _accepts(self, group: Group, op: Op, domain: Domain, reads: list[tuple[Value, Index]]) -> bool:
+        if group.closed:
+            return False
+        if domain == group.domain and self._reads_fit(group, reads, full=True):
+            return True
+        return bool(group.reduced) and domain == group.kept and self._reads_fit(group, reads, full=False)
+
+    def _reads_fit(self, group: Group, reads: list[tuple[Value, Index]], *, full: bool) -> bool:
+        """Whether all values that are read from the group are read at the reader's own point."""
+        if group.closed:
+            return False
+        identity = [((axis, 1),) for axis in range(len(group.domain))]
+        kept = [identity[axis] for axis in group.kept_axes]
+        for value, index in reads:
+            if self.group_of.get(value) is not group:
+                continue
+            terms = [entry.terms for entry in index if entry != 0]
+            if any(entry != 0 and entry.constant != 0 for entry in index):
+                return False
+            if self.level[value] == "full":
+                if not full or terms != identity:
+                    return False
+            elif terms != (kept if full else identity[: len(kept)]):
+                return False
+        return True
+
+    def _feeds_only(self, group: Group, op: Op) -> bool:
+        """Whether nothing but the group itself and ``op`` reads the group's values."""
+        if group.reduced or len(group.ops) > 16:
+            return False
+        inside: dict[Value, int] = {}
+        for user in [*group.ops, op]:
+            for operand in user.operands:
+                value = through_views(operand, home_index(operand.shape))[0]
+                inside[value] = inside.get(value, 0) + 1
+        return all(
+            member not in self.results and inside.get(member, 0) == self.uses.get(member, 0)
+            for member in (member_op.result for member_op in group.ops)
+        )
+
+    def _reads(self, op: Op) -> list[tuple[Value, Index]]:
+        """The stored values behind the op's operands, with the index at which the op's own point reads them."""
+        if isinstance(op.primitive, Reduction):
+            return [through_views(op.operands[0], home_index(op.operands[0].shape))]
+        if op.primitive is gather:
+            positions = home_index(op.result.shape)
+            return [through_views(index, positions[: index.ndim]) for index in op.operands[1:]] + [
+                (through_views(op.operands[0], home_index(op.operands[0].shape))[0], (Affine((), -1),))
+            ]
+        index = home_index(op.result.shape)
+        return [through_views(operand, operand_index(operand, index)) for operand in op.operands]
+
+    def _producers(self, reads: list[tuple[Value, Index]]) -> list[Group]:
+        groups: list[Group] = []
+        for value, _ in reads:
+            group = self.group_of.get(value)
+            if group is not None and group not in groups:
+                groups.append(group)
+        return groups
+
+    # Groups and their order -------------------------------------------------------------------------
+
+    def _open(self, op: Op, domain: Domain, *, closed: bool = False) -> Group:
+        group = Group(len(self.depends), domain, closed=closed)
+        self.groups[group.number] = group
+        self.depends[group.number] = 0
+        self._add(group, op, "full")
+        return group
+
+    def _add(self, group: Group, op: Op, level: str) -> None:
+        group.ops.append(op)
+        self.group_of[op.result] = group
+        self.level[op.result] = level
+        needed = 0
+        for operand in op.operands:
+            source = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+            producer = self.group_of.get(source)
+            if producer is not None and producer is not group:
+                needed |= self.depends[producer.number] | 1 << producer.number
+        self._require(group.number, needed)
+
+    def _require(self, number: int, needed: int) -> None:
+        """Record that a group needs others, and so does every group that needs it."""
+        if needed & ~self.depends[number]:
+            self.depends[number] |= needed
+            bit = 1 << number
+            for other, bits in self.depends.items():
+                if bits & bit:
+                    self.depends[other] = bits | needed
+
+    def _join(
+        self,
+        op: Op,
+        domain: Domain,
+        candidates: list[Group],
+        reads: list[tuple[Value, Index]],
+        reduced: frozenset[int] | None = None,
+    ) -> Group:
+        """Put the op into one group, merged from as many candidates as fit together."""
+        producers = self._producers(reads)
+        chosen: Group | None = None
+        for group in sorted(candidates, key=lambda group: -group.number):
+            bit = 1 << group.number
+            if len(group.ops) >= MAX_GROUP or any(
+                self.depends[producer.number] & bit for producer in producers if producer is not group
+            ):
+                continue
+            if chosen is None:
+                chosen = group
+            elif self._can_merge(chosen, group):
+                self._merge(chosen, group)
+        if chosen is None:
+            chosen = self._open(op, domain)
+        else:
+            full = reduced is not None or domain == chosen.domain
+            self._add(chosen, op, "full" if full else "kept")
+        if reduced:
+            chosen.reduced = reduced
+            self.level[op.result] = "kept"
+        return chosen
+
+    def _can_merge(self, left: Group, right: Group) -> bool:
+        if left.domain != right.domain or len(left.ops) + len(right.ops) > MAX_GROUP:
+            return False
+        if left.reduced and right.reduced and left.reduced != right.reduced:
+            return False
+        between = self.depends[left.number] | self.depends[right.number]
+        pair = 1 << left.number | 1 << right.number
+        return not any(
+            self.depends[number] & pair
+            for number in self.groups
+            if between >> number & 1 and number not in (left.number, right.number)
+        )
+
+    def _merge(self, into: Group, group: Group) -> None:
+        into.ops += group.ops
+        into.reduced |= group.reduced
+        for op in group.ops:
+            self.group_of[op.result] = into
+        del self.groups[group.number]
+        needed = self.depends.pop(group.number)
+        old, new = 1 << group.number, 1 << into.number
+        for number, bits in self.depends.items():
+            if bits & old:
+                self.depends[number] = (bits & ~old) | (new if number != into.number else 0)
+        self.depends[group.number] = 0  # numbers are not used again
+        self._require(into.number, (needed | self.depends[into.number]) & ~(old | new))
+
+    def _in_order(self) -> Iterator[Group]:
+        order = {op.result: position for position, op in enumerate(self.graph.ops)}
+        for group in self.groups.values():
+            group.ops.sort(key=lambda op: order[op.result])
+        pending = sorted(self.groups.values(), key=lambda group: order[group.ops[-1].result])
+        done = 0
+        while pending:
+            waiting = []
+            for group in pending:
+                if self.depends[group.number] & ~done:
+                    waiting.append(group)
+                else:
+                    done |= 1 << group.number
+                    yield group
+            assert len(waiting) < len(pending), "fusion made a cycle"
+            pending = waiting
+

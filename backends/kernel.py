@@ -1,0 +1,251 @@
+"""The kernel IR: loops over an index domain, scalar instructions, loads and stores.
+
+A kernel is what runs without returning to the program: one nest of loops.  Extents and strides are
+parameters (``n0``, ``s3``) unless they are 0, 1 or small, so that one kernel serves all shapes; the program
+passes their values at the call.  Which axis is split between threads and which is vectorised is marked
+here; how (SIMD lanes, thread blocks) is for the printers: :mod:`.cpu.codegen` prints LLVM IR,
+:mod:`.cuda.codegen` CUDA C.
+
+::
+
+    kernel softmax(x: f32, out y: f32; n0, n1, s0, s1) {
+      parallel for i0 in n0 {
+        reduce over i1 in n1 {
+          %0 = load x[i0*s0 + i1]
+        } %1 = maximum of %0
+        ...
+        vector for i1 in n1 {
+          ...
+          store y[i0*s1 + i1], %7
+        }
+      }
+    }
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.types import DType, is_floating, short_name
+
+Extent = int | str  # a number, or the name of a parameter
+
+
+@dataclass(slots=True, eq=False)
+class Scalar:
+    """The result of an instruction, a load or a reduction; its name is given when the kernel is printed."""
+
+    dtype: DType
+    name: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Literal:
+    """A number written into the kernel's text."""
+
+    value: Any
+    dtype: DType
+
+    @property
+    def text(self) -> str:
+        if is_floating(self.dtype):
+            bits = np.asarray(self.value, self.dtype)
+            return repr(float(bits)) if not np.isnan(bits) else f"nan:{bits.tobytes().hex()}"
+        return str(self.value).lower() if self.dtype.kind == "b" else str(int(self.value))
+
+
+Operand = Scalar | Literal
+
+
+@dataclass(slots=True)
+class Address:
+    """An element of a buffer: ``offset + sum(axis * stride) + sum(scalar * stride)``."""
+
+    offset: Extent
+    terms: dict[str, Extent]
+    dynamic: tuple[tuple[Operand, Extent], ...] = ()
+
+
+@dataclass(slots=True)
+class Instruction:
+    """One scalar instruction, see ``tracejit.ir.scalar``."""
+
+    name: str
+    operands: tuple[Operand, ...]
+    result: Scalar
+
+
+@dataclass(slots=True)
+class Index:
+    """The current position along an axis, as an ``i64``."""
+
+    axis: str
+    result: Scalar
+
+
+@dataclass(slots=True)
+class Load:
+    buffer: str
+    address: Address
+    result: Scalar
+
+
+@dataclass(slots=True)
+class Store:
+    """Writes an element; ``accumulate`` adds to what is there."""
+
+    buffer: str
+    address: Address
+    value: Operand
+    accumulate: bool = False
+
+
+@dataclass(slots=True)
+class Loop:
+    """``kinds`` holds ``"parallel"`` (split between threads) and ``"vector"``; a plain loop is serial, in order."""
+
+    axis: str
+    extent: Extent
+    kinds: frozenset[str]
+    body: list[Statement]
+
+
+@dataclass(slots=True)
+class Combination:
+    """One reduced value: ``result`` combines ``value`` over the axis, from ``identity`` on."""
+
+    combine: str
+    value: Operand
+    identity: Literal
+    result: Scalar
+
+
+@dataclass(slots=True)
+class Reduce:
+    """Reductions over one axis that share a loop.
+
+    The order is the one that ``tracejit.ir.primitives.reduction`` fixes; ``one_block`` tells that the extent
+    is at most one block, so that the second level is not needed.  ``vector``: the axis itself is vectorised
+    (else an outer axis may be).  ``block`` names an axis: only that block of the extent is reduced.
+    """
+
+    axis: str
+    extent: Extent
+    one_block: bool
+    vector: bool
+    body: list[Statement]
+    combinations: list[Combination]
+    block: str | None = None
+
+
+Statement = Instruction | Index | Load | Store | Loop | Reduce
+
+
+@dataclass(slots=True)
+class Buffer:
+    name: str
+    dtype: DType
+    written: bool = False
+
+
+@dataclass(slots=True)
+class Kernel:
+    """``parameters`` are 64-bit integers; a kernel's arguments are its buffers, then its parameters."""
+
+    buffers: list[Buffer]
+    parameters: list[str]
+    body: list[Statement]
+    title: str = "kernel"
+    _text: str = field(default="", repr=False)
+
+    @property
+    def text(self) -> str:
+        """The canonical text: equal for equal kernels, whatever values and lines they came from."""
+        if not self._text:
+            self._text = "\n".join(_print(self))
+        return self._text
+
+    @property
+    def name(self) -> str:
+        """A name by content, the key under which machine code is kept."""
+        return f"{self.title}_{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+
+    @property
+    def parallel_loop(self) -> Loop | None:
+        """The outermost loop, where it may be split between threads."""
+        for statement in self.body:
+            if isinstance(statement, Loop) and "parallel" in statement.kinds:
+                return statement
+        return None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def walk(statements: Sequence[Statement]) -> Iterator[Statement]:
+    """Every statement, those inside loops included."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, Loop | Reduce):
+            yield from walk(statement.body)
+
+
+def _print(kernel: Kernel) -> Iterator[str]:
+    count = 0
+
+    def define(scalar: Scalar) -> str:
+        nonlocal count
+        scalar.name = f"%{count}"
+        count += 1
+        return scalar.name
+
+    def operand(value: Operand) -> str:
+        return value.name if isinstance(value, Scalar) else f"{value.text}:{short_name(value.dtype)}"
+
+    def address(at: Address) -> str:
+        parts = [axis if stride == 1 else f"{axis}*{stride}" for axis, stride in at.terms.items() if stride != 0]
+        parts += [f"{operand(scalar)}*{stride}" for scalar, stride in at.dynamic]
+        if at.offset != 0 or not parts:
+            parts.append(str(at.offset))
+        return " + ".join(parts)
+
+    def block(statements: Sequence[Statement], indent: str) -> Iterator[str]:
+        for statement in statements:
+            match statement:
+                case Instruction(name, operands, result):
+                    arguments = ", ".join(map(operand, operands))
+                    yield f"{indent}{define(result)} = {name} {arguments} : {short_name(result.dtype)}"
+                case Index(axis, result):
+                    yield f"{indent}{define(result)} = index {axis}"
+                case Load(buffer, at, result):
+                    where = address(at)
+                    yield f"{indent}{define(result)} = load {buffer}[{where}]"
+                case Store(buffer, at, value, accumulate):
+                    verb = "accumulate" if accumulate else "store"
+                    yield f"{indent}{verb} {buffer}[{address(at)}], {operand(value)}"
+                case Loop(axis, extent, kinds, body):
+                    yield f"{indent}{''.join(kind + ' ' for kind in sorted(kinds))}for {axis} in {extent} {{"
+                    yield from block(body, indent + "  ")
+                    yield f"{indent}}}"
+                case Reduce(axis, extent, one_block, vector, body, combinations, in_block):
+                    kinds = ("vector " if vector else "") + ("" if one_block or in_block else "blocked ")
+                    where = f" of {in_block}" if in_block else ""
+                    yield f"{indent}{kinds}reduce over {axis} in {extent}{where} {{"
+                    yield from block(body, indent + "  ")
+                    values = [operand(c.value) for c in combinations]
+                    results = [
+                        f"{define(c.result)} = {c.combine} of {value}"
+                        for c, value in zip(combinations, values, strict=True)
+                    ]
+                    yield f"{indent}}} {', '.join(results)}"
+
+    buffers = ", ".join(f"{'out ' if b.written else ''}{b.name}: {short_name(b.dtype)}" for b in kernel.buffers)
+    parameters = f"; {', '.join(kernel.parameters)}" if kernel.parameters else ""
+    yield f"kernel {kernel.title}({buffers}{parameters}) {{"
+    yield from block(kernel.body, "  ")
+    yield "}"

@@ -1,0 +1,512 @@
+"""Lowering: one group of ops becomes one kernel.
+
+What a kernel computes is written down first as a graph of scalar nodes, by asking each stored value for
+its element at an index and following the operands from there (:class:`_Elements`).  Axes that every access
+walks through together are then merged, and the nodes are placed into loops, each in the outermost loop
+that it can stand in (:func:`build_kernel`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir import Constant, DType, Op, Value
+from tracejit.ir.primitive import Elementwise, Generation, Reduction, View
+from tracejit.ir.primitives.indexing import gather
+from tracejit.ir.primitives.reduction import BLOCK
+from tracejit.ir.scalar import ScalarBuilder
+from tracejit.ir.types import int64
+
+from . import kernel as k
+from .fusion import Affine, Index, operand_index
+
+BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
+SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
+
+
+class NotOneLoop(Exception):
+    """A reduction's axes cannot be walked as one."""
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
+
+    kind: str  # an instruction's name, or "index", "load", "reduce"
+    operands: tuple[Node | k.Literal, ...]
+    dtype: DType
+    axes: frozenset[int]
+    address: Affine = Affine(())  # the element of a load; the position of an index
+    buffer: Value | None = None
+    dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()
+    reduced: frozenset[int] = frozenset()
+    combine: str = ""
+    identity: k.Literal | None = None
+    stage: int = 0  # how many reductions, one after the other, stand before it
+
+
+@dataclass(eq=False, slots=True)
+class StoreRequest:
+    """An element to be written: the value's, at ``index``, to ``target`` at ``address``."""
+
+    target: Value
+    address: Affine
+    node: Node | k.Literal
+    dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()
+    accumulate: bool = False
+
+
+def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides, in elements."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+def flat_address(shape: Sequence[int], index: Index) -> Affine:
+    """The position in a contiguous array of ``shape`` of the element at ``index``."""
+    terms: dict[int, int] = {}
+    constant = 0
+    for stride, entry in zip(strides_of(shape), index, strict=True):
+        if entry == 0:
+            continue
+        constant += entry.constant * stride
+        for axis, coefficient in entry.terms:
+            terms[axis] = terms.get(axis, 0) + coefficient * stride
+    return Affine(tuple((axis, c) for axis, c in sorted(terms.items()) if c), constant)
+
+
+class Elements(ScalarBuilder):
+    """The elements of values at symbolic indices, as nodes; equal nodes are one.
+
+    The results of ``ops`` are computed; all other values are loaded from memory.
+    """
+
+    def __init__(self, ops: Sequence[Op] = ()) -> None:
+        self.computed = {op.result: op for op in ops}
+        self.nodes: list[Node] = []
+        self._known: dict[Any, Node] = {}
+        self._elements: dict[tuple[Value, Index], Node | k.Literal] = {}
+
+    def element(self, value: Value, index: Index) -> Node | k.Literal:
+        key = (value, index)
+        found = self._elements.get(key)
+        if found is None:
+            found = self._elements[key] = self._compute(value, index)
+        return found
+
+    def load(self, value: Value, index: Index, dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()) -> Node:
+        address = flat_address(value.type.static_shape, index)
+        axes = frozenset(axis for axis, _ in address.terms)
+        operands = tuple(node for node, _ in dynamic)
+        return self._node(
+            ("load", value, address, dynamic), "load", operands, value.dtype, axes, address=address, buffer=value, dynamic=dynamic
+        )
+
+    def position(self, entry: Any) -> Node | k.Literal:
+        """An index entry as an ``i64``."""
+        if entry == 0 or not entry.terms:
+            return k.Literal(0 if entry == 0 else entry.constant, int64)
+        total: Any = k.Literal(entry.constant, int64)
+        for axis, coefficient in entry.terms:
+            position = self._node(("index", axis), "index", (), int64, frozenset((axis,)), address=Affine(((axis, 1),)))
+            step: Any = position if coefficient == 1 else self.multiply(position, coefficient)
+            total = step if isinstance(total, k.Literal) and total.value == 0 else self.add(total, step)
+        return total
+
+    # The scalar builder -----------------------------------------------------------------------------
+
+    def constant(self, number: float | int | bool, dtype: DType) -> k.Literal:
+        return k.Literal(np.asarray(number).astype(dtype).item() if dtype != int64 else int(number), dtype)
+
+    def instruction(self, name: str, operands: tuple[Any, ...], dtype: DType) -> Node:
+        key = (name, dtype, tuple(_literal_key(o) if isinstance(o, k.Literal) else o for o in operands))
+        return self._node(key, name, operands, dtype, frozenset())
+
+    def _node(
+        self, key: Any, kind: str, operands: tuple[Any, ...], dtype: DType, axes: frozenset[int], **fields: Any
+    ) -> Node:
+        node = self._known.get(key)
+        if node is None:
+            stage = 0
+            for operand in operands:
+                if isinstance(operand, Node):
+                    axes = axes | operand.axes
+                    stage = max(stage, operand.stage)
+            node = self._known[key] = Node(kind, operands, dtype, axes, stage=stage, **fields)
+            self.nodes.append(node)
+        return node
+
+    # One value --------------------------------------------------------------------------------------
+
+    def _compute(self, value: Value, index: Index) -> Node | k.Literal:
+        if isinstance(value, Constant) and value.ndim == 0:
+            return k.Literal(value.array.item(), value.dtype)
+        if value in self.computed:
+            return self.apply(self.computed[value], index)
+        if value.op is not None and isinstance(value.op.primitive, View):
+            (operand,) = value.op.operands
+            mapped = value.op.primitive.index_map(index, operand.type, **value.op.attributes)
+            if mapped is not None:
+                return self.element(operand, mapped)
+        return self.load(value, index)
+
+    def apply(self, op: Op, index: Index) -> Node | k.Literal:
+        """The element of an op's result, computed here."""
+        primitive = op.primitive
+        if isinstance(primitive, Elementwise):
+            operands = [self.element(operand, operand_index(operand, index)) for operand in op.operands]
+            return primitive.scalar(self, *operands, **op.attributes)
+        if isinstance(primitive, Generation):
+            operands = [self.element(operand, ()) for operand in op.operands]
+            return primitive.scalar(self, self.position(index[0]), *operands, **op.attributes)
+        if isinstance(primitive, Reduction):
+            return self._reduction(op, primitive, index)
+        assert primitive is gather, f"{primitive.name} has no element at an index"
+        return self._gathered(op, index)
+
+    def _gathered(self, op: Op, index: Index) -> Node:
+        operand, *indices = op.operands
+        axes = op.attributes["axes"]
+        count = indices[0].ndim
+        window = iter(index[count:])
+        where = tuple(0 if axis in axes else next(window) for axis in range(operand.ndim))
+        steps = strides_of(operand.type.static_shape)
+        dynamic = tuple(
+            (self.clamped(self.element(position, index[:count]), operand.type.static_shape[axis]), steps[axis])
+            for axis, position in zip(axes, indices, strict=True)
+        )
+        return self.load(operand, where, dynamic)
+
+    def clamped(self, position: Any, extent: int) -> Any:
+        """A position as an ``i64`` inside ``[0, extent)``: memory is safe whatever the index."""
+        wide = self.convert(position, int64)
+        return self.minimum(self.maximum(wide, 0), extent - 1)
+
+    def _reduction(self, op: Op, primitive: Reduction, index: Index) -> Node | k.Literal:
+        (operand,) = op.operands
+        axes = op.attributes["axes"]
+        shape = operand.type.static_shape
+        if any(shape[axis] == 0 for axis in axes):
+            return k.Literal(0 if primitive.combine == "add" else primitive.identity(op.result.dtype), op.result.dtype)
+        numbers, entries, kept = [], [], iter(index)
+        home = _squeezed_numbers(shape)
+        for axis, extent in enumerate(shape):
+            if axis not in axes:
+                entries.append(next(kept))
+            elif extent == 1:
+                entries.append(0)
+            else:
+                numbers.append(home[axis])
+                entries.append(Affine(((home[axis], 1),)))
+        used = {axis for entry in entries if entry != 0 for axis, _ in entry.terms}
+        assert used == set(home.values()), "a reduction is computed at its own point only"
+        value = self.element(operand, tuple(entries))
+        if not numbers:
+            return value
+        if not isinstance(value, Node):  # a constant, reduced: give it a node, so that it has a loop
+            value = self._node(("constant", _literal_key(value)), "copy", (value,), value.dtype, frozenset())
+        identity = k.Literal(primitive.identity(value.dtype), value.dtype)
+        reduced = frozenset(numbers)
+        node = self._node(
+            ("reduce", primitive.combine, value, reduced), "reduce", (value,), value.dtype, frozenset(),
+            reduced=reduced, combine=primitive.combine, identity=identity,
+        )  # fmt: skip
+        node.axes = value.axes - reduced
+        node.stage = value.stage + 1
+        return node
+
+
+def _squeezed_numbers(shape: Sequence[int]) -> dict[int, int]:
+    return {axis: number for number, axis in enumerate(a for a, extent in enumerate(shape) if extent != 1)}
+
+
+def _literal_key(literal: k.Literal) -> tuple[str, DType]:
+    return literal.text, literal.dtype
+
+
+@dataclass(slots=True)
+class LoweredKernel:
+    """A kernel, the values its buffers stand for, and its parameters' values."""
+
+    kernel: k.Kernel
+    buffers: list[Value]
+    parameters: list[int]
+    parallel_extent: int = 1
+    work: int = 1  # rough number of scalar operations
+
+
+@dataclass
+class _Layout:
+    """Loop axes after merging: the kept ones outermost first, and the reduced one."""
+
+    extents: dict[int, int]
+    kept: list[int]
+    reduced: int | None
+    merged: dict[int, int] = field(default_factory=dict)
+
+
+def build_kernel(
+    elements: Elements,
+    stores: list[StoreRequest],
+    domain: Sequence[int],
+    reduced: frozenset[int],
+    *,
+    title: str,
+    specialize: bool,
+    serial: bool = False,
+    blocks_of: int | None = None,
+) -> LoweredKernel:
+    """Loops over ``domain`` that perform ``stores``.
+
+    ``serial``: no two iterations may overlap (scatter).  ``blocks_of``: the domain is one reduced axis of
+    that extent, and one partial result is stored for each of its blocks.
+    """
+    needed = _reachable(elements.nodes, stores)
+    layout = _merge_axes(needed, stores, domain, reduced, keep_apart=serial)
+    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of).run()
+
+
+def _reachable(nodes: list[Node], stores: list[StoreRequest]) -> list[Node]:
+    """The nodes that the stores need, operands first."""
+    wanted: set[int] = set()
+    stack = [s.node for s in stores] + [node for s in stores for node, _ in s.dynamic]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Node) and id(node) not in wanted:
+            wanted.add(id(node))
+            stack += node.operands
+    return [node for node in nodes if id(node) in wanted]
+
+
+def _merge_axes(
+    nodes: list[Node], stores: list[StoreRequest], domain: Sequence[int], reduced: frozenset[int], *, keep_apart: bool
+) -> _Layout:
+    """Merge neighbouring axes that every access walks as one; the reduced axes must become one."""
+    extents = dict(enumerate(domain))
+    addresses = [dict(node.address.terms) for node in nodes if node.kind == "load"]
+    addresses += [dict(store.address.terms) for store in stores]
+    pinned = {axis for node in nodes if node.kind == "index" for axis, _ in node.address.terms}
+    order = list(extents)
+    merged: dict[int, int] = {}
+    position = len(order) - 1
+    while position > 0:
+        inner, outer = order[position], order[position - 1]
+        together = (inner in reduced) == (outer in reduced) and not keep_apart
+        if together and not {inner, outer} & pinned and all(
+            terms.get(outer, 0) == terms.get(inner, 0) * extents[inner] for terms in addresses
+        ):
+            extents[inner] *= extents.pop(outer)
+            merged[outer] = inner
+            order.remove(outer)
+        position -= 1
+    inner_axes = [axis for axis in order if axis in reduced]
+    if len(inner_axes) > 1:
+        raise NotOneLoop
+    kept = [axis for axis in order if axis not in reduced]
+    return _Layout(extents, kept, inner_axes[0] if inner_axes else None, merged)
+
+
+class _Emission:
+    """Places nodes into loops and gives extents and strides their parameters."""
+
+    def __init__(
+        self,
+        nodes: list[Node],
+        stores: list[StoreRequest],
+        layout: _Layout,
+        title: str,
+        specialize: bool,
+        serial: bool,
+        blocks_of: int | None,
+    ) -> None:
+        self.nodes, self.stores, self.layout = nodes, stores, layout
+        self.title, self.specialize, self.serial, self.blocks_of = title, specialize, serial, blocks_of
+        self.scalars: dict[int, k.Scalar] = {}
+        self.parameters: list[str] = []
+        self.values: list[int] = []
+        self.buffers: dict[Value, k.Buffer] = {}
+        self.buffer_values: list[Value] = []
+        kept = layout.kept
+        self.axis_names = {axis: f"i{number}" for number, axis in enumerate(kept)} | {BLOCK_AXIS: "block"}
+        if layout.reduced is not None:
+            self.axis_names[layout.reduced] = f"i{len(kept)}"
+        gone = layout.merged
+        depth = {axis: number + 1 for number, axis in enumerate(kept)}
+        for outer in gone:
+            axis = outer
+            while axis in gone:
+                axis = gone[axis]
+            depth[outer] = depth.get(axis, 0)
+        self.depth_of_axis = depth
+        self.inner_axes = {layout.reduced} | {a for a in gone if self._final(a) == layout.reduced}
+
+    def _final(self, axis: int) -> int:
+        while axis in self.layout.merged:
+            axis = self.layout.merged[axis]
+        return axis
+
+    def run(self) -> LoweredKernel:
+        kept, reduced = self.layout.kept, self.layout.reduced
+        outer = [self._extent(axis, f"n{number}") for number, axis in enumerate(kept)]
+        self.reduced_extent: k.Extent = 1
+        if reduced is not None:
+            self.reduced_extent = self._extent(reduced, f"n{len(kept)}")
+        # The innermost axis of memory is the vector axis: the reduced one ("rows"), or a kept one ("columns").
+        self.by_rows = reduced is not None and (not kept or reduced > max(kept))
+        vector_axis = kept[-1] if kept and not self.by_rows and self._may_vectorize() else None
+        scopes = [self._scope(depth) for depth in range(len(kept) + 1)]
+        body = scopes[-1]
+        for number in range(len(kept) - 1, -1, -1):
+            axis = kept[number]
+            kinds = set()
+            if number == 0 and self._may_split(outer[0]):
+                kinds.add("parallel")
+            if axis == vector_axis:
+                kinds.add("vector")
+            loop = k.Loop(self.axis_names[axis], outer[number], frozenset(kinds), body)
+            body = [*scopes[number], loop]
+        parallel = 1
+        if self.blocks_of is not None:
+            parallel = -(-self.blocks_of // BLOCK)
+            body = [k.Loop("block", self._parameter("blocks", parallel), frozenset(("parallel",)), body)]
+        elif kept and self._may_split(outer[0]):
+            parallel = self.layout.extents[kept[0]]
+        kernel = k.Kernel(list(self.buffers.values()), self.parameters, body, self.title)
+        size = 1
+        for extent in self.layout.extents.values():
+            size *= extent
+        return LoweredKernel(kernel, self.buffer_values, self.values, parallel, size * (len(self.nodes) + 1))
+
+    def _may_split(self, extent: k.Extent) -> bool:
+        """Whether the outermost loop is worth splitting between threads: not where it is short for sure."""
+        return not self.serial and self.blocks_of is None and isinstance(extent, str)
+
+    def _may_vectorize(self) -> bool:
+        """Whether iterations over the innermost kept axis are independent (not where stores may collide)."""
+        innermost = self.layout.kept[-1]
+        return not self.serial or not any(
+            isinstance(node, Node) and any(self._final(axis) == innermost for axis in node.axes)
+            for store in self.stores
+            for node, _ in store.dynamic
+        )
+
+    # Scopes -----------------------------------------------------------------------------------------
+
+    def _scope(self, depth: int) -> list[k.Statement]:
+        """The statements that stand directly in the loop over the first ``depth`` kept axes."""
+        outside = [node for node in self.nodes if not self._is_inner(node) and self._depth(node) == depth]
+        statements: list[k.Statement] = []
+        for stage in range(max((node.stage for node in outside), default=0) + 1):
+            reductions = [node for node in outside if node.kind == "reduce" and node.stage == stage]
+            if reductions:
+                statements.append(self._reduce(reductions))
+            for node in outside:
+                if node.stage == stage and node.kind != "reduce":
+                    statements.append(self._statement(node))
+        if depth == len(self.layout.kept):
+            statements += self._stores()
+        return statements
+
+    def _depth(self, node: Node) -> int:
+        return max((self.depth_of_axis.get(axis, 0) for axis in node.axes), default=0)
+
+    def _is_inner(self, node: Node) -> bool:
+        return self.layout.reduced is not None and not self.inner_axes.isdisjoint(node.axes)
+
+    def _stores(self) -> list[k.Statement]:
+        inner = [s for s in self.stores if any(self._final(axis) == self.layout.reduced for axis, _ in s.address.terms)]
+        statements: list[k.Statement] = []
+        for store in self.stores:
+            if store not in inner:
+                statements.append(self._store(store))
+        if inner:
+            assert self.layout.reduced is not None
+            body = self._inner_statements([store.node for store in inner])
+            body += [self._store(store) for store in inner]
+            kinds = frozenset(("vector",)) if self.by_rows else frozenset[str]()
+            statements.append(k.Loop(self.axis_names[self.layout.reduced], self.reduced_extent, kinds, body))
+        return statements
+
+    def _reduce(self, nodes: list[Node]) -> k.Reduce:
+        assert self.layout.reduced is not None
+        reduced = self.layout.reduced
+        body = self._inner_statements([operand for node in nodes for operand in node.operands])
+        combinations = []
+        for node in nodes:
+            assert node.identity is not None
+            scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
+            value = self._operand(node.operands[0])
+            combinations.append(k.Combination(node.combine, value, node.identity, scalar))
+        one_block = self.layout.extents[reduced] <= BLOCK
+        return k.Reduce(
+            self.axis_names[reduced], self.reduced_extent, one_block, self.by_rows, body, combinations,
+            "block" if self.blocks_of is not None else None,
+        )  # fmt: skip
+
+    def _inner_statements(self, roots: Sequence[Node | k.Literal]) -> list[k.Statement]:
+        """The nodes inside the reduced axis that ``roots`` need, each loop with its own."""
+        wanted: set[int] = set()
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Node) and id(node) not in wanted and self._is_inner(node):
+                wanted.add(id(node))
+                stack += node.operands
+        return [self._statement(node) for node in self.nodes if id(node) in wanted]
+
+    # Statements -------------------------------------------------------------------------------------
+
+    def _statement(self, node: Node) -> k.Statement:
+        scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
+        if node.kind == "index":
+            ((axis, _),) = node.address.terms
+            return k.Index(self.axis_names[self._final(axis)], scalar)
+        if node.kind == "load":
+            assert node.buffer is not None
+            return k.Load(self._buffer(node.buffer).name, self._address(node.address, node.dynamic), scalar)
+        return k.Instruction(node.kind, tuple(map(self._operand, node.operands)), scalar)
+
+    def _store(self, store: StoreRequest) -> k.Store:
+        buffer = self._buffer(store.target, written=True)
+        address = self._address(store.address, store.dynamic)
+        return k.Store(buffer.name, address, self._operand(store.node), store.accumulate)
+
+    def _operand(self, operand: Node | k.Literal) -> k.Operand:
+        return operand if isinstance(operand, k.Literal) else self.scalars[id(operand)]
+
+    def _address(self, affine: Affine, dynamic: tuple[tuple[Node | k.Literal, int], ...]) -> k.Address:
+        terms = {
+            self.axis_names[axis]: self._stride(stride)
+            for axis, stride in affine.terms
+            if axis not in self.layout.merged
+        }
+        steps = tuple((self._operand(node), self._stride(stride)) for node, stride in dynamic)
+        offset = 0 if affine.constant == 0 else self._parameter(f"o{len(self.parameters)}", affine.constant)
+        return k.Address(offset, terms, steps)
+
+    def _stride(self, stride: int) -> k.Extent:
+        return stride if stride in (0, 1) else self._parameter(f"s{len(self.parameters)}", stride)
+
+    def _extent(self, axis: int, name: str) -> k.Extent:
+        extent = self.layout.extents[axis]
+        return extent if self.specialize and extent <= SMALL_EXTENT else self._parameter(name, extent)
+
+    def _parameter(self, name: str, value: int) -> str:
+        self.parameters.append(name)
+        self.values.append(value)
+        return name
+
+    def _buffer(self, value: Value, *, written: bool = False) -> k.Buffer:
+        buffer = self.buffers.get(value)
+        if buffer is None:
+            buffer = self.buffers[value] = k.Buffer(f"b{len(self.buffers)}", value.dtype)
+            self.buffer_values.append(value)
+        buffer.written = buffer.written or written
+        return buffer

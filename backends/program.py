@@ -1,0 +1,497 @@
+"""The program: kernel calls in order, over inputs, outputs, constants and one arena.
+
+:func:`plan` takes an optimised graph to a program.  Each group of :mod:`.fusion` becomes one kernel call;
+matrix products, scatters and copies into regions have their own.  A reshape that keeps the element order
+is no call at all: its result is the operand's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tracejit.ir import Constant, Graph, Location, Op, TensorType, Value
+from tracejit.ir.primitive import Contraction, Placement, Reduction, View
+from tracejit.ir.primitives.indexing import scatter
+from tracejit.ir.primitives.reduction import BLOCK
+from tracejit.ir.types import DType, is_floating, short_name
+
+from .fusion import (
+    LARGE_REDUCTION, Affine, Group, Index, fuse, home_index, is_alias, squeezed, through_views,
+)  # fmt: skip
+from .kernel import Kernel, Literal
+from .lower import (
+    BLOCK_AXIS, Elements, LoweredKernel, NotOneLoop, StoreRequest, build_kernel, flat_address, strides_of,
+)  # fmt: skip
+from .memory import Lifetime, plan_arena
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value's memory is: ``space`` is ``input``, ``output``, ``constant`` or ``arena``."""
+
+    space: str
+    number: int  # of the input, output or constant; the byte offset in the arena
+
+    def __str__(self) -> str:
+        return f"{self.space}[{self.number}]"
+
+
+@dataclass(slots=True)
+class KernelCall:
+    """One kernel with its buffers and parameters; ``extent`` iterations of its parallel loop, ``work`` in all."""
+
+    kernel: Kernel
+    buffers: list[Value]
+    parameters: list[int]
+    extent: int
+    work: int
+    location: Location | None = None
+
+
+@dataclass(slots=True)
+class MatrixOperand:
+    """A stack of matrices in memory: element offset, then strides of batch, rows and columns."""
+
+    value: Value
+    offset: int
+    strides: tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class DotCall:
+    """``out[b] = lhs[b] @ rhs[b]`` for floating-point operands; ``out`` is contiguous."""
+
+    dtype: DType
+    lhs: MatrixOperand
+    rhs: MatrixOperand
+    out: Value
+    batch: int
+    m: int
+    n: int
+    k: int
+    location: Location | None = None
+
+    @property
+    def buffers(self) -> list[Value]:
+        return [self.lhs.value, self.rhs.value, self.out]
+
+    @property
+    def work(self) -> int:
+        return self.batch * self.m * self.n * self.k
+
+
+Call = KernelCall | DotCall
+
+
+@dataclass
+class Program:
+    """What runs: ``results`` says for each result of the graph where it lies."""
+
+    name: str
+    inputs: list[TensorType]
+    outputs: list[TensorType]
+    constants: list[np.ndarray]
+    arena_bytes: int
+    calls: list[Call]
+    places: dict[Value, Place]
+    results: list[Place]
+    _kernels: list[Kernel] = field(default_factory=list, repr=False)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The distinct kernels, in order of first use."""
+        if not self._kernels:
+            distinct = {call.kernel.text: call.kernel for call in self.calls if isinstance(call, KernelCall)}
+            self._kernels = list(distinct.values())
+        return self._kernels
+
+    def __str__(self) -> str:
+        lines = [kernel.text + "\n" for kernel in self.kernels]
+        lines.append(f"program {self.name} {{  # arena {self.arena_bytes} bytes")
+        for call in self.calls:
+            buffers = ", ".join(str(self.places[value]) for value in call.buffers)
+            where = f"   # {call.location}" if call.location else ""
+            if isinstance(call, KernelCall):
+                bound = zip(call.kernel.parameters, call.parameters, strict=True)
+                parameters = "".join(f", {name}={value}" for name, value in bound)
+                lines.append(f"  call {call.kernel.name}({buffers}{parameters}){where}")
+            else:
+                sizes = f"batch={call.batch}, m={call.m}, n={call.n}, k={call.k}"
+                lines.append(f"  dot_{short_name(call.dtype)}({buffers}, {sizes}){where}")
+        lines.append(f"  return {', '.join(map(str, self.results))}")
+        return "\n".join([*lines, "}"])
+
+
+def plan(graph: Graph, *, specialize: bool = True) -> Program:
+    """Lower a graph whose shapes are all known.
+
+    ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.
+    """
+    return _Plan(graph, specialize).run()
+
+
+class _Plan:
+    def __init__(self, graph: Graph, specialize: bool) -> None:
+        self.graph = graph
+        self.specialize = specialize
+        self.calls: list[Call] = []
+        self.aliases: dict[Value, Value] = {}  # a value → the value whose memory it is
+
+    def run(self) -> Program:
+        groups = fuse(self.graph)
+        self.stored = self._stored_values(groups)
+        for group in groups:
+            self._lower(group)
+        return self._place()
+
+    def _stored_values(self, groups: list[Group]) -> set[Value]:
+        """The values that must stand in memory: results, and what another group or an unfused op reads."""
+        group_of = {op.result: group for group in groups for op in group.ops}
+        stored = {value for value in self.graph.results if value in group_of}
+        for group in groups:
+            for op in group.ops:
+                for operand in op.operands:
+                    value = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+                    if group_of.get(value) not in (group, None) or value.op is None:
+                        stored.add(value)
+        return stored
+
+    # Groups -----------------------------------------------------------------------------------------
+
+    def _lower(self, group: Group) -> None:
+        first = group.ops[0]
+        if len(group.ops) == 1:
+            primitive = first.primitive
+            if isinstance(primitive, View):
+                self._lower_view(first)
+                return
+            if isinstance(primitive, Contraction):
+                self._lower_dot(first)
+                return
+            if isinstance(primitive, Placement):
+                self._lower_placement(first, primitive)
+                return
+            if primitive is scatter:
+                self._lower_scatter(first)
+                return
+        if 0 in group.domain:
+            self._lower_empty(group)
+            return
+        if self._is_split_between_threads(group):
+            self._lower_in_blocks(group)
+            return
+        try:
+            self._append(self._fused(group.ops, group.domain, group.reduced), group.ops[-1])
+        except NotOneLoop:
+            if len(group.ops) > 1:
+                self._lower_apart(group)
+            else:
+                self._lower_gathered_axes(first)
+
+    def _fused(self, ops: Sequence[Op], domain: Sequence[int], reduced: frozenset[int]) -> LoweredKernel:
+        elements = Elements(ops)
+        kept = [axis for axis in range(len(domain)) if axis not in reduced]
+        stores = []
+        for op in ops:
+            value = op.result
+            if value in self.stored:
+                full = not reduced or squeezed(value.shape) == tuple(domain)
+                index = home_index(value.shape, None if full else kept)
+                stores.append(self._store(value, index, elements.element(value, index)))
+        return build_kernel(elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize)
+
+    def _store(self, value: Value, index: Index, node: object) -> StoreRequest:
+        return StoreRequest(value, flat_address(value.type.static_shape, index), node)  # type: ignore[arg-type]
+
+    def _append(self, lowered: LoweredKernel, op: Op) -> None:
+        self.calls.append(
+            KernelCall(
+                lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, op.location
+            )
+        )
+
+    def _lower_apart(self, group: Group) -> None:
+        """Every op of the group by itself, where they do not fit into one nest of loops."""
+        for op in group.ops:
+            self.stored.add(op.result)
+        for op in group.ops:
+            alone = Group(-1, squeezed(op.result.shape), ops=[op])
+            if isinstance(op.primitive, Reduction):
+                alone.domain, alone.reduced = _reduction_domain(op)
+            self._lower(alone)
+
+    def _lower_gathered_axes(self, op: Op) -> None:
+        """A reduction over axes that are not neighbours: they are brought together in a copy first."""
+        (operand,) = op.operands
+        shape, axes = operand.type.static_shape, op.attributes["axes"]
+        order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
+        moved = Value(TensorType(operand.dtype, tuple(shape[axis] for axis in order)))
+        elements = Elements()
+        home = home_index(moved.shape)
+        node = elements.element(operand, tuple(home[order.index(axis)] for axis in range(len(shape))))
+        copy = build_kernel(
+            elements, [self._store(moved, home, node)], squeezed(moved.shape), frozenset(),
+            title="transpose", specialize=self.specialize,
+        )  # fmt: skip
+        self._append(copy, op)
+        inner = tuple(range(len(shape) - len(axes), len(shape)))
+        again = Op(op.primitive, (moved,), {"axes": inner}, [op.result.type], op.location)
+        again.results = op.results
+        domain, reduced = _reduction_domain(again)
+        self._lower(Group(-1, domain, reduced, [again]))
+
+    def _lower_empty(self, group: Group) -> None:
+        """A domain without elements: only what a reduction leaves of it is written."""
+        for op in group.ops:
+            if op.result in self.stored and 0 not in op.result.shape:
+                self._append(self._fused([op], squeezed(op.result.shape), frozenset()), op)
+
+    # Reductions between threads ---------------------------------------------------------------------
+
+    def _is_split_between_threads(self, group: Group) -> bool:
+        """Few long rows, and nothing else to do with them."""
+        extent = int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
+        rows = int(np.prod(group.kept, dtype=np.int64))
+        stored = [op for op in group.ops if op.result in self.stored]
+        return (
+            bool(group.reduced)
+            and rows < 8
+            and extent * rows >= LARGE_REDUCTION
+            and len(stored) == 1
+            and isinstance(stored[0].primitive, Reduction)
+            and len(group.domain) - 1 in group.reduced
+        )
+
+    def _lower_in_blocks(self, group: Group) -> None:
+        """First the blocks' results, side by side; then those are reduced by the same rule."""
+        (op,) = [op for op in group.ops if op.result in self.stored]
+        extent = int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
+        blocks = -(-extent // BLOCK)
+        elements = Elements(group.ops)
+        kept = [axis for axis in range(len(group.domain)) if axis not in group.reduced]
+        index = home_index(op.result.shape, kept)
+        node = elements.element(op.result, index)
+        partial = Value(TensorType(op.result.dtype, (*op.result.type.static_shape, blocks)))
+        address = flat_address(partial.type.static_shape, (*index, Affine(((BLOCK_AXIS, 1),))))
+        try:
+            first = build_kernel(
+                elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,
+                title=_title(group.ops), specialize=self.specialize, blocks_of=extent,
+            )  # fmt: skip
+        except NotOneLoop:
+            self._lower_apart(group)
+            return
+        self._append(first, op)
+        again = Op(op.primitive, (partial,), {"axes": (op.result.ndim,)}, [op.result.type], op.location)
+        again.results = op.results
+        domain, reduced = _reduction_domain(again)
+        self._lower(Group(-1, domain, reduced, [again]))
+
+    # Ops with calls of their own --------------------------------------------------------------------
+
+    def _lower_view(self, op: Op) -> None:
+        """A view that must stand in memory is copied, unless it is its operand's memory already."""
+        result, (operand,) = op.result, op.operands
+        if is_alias(op):
+            if result not in self.graph.results:
+                self.aliases[result] = operand
+                return
+            flat = (Affine(((0, 1),)),)
+            source = Value(TensorType(operand.dtype, (operand.type.size,)))
+            self.aliases[source] = operand
+            elements = Elements()
+            node = elements.load(source, flat)
+            store = StoreRequest(result, Affine(((0, 1),)), node)
+            domain: tuple[int, ...] = (operand.type.size,)
+        else:
+            elements = Elements()
+            home = home_index(result.shape)
+            base, where = through_views(result, home)
+            node = elements.element(base, where)  # type: ignore[assignment]
+            store = self._store(result, home, node)
+            domain = squeezed(result.shape)
+        if 0 in domain:
+            return
+        lowered = build_kernel(elements, [store], domain, frozenset(), title="copy", specialize=self.specialize)
+        self._append(lowered, op)
+
+    def _lower_placement(self, op: Op, primitive: Placement) -> None:
+        """A copy for each operand, into its region; what lies between is filled first."""
+        result = op.result
+        if primitive.fill is not None:
+            self._copy(op, op.operands[primitive.fill], home_index(result.shape), squeezed(result.shape), ())
+        for number, start, step in primitive.regions([o.type for o in op.operands], **op.attributes):
+            operand = op.operands[number]
+            home = home_index(operand.shape)
+            where = tuple(
+                Affine((), first) if entry == 0 else entry * stride + first
+                for entry, stride, first in zip(home, step, start, strict=True)
+            )
+            self._copy(op, operand, where, squeezed(operand.shape), home)
+
+    def _copy(self, op: Op, operand: Value, where: Index, domain: Sequence[int], home: Index) -> None:
+        if 0 in domain:
+            return
+        elements = Elements()
+        store = self._store(op.result, where, elements.element(operand, home))
+        lowered = build_kernel(
+            elements, [store], domain, frozenset(), title=op.primitive.name, specialize=self.specialize
+        )
+        self._append(lowered, op)
+
+    def _lower_scatter(self, op: Op) -> None:
+        """The operand is copied, then the updates are written one after the other."""
+        operand, updates, *indices = op.operands
+        home = home_index(operand.shape)
+        self._copy(op, operand, home, squeezed(operand.shape), home)
+        domain = squeezed(updates.shape)
+        if 0 in domain or 0 in operand.shape:
+            return
+        elements = Elements()
+        axes, count = op.attributes["axes"], indices[0].ndim
+        position = home_index(updates.shape)
+        window = iter(position[count:])
+        shape = operand.type.static_shape
+        where = tuple(0 if axis in axes else next(window) for axis in range(operand.ndim))
+        steps = strides_of(shape)
+        dynamic = tuple(
+            (elements.clamped(elements.element(index, position[:count]), shape[axis]), steps[axis])
+            for axis, index in zip(axes, indices, strict=True)
+        )
+        store = StoreRequest(
+            op.result, flat_address(shape, where), elements.element(updates, position), dynamic,
+            accumulate=op.attributes["combine"] == "add",
+        )  # fmt: skip
+        lowered = build_kernel(
+            elements, [store], domain, frozenset(), title="scatter", specialize=self.specialize, serial=True
+        )
+        self._append(lowered, op)
+
+    def _lower_dot(self, op: Op) -> None:
+        lhs, rhs = op.operands
+        *batch_shape, m, n = op.result.type.static_shape
+        rows, columns = lhs.type.static_shape[-2:]
+        transpose_lhs = op.attributes.get("transpose_lhs", False)
+        transpose_rhs = op.attributes.get("transpose_rhs", False)
+        inner = rows if transpose_lhs else columns
+        batch = int(np.prod(batch_shape, dtype=np.int64))
+        if 0 in (batch, m, n):
+            return
+        if not is_floating(op.result.dtype):
+            self._lower_integer_dot(op, inner, transpose_lhs, transpose_rhs)
+            return
+        self.calls.append(
+            DotCall(
+                op.result.dtype, self._matrix(lhs, transpose_lhs), self._matrix(rhs, transpose_rhs), op.result,
+                batch, m, n, inner, op.location,
+            )
+        )  # fmt: skip
+
+    def _matrix(self, operand: Value, transposed: bool) -> MatrixOperand:
+        """The operand where it lies, through its views; copied first where its batch is no single stride."""
+        home = tuple(Affine(((axis, 1),)) for axis in range(operand.ndim))
+        base, index = through_views(operand, home)
+        address = flat_address(base.type.static_shape, index)
+        steps = [dict(address.terms).get(axis, 0) for axis in range(operand.ndim)]
+        shape = operand.type.static_shape
+        batch = [(extent, step) for extent, step in zip(shape[:-2], steps[:-2], strict=True) if extent != 1]
+        if any(step != inner_extent * inner for (_, step), (inner_extent, inner) in zip(batch, batch[1:], strict=False)):
+            copied = Value(operand.type)
+            elements = Elements()
+            own = home_index(operand.shape)
+            store = self._store(copied, own, elements.element(*through_views(operand, own)))
+            lowered = build_kernel(
+                elements, [store], squeezed(operand.shape), frozenset(), title="copy", specialize=self.specialize
+            )
+            self._append(lowered, operand.op)  # type: ignore[arg-type]
+            return self._matrix(copied, transposed)
+        row, column = (steps[-1], steps[-2]) if transposed else (steps[-2], steps[-1])
+        return MatrixOperand(base, address.constant, (batch[-1][1] if batch else 0, row, column))
+
+    def _lower_integer_dot(self, op: Op, inner: int, transpose_lhs: bool, transpose_rhs: bool) -> None:
+        """Integer products wrap around, so their order is free: an ordinary reduction."""
+        lhs, rhs = op.operands
+        *batch, m, n = op.result.type.static_shape
+        shape = (*batch, m, n, inner)
+        product_type = TensorType(op.result.dtype, shape)
+        point = home_index(shape)
+        elements = Elements()
+        left = (*point[:-3], point[-1], point[-3]) if transpose_lhs else (*point[:-3], point[-3], point[-1])
+        right = (*point[:-3], point[-2], point[-1]) if transpose_rhs else (*point[:-3], point[-1], point[-2])
+        node = elements.multiply(elements.element(lhs, left), elements.element(rhs, right))
+        product = Value(product_type)
+        domain = squeezed(shape)
+        if 0 not in domain:
+            store = self._store(product, point, node)
+            lowered = build_kernel(
+                elements, [store], domain, frozenset(), title="products", specialize=self.specialize
+            )
+            self._append(lowered, op)
+        from tracejit.ir.primitives.reduction import reduce_sum
+
+        again = Op(reduce_sum, (product,), {"axes": (len(shape) - 1,)}, [op.result.type], op.location)
+        again.results = op.results
+        reduced_domain, reduced = _reduction_domain(again)
+        self._lower(Group(-1, reduced_domain, reduced, [again]))
+
+    # Memory -----------------------------------------------------------------------------------------
+
+    def _place(self) -> Program:
+        inputs, results = self.graph.parameters, self.graph.results
+        places: dict[Value, Place] = {value: Place("input", number) for number, value in enumerate(inputs)}
+        constants: list[np.ndarray] = []
+        outputs: list[TensorType] = []
+        result_places: list[Place] = []
+        for value in results:
+            if value not in places:
+                if isinstance(value, Constant):
+                    self._add_constant(value, constants, places)
+                else:
+                    places[value] = Place("output", len(outputs))
+                    outputs.append(value.type)
+            result_places.append(places[value])
+        lives: dict[Value, Lifetime] = {}
+        for step, call in enumerate(self.calls):
+            for value in call.buffers:
+                root = self._root(value)
+                if isinstance(root, Constant) and root not in places:
+                    self._add_constant(root, constants, places)
+                if root not in places:
+                    life = lives.get(root) or Lifetime(root.type.nbytes, step, step)
+                    lives[root] = replace(life, last=step)
+        offsets, arena_bytes = plan_arena(lives)
+        for value, offset in offsets.items():
+            places[value] = Place("arena", offset)  # type: ignore[index]
+        for call in self.calls:
+            for value in call.buffers:
+                places[value] = places[self._root(value)]
+        return Program(
+            self.graph.name, [v.type for v in inputs], outputs, constants, arena_bytes, self.calls, places, result_places
+        )
+
+    def _root(self, value: Value) -> Value:
+        while value in self.aliases:
+            value = self.aliases[value]
+        return value
+
+    def _add_constant(self, value: Constant, constants: list[np.ndarray], places: dict[Value, Place]) -> None:
+        places[value] = Place("constant", len(constants))
+        constants.append(np.ascontiguousarray(value.array))
+
+
+def _reduction_domain(op: Op) -> tuple[tuple[int, ...], frozenset[int]]:
+    shape, axes = op.operands[0].type.static_shape, op.attributes["axes"]
+    long = [axis for axis, extent in enumerate(shape) if extent != 1]
+    return squeezed(shape), frozenset(number for number, axis in enumerate(long) if axis in axes)
+
+
+def _title(ops: Sequence[Op]) -> str:
+    """A name for people: the kernel's first few distinct primitives."""
+    names = list(dict.fromkeys(op.primitive.name for op in ops))
+    return "_".join(names[:3]) + ("_etc" if len(names) > 3 else "")
+
+
+__all__ = ["Call", "DotCall", "KernelCall", "Literal", "MatrixOperand", "Place", "Program", "plan"]

@@ -1,0 +1,302 @@
+"""The graph: values in SSA form, made by ops, in a block.
+
+A :class:`Graph` is a named block with parameters, ops in program order and results.  Ops that hold
+control flow carry nested blocks as regions.  A :class:`Constant` is a value with no op behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .types import DType, Shape, TensorType, type_of
+
+if TYPE_CHECKING:
+    from .primitive import Primitive
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the user's code asked for an op.
+
+    ``via`` is the library line that the user's line called, where that says more (a layer, an
+    optimizer); ``gradient`` marks an op that differentiates the one written there.
+    """
+
+    file: str
+    line: int
+    via: tuple[str, int] | None = None
+    gradient: bool = False
+
+    def __str__(self) -> str:
+        text = f"{_tail(self.file)}:{self.line}"
+        if self.via is not None:
+            text = f"{_tail(self.via[0])}:{self.via[1]} ← {text}"
+        return f"gradient of {text}" if self.gradient else text
+
+
+def _tail(path: str) -> str:
+    """The last part of a path, with the folder where the name alone says too little."""
+    parts = path.replace("\\", "/").split("/")
+    return "/".join(parts[-2:]) if parts[-1] == "__init__.py" else parts[-1]
+
+
+class Value:
+    """One SSA value: a type, the op that makes it (``None`` for a parameter), and a name to print."""
+
+    __slots__ = ("name", "op", "type")
+
+    def __init__(self, type: TensorType, name: str | None = None, op: Op | None = None) -> None:
+        self.type = type
+        self.name = name
+        self.op = op
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    def __repr__(self) -> str:
+        return f"<%{self.name or '?'}: {self.type}>"
+
+
+class Constant(Value):
+    """A value known when the graph is built; its array must not be written to."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(type_of(array))
+        self.array = array
+
+    def __repr__(self) -> str:
+        return f"<constant {self.type}>"
+
+
+class Op:
+    """One application of a primitive."""
+
+    __slots__ = ("attributes", "location", "operands", "primitive", "regions", "results")
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Any],
+        result_types: Sequence[TensorType],
+        location: Location | None = None,
+        regions: Sequence[Block] = (),
+    ) -> None:
+        self.primitive = primitive
+        self.operands = tuple(operands)
+        self.attributes = dict(attributes)
+        self.results = tuple(Value(type, op=self) for type in result_types)
+        self.location = location
+        self.regions = tuple(regions)
+
+    @property
+    def result(self) -> Value:
+        """The only result of an op that has one."""
+        (result,) = self.results
+        return result
+
+    def __repr__(self) -> str:
+        operands = ", ".join(map(repr, self.operands))
+        return f"<{self.primitive.name} {operands} -> {', '.join(repr(r.type) for r in self.results)}>"
+
+
+class Block:
+    """Parameters, ops in order, results."""
+
+    __slots__ = ("ops", "parameters", "results")
+
+    def __init__(self, parameters: Iterable[Value] = (), ops: Iterable[Op] = (), results: Iterable[Value] = ()) -> None:
+        self.parameters = list(parameters)
+        self.ops = list(ops)
+        self.results = list(results)
+
+    def uses(self) -> dict[Value, int]:
+        """How often each value is read, results of the block included."""
+        counts: dict[Value, int] = {}
+        for op in self.ops:
+            for operand in op.operands:
+                counts[operand] = counts.get(operand, 0) + 1
+            for region in op.regions:
+                for value, count in region.uses().items():
+                    counts[value] = counts.get(value, 0) + count
+        for value in self.results:
+            counts[value] = counts.get(value, 0) + 1
+        return counts
+
+    def walk(self) -> Iterator[Op]:
+        """Every op, those in nested regions included."""
+        for op in self.ops:
+            yield op
+            for region in op.regions:
+                yield from region.walk()
+
+
+class Graph(Block):
+    """A named block: what one traced call does.
+
+    ``sources`` says where a parameter's value is found (``model.0.weight``), ``result_names`` what a
+    result is for (``model.0.weight'`` for its new value); both are for the reader alone.
+    """
+
+    __slots__ = ("name", "result_names", "sources")
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Iterable[Value] = (),
+        ops: Iterable[Op] = (),
+        results: Iterable[Value] = (),
+        sources: Mapping[Value, str] | None = None,
+        result_names: Sequence[str] = (),
+    ) -> None:
+        super().__init__(parameters, ops, results)
+        self.name = name
+        self.sources = dict(sources or {})
+        self.result_names = list(result_names)
+
+    def __str__(self) -> str:
+        from .printer import print_graph
+
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        return f"<graph @{self.name}: {len(self.parameters)} parameters, {len(self.ops)} ops>"
+
+    def __eq__(self, other: object) -> bool:
+        """Two graphs are equal when they print alike: names, types, attributes, constants and order."""
+        if not isinstance(other, Graph):
+            return NotImplemented
+        from .printer import print_graph
+
+        return print_graph(self, locations=False) == print_graph(other, locations=False)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> Graph:
+        """The same graph with ops and values of its own, safe to change."""
+        return _Rewriter(lambda op, operands, emit: None).graph(self)
+
+    def rewrite(self, rule: RewriteRule) -> Graph:
+        """A copy in which ``rule`` has replaced ops, in one forward walk; this graph itself where it replaced none.
+
+        ``rule(op, operands, emit)`` gets the op with its operands already rewritten.  It returns the
+        values that stand for the op's results, ``()`` to drop an op that nothing reads any more, or
+        ``None`` to keep the op.  ``emit(primitive, operands, attributes)`` adds an op in its place and
+        returns its result.
+        """
+        rewriter = _Rewriter(rule)
+        copy = rewriter.graph(self)
+        return copy if rewriter.changed else self
+
+    def replace(self, replacements: Mapping[Value, Value]) -> Graph:
+        """A copy in which each key's uses read its value instead, and the ops so replaced are gone.
+
+        A replacement is a constant or a value of this graph that is defined before the key.
+        """
+
+        def rule(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
+            if not op.results or not all(result in replacements for result in op.results):
+                return None
+            return [rewriter.now(replacements[result]) for result in op.results]
+
+        if not replacements:
+            return self
+        rewriter = _Rewriter(rule)
+        return rewriter.graph(self)
+
+
+Emit = Callable[["Primitive", Sequence[Value], Mapping[str, Any]], Value]
+RewriteRule = Callable[[Op, tuple[Value, ...], Emit], "Sequence[Value] | None"]
+
+
+class _Rewriter:
+    """Copies a graph op by op, nested blocks included; ``rule`` may put something else in an op's place."""
+
+    def __init__(self, rule: RewriteRule) -> None:
+        self.rule = rule
+        self.changed = False
+        self._copies: dict[Value, Value] = {}
+
+    def now(self, value: Value) -> Value:
+        """What stands for ``value`` in the copy."""
+        return self._copies.get(value, value)
+
+    def graph(self, source: Graph) -> Graph:
+        graph = Graph(source.name, result_names=source.result_names)
+        self._block(source, graph)
+        graph.sources = {self._copies[parameter]: text for parameter, text in source.sources.items()}
+        return graph
+
+    def _block(self, source: Block, target: Block) -> Block:
+        copies, rule, ops = self._copies, self.rule, target.ops
+        location: Location | None = None
+
+        def emit(primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
+            result_type = primitive.infer([operand.type for operand in operands], attributes)
+            op = Op(primitive, operands, attributes, [result_type], location)
+            ops.append(op)
+            return op.results[0]
+
+        for parameter in source.parameters:
+            copies[parameter] = twin = Value(parameter.type, parameter.name)
+            target.parameters.append(twin)
+        for old in source.ops:
+            operands = tuple([copies.get(operand, operand) for operand in old.operands])
+            location = old.location
+            replacement = rule(old, operands, emit)
+            if replacement is None:
+                regions = [self._block(region, Block()) for region in old.regions]
+                types = [result.type for result in old.results]
+                new = Op(old.primitive, operands, old.attributes, types, location, regions)
+                ops.append(new)
+                for result, twin in zip(old.results, new.results, strict=True):
+                    copies[result] = twin
+                    twin.name = result.name
+                continue
+            self.changed = True
+            for result, value in zip(old.results, replacement, strict=bool(replacement)):
+                copies[result] = value
+                if result.name is not None and value.name is None and value.op is not None:
+                    value.name = result.name
+        target.results = [copies.get(value, value) for value in source.results]
+        return target
+
+
+class Builder:
+    """Appends ops to a graph, checking types as it goes."""
+
+    def __init__(self, graph: Graph, location: Location | None = None) -> None:
+        self.graph = graph
+        self.location = location
+
+    def parameter(self, type: TensorType, name: str | None = None, source: str | None = None) -> Value:
+        value = Value(type, name)
+        self.graph.parameters.append(value)
+        if source is not None:
+            self.graph.sources[value] = source
+        return value
+
+    def append(self, op: Op) -> tuple[Value, ...]:
+        self.graph.ops.append(op)
+        return op.results
+
+    def apply(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
+        """Append one op and return its result."""
+        result_type = primitive.infer([operand.type for operand in operands], attributes)
+        (result,) = self.append(Op(primitive, operands, attributes, [result_type], self.location))
+        return result

@@ -1,0 +1,79 @@
+"""The passes: functions from graph to graph, one a file, and the pipeline that runs them.
+
+A pass leaves the graph that it is given alone, and returns that very graph where there is nothing to do.  No pass
+changes a value: the results are the same to the bit, infinities, NaNs and the signs of zeros included; only
+the sign and the payload of a NaN are open.  (So ``x * 0`` is not 0, and ``x + 0.0`` is not ``x``.)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from ..graph import Graph
+from ..interpreter import Evaluate
+from ..verifier import VerificationError, verify
+from .cse import cse
+from .dce import dce
+from .fold import fold
+from .simplify import simplify
+
+Pass = Callable[[Graph], Graph]
+Observe = Callable[[str, Graph, float], None]
+
+PASSES: list[Pass] = [simplify, fold, cse, dce]
+ROUNDS = 3
+
+
+def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe | None = None) -> Graph:
+    """``graph`` after :data:`PASSES`, repeated until they change nothing, at most :data:`ROUNDS` times.
+
+    ``evaluate`` is for :func:`fold`.  ``observe(name, graph, seconds)`` is called after each pass.
+    ``TRACEJIT_CHECK=1`` verifies the graph after each pass, ``TRACEJIT_PASSES_LIMIT=n`` stops after ``n``
+    passes (to find by bisection the one that breaks a program).
+
+    >>> from tracejit.ir.parser import parse
+    >>> graph = parse('''
+    ... func @f(%x: f32[2,3]) -> (f32[2,3]) {
+    ...   %half = divide 1.0, 2.0 : f32[]
+    ...   %halves = broadcast_in_dim %half {shape=[2, 3], dimensions=[]} : f32[2,3]
+    ...   %y = multiply %x, %halves : f32[2,3]
+    ...   return %y
+    ... }''')
+    >>> print(optimize(graph))
+    func @f(%x: f32[2,3]) -> (f32[2,3]) {
+      %y = multiply %x, 0.5 : f32[2,3]
+      return %y
+    }
+    """
+    check = os.environ.get("TRACEJIT_CHECK") == "1"
+    limit = int(os.environ.get("TRACEJIT_PASSES_LIMIT") or ROUNDS * len(PASSES))
+    unchanged = 0
+    for number in range(min(limit, ROUNDS * len(PASSES))):
+        step = PASSES[number % len(PASSES)]
+        run = partial(fold, evaluate=evaluate) if step is fold else step
+        start = time.perf_counter()
+        result = run(graph)
+        seconds = time.perf_counter() - start
+        if check:
+            _verify_after(step.__name__, result)
+        if observe is not None:
+            observe(step.__name__, result, seconds)
+        unchanged = unchanged + 1 if result is graph else 0
+        graph = result
+        if unchanged == len(PASSES):
+            break
+    return graph
+
+
+def _verify_after(name: str, graph: Graph) -> None:
+    try:
+        verify(graph)
+    except VerificationError as error:
+        error.add_note(f"This is the graph after the pass {name!r}:\n{graph}")
+        raise
+
+
+__all__ = ["PASSES", "ROUNDS", "Observe", "Pass", "cse", "dce", "fold", "optimize", "simplify"]

@@ -1,0 +1,344 @@
+"""Algebraic simplification: a table of rewrites, each of them exact.
+
+Exact means that no value changes, be it infinite or -0.0 (NaN stays NaN; its sign and payload are open, as IEEE
+754 leaves them open: ``x * -1`` may become ``negate x``).  So ``x + 0.0`` stays, for it turns -0.0 into 0.0,
+while ``x + (-0.0)`` goes.  A rule gets an op that is about to be emitted, and returns a value that equals its
+result, or ``None``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..graph import Constant, Emit, Graph, Op, Value
+from ..primitive import Elementwise, Primitive, Reduction, View
+from ..primitives.contraction import dot
+from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
+from ..primitives.placement import concatenate, pad
+from ..primitives.view import broadcast_in_dim, reshape, slice_, transpose
+from ..types import DType, TensorType, bool_, is_floating
+
+
+def simplify(graph: Graph) -> Graph:
+    """``graph`` after the rules of this module, in one forward walk; what a rule makes is simplified too.
+
+    >>> from tracejit.ir.parser import parse
+    >>> graph = parse('''
+    ... func @f(%x: f32[2,3]) -> (f32[2,3]) {
+    ...   %a = multiply %x, 1.0 : f32[2,3]
+    ...   %b = divide %a, 8.0   : f32[2,3]
+    ...   return %b
+    ... }''')
+    >>> print(simplify(graph))
+    func @f(%x: f32[2,3]) -> (f32[2,3]) {
+      %b = multiply %x, 0.125 : f32[2,3]
+      return %b
+    }
+    """
+
+    def rewrite(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
+        if len(op.results) != 1 or not _rules(op.primitive):
+            return None
+        value = _Candidate(op.primitive, operands, op.attributes, op.results[0].type, emit).simplified()
+        return None if value is None else (value,)
+
+    return graph.rewrite(rewrite)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """An op that is about to be emitted."""
+
+    primitive: Primitive
+    operands: tuple[Value, ...]
+    attributes: Mapping[str, Any]
+    type: TensorType
+    emit: Emit
+
+    def simplified(self) -> Value | None:
+        """What the first rule that fits gives."""
+        for rule in _rules(self.primitive):
+            value = rule(self)
+            if value is not None:
+                return value
+        return None
+
+    def make(self, primitive: Primitive, *operands: Value, **attributes: Any) -> Value:
+        """Emit another op, or what is simpler."""
+        type = primitive.infer([operand.type for operand in operands], attributes)
+        value = _Candidate(primitive, operands, attributes, type, self.emit).simplified()
+        return self.emit(primitive, operands, attributes) if value is None else value
+
+    def stretched(self, value: Value) -> Value:
+        """``value`` broadcast to the shape of this op's result by NumPy's rule."""
+        shape = self.type.shape
+        if value.shape == shape:
+            return value
+        return self.make(broadcast_in_dim, value, shape=shape, dimensions=_aligned_right(value.ndim, len(shape)))
+
+
+Rule = Callable[[_Candidate], Value | None]
+
+# Kinds of primitives --------------------------------------------------------------------------------
+
+
+def _stretch_later(op: _Candidate) -> Value | None:
+    """An elementwise op broadcasts by itself: it reads what was stretched, and its result is stretched if need be.
+
+    ``multiply(x, broadcast(2.0))`` is ``multiply(x, 2.0)``, and ``exp(broadcast(x))`` is ``broadcast(exp(x))``.
+    """
+    for operand in op.operands:
+        if operand.op is not None and operand.op.primitive is broadcast_in_dim:
+            break
+    else:
+        return None
+    sources = tuple([_before_stretching(operand) for operand in op.operands])
+    return None if sources == op.operands else op.stretched(op.make(op.primitive, *sources, **op.attributes))
+
+
+def _before_stretching(value: Value) -> Value:
+    """The operand of a broadcast by NumPy's rule, else ``value``."""
+    if not _is_made_by(value, broadcast_in_dim):
+        return value
+    source = _operand(value)
+    return source if _attribute(value, "dimensions") == _aligned_right(source.ndim, value.ndim) else value
+
+
+def _aligned_right(ndim: int, result_ndim: int) -> tuple[int, ...]:
+    """The ``dimensions`` of a broadcast by NumPy's rule."""
+    return tuple(range(result_ndim - ndim, result_ndim))
+
+
+def _view_of_scalar(op: _Candidate) -> Value | None:
+    """A view of a scalar's broadcast is the scalar's broadcast to another shape."""
+    (x,) = op.operands
+    if _is_made_by(x, broadcast_in_dim) and _operand(x).ndim == 0:
+        return op.stretched(_operand(x))
+    return None
+
+
+def _reduce_single_elements(op: _Candidate) -> Value | None:
+    """The reduction of one element is the element."""
+    (x,) = op.operands
+    if all(x.shape[axis] == 1 for axis in op.attributes["axes"]):
+        return op.make(reshape, x, shape=op.type.shape)
+    return None
+
+
+# Elementwise ----------------------------------------------------------------------------------------
+
+
+def _add(op: _Candidate) -> Value | None:
+    for x, y in (op.operands, op.operands[::-1]):
+        number = _number(y)
+        if number == 0 and (isinstance(number, int) or math.copysign(1, number) < 0):
+            return op.stretched(x)
+        if _is_made_by(y, negate):
+            return op.make(subtract, x, _operand(y))
+    return None
+
+
+def _subtract(op: _Candidate) -> Value | None:
+    x, y = op.operands
+    number = _number(y)
+    if number == 0 and (isinstance(number, int) or math.copysign(1, number) > 0):
+        return op.stretched(x)
+    return op.make(add, x, _operand(y)) if _is_made_by(y, negate) else None
+
+
+def _multiply(op: _Candidate) -> Value | None:
+    for x, y in (op.operands, op.operands[::-1]):
+        number = _number(y)
+        if number == 1:
+            return op.stretched(x)
+        if number == -1:
+            return op.stretched(op.make(negate, x))
+    return None
+
+
+def _divide(op: _Candidate) -> Value | None:
+    x, y = op.operands
+    number = _number(y)
+    if number is None:
+        return None
+    if number == 1:
+        return op.stretched(x)
+    reciprocal = _exact_reciprocal(number, op.type.dtype)
+    return (
+        None
+        if reciprocal is None
+        else op.make(multiply, x, Constant(np.full(y.type.static_shape, reciprocal, y.dtype)))
+    )
+
+
+def _exact_reciprocal(number: float, dtype: DType) -> float | None:
+    """1 / ``number`` where that is exact: for powers of two whose reciprocal is a normal number of ``dtype``."""
+    if not math.isfinite(number) or abs(math.frexp(number)[0]) != 0.5:
+        return None
+    reciprocal = 1 / number
+    limits = ml_dtypes.finfo(dtype)
+    return reciprocal if float(limits.smallest_normal) <= abs(reciprocal) <= float(limits.max) else None
+
+
+def _undo_itself(op: _Candidate) -> Value | None:
+    """Twice negate, or twice not, is nothing."""
+    (x,) = op.operands
+    return _operand(x) if _is_made_by(x, op.primitive) else None
+
+
+def _select(op: _Candidate) -> Value | None:
+    predicate, on_true, on_false = op.operands
+    chosen = _number(predicate)
+    if chosen is not None:
+        return op.stretched(on_true if chosen else on_false)
+    return op.stretched(on_true) if _is_same(on_true, on_false) else None
+
+
+def _convert(op: _Candidate) -> Value | None:
+    (x,) = op.operands
+    if x.dtype == op.type.dtype:
+        return x
+    if _is_made_by(x, convert) and _keeps_values(_operand(x).dtype, x.dtype):
+        return op.make(convert, _operand(x), dtype=op.type.dtype)
+    return None
+
+
+def _keeps_values(source: DType, target: DType) -> bool:
+    """Whether ``target`` holds every value of ``source``, and converts it on as ``source`` would."""
+    if is_floating(source):
+        return is_floating(target) and np.promote_types(source, target) == target
+    return source == bool_ or (source.kind == target.kind and source.itemsize <= target.itemsize)
+
+
+# Views, placements, products ------------------------------------------------------------------------
+
+
+def _broadcast_in_dim(op: _Candidate) -> Value | None:
+    (x,) = op.operands
+    if x.shape == op.type.shape:
+        return x
+    if _is_made_by(x, broadcast_in_dim):
+        dimensions = tuple(op.attributes["dimensions"][axis] for axis in _attribute(x, "dimensions"))
+        return op.make(broadcast_in_dim, _operand(x), shape=op.type.shape, dimensions=dimensions)
+    return None
+
+
+def _reshape(op: _Candidate) -> Value | None:
+    (x,) = op.operands
+    if x.shape == op.type.shape:
+        return x
+    return op.make(reshape, _operand(x), shape=op.type.shape) if _is_made_by(x, reshape) else None
+
+
+def _transpose(op: _Candidate) -> Value | None:
+    (x,) = op.operands
+    permutation = op.attributes["permutation"]
+    if permutation == tuple(range(x.ndim)):
+        return x
+    if _is_made_by(x, transpose):
+        inner = _attribute(x, "permutation")
+        return op.make(transpose, _operand(x), permutation=tuple(inner[axis] for axis in permutation))
+    return None
+
+
+def _copy(op: _Candidate) -> Value | None:
+    """A slice of everything, padding by nothing."""
+    return op.operands[0] if op.operands[0].shape == op.type.shape else None
+
+
+def _concatenate(op: _Candidate) -> Value | None:
+    dimension = op.attributes["dimension"]
+    filled = [operand for operand in op.operands if operand.shape[dimension] != 0] or op.operands[:1]
+    if len(filled) == 1:
+        return filled[0]
+    return op.make(concatenate, *filled, dimension=dimension) if len(filled) < len(op.operands) else None
+
+
+def _dot(op: _Candidate) -> Value | None:
+    """A product reads an operand transposed at no cost, and sums in the same order.
+
+    Used where a transpose moved the last axis to the last but one: the rest of the transpose, if any, keeps it last.
+    """
+    flags = {name: op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")}
+    sources = list(op.operands)
+    for position, (flag, operand) in enumerate(zip(flags, op.operands, strict=True)):
+        if _is_made_by(operand, transpose):
+            *batch, rows, columns = _attribute(operand, "permutation")
+            if rows == operand.ndim - 1:
+                sources[position] = op.make(transpose, _operand(operand), permutation=(*batch, columns, rows))
+                flags[flag] = not flags[flag]
+    return None if tuple(sources) == op.operands else op.make(dot, *sources, **flags)
+
+
+# What rules ask -------------------------------------------------------------------------------------
+
+
+def _number(value: Value) -> Any:
+    """The number that a constant of one element is, else ``None``."""
+    if type(value) is not Constant or value.array.size != 1 or value.dtype.kind == "c":
+        return None
+    number = value.array.item()
+    return number if isinstance(number, int) else float(number)
+
+
+def _is_made_by(value: Value, primitive: Primitive) -> bool:
+    return value.op is not None and value.op.primitive is primitive
+
+
+def _operand(value: Value) -> Value:
+    """The first operand of the op that made ``value``."""
+    assert value.op is not None
+    return value.op.operands[0]
+
+
+def _attribute(value: Value, name: str) -> Any:
+    assert value.op is not None
+    return value.op.attributes[name]
+
+
+def _is_same(x: Value, y: Value) -> bool:
+    if isinstance(x, Constant) and isinstance(y, Constant):
+        return x.type == y.type and x.array.tobytes() == y.array.tobytes()
+    return x is y
+
+
+# The table ------------------------------------------------------------------------------------------
+
+KIND_RULES: dict[type[Primitive], Rule] = {
+    Elementwise: _stretch_later,
+    View: _view_of_scalar,
+    Reduction: _reduce_single_elements,
+}
+RULES: dict[Primitive, Rule] = {
+    add: _add,
+    subtract: _subtract,
+    multiply: _multiply,
+    divide: _divide,
+    negate: _undo_itself,
+    logical_not: _undo_itself,
+    select: _select,
+    convert: _convert,
+    broadcast_in_dim: _broadcast_in_dim,
+    reshape: _reshape,
+    transpose: _transpose,
+    slice_: _copy,
+    pad: _copy,
+    concatenate: _concatenate,
+    dot: _dot,
+}
+_rules_of: dict[Primitive, tuple[Rule, ...]] = {}
+
+
+def _rules(primitive: Primitive) -> tuple[Rule, ...]:
+    """The rule for the primitive's kind, then its own."""
+    rules = _rules_of.get(primitive)
+    if rules is None:
+        candidates = (KIND_RULES.get(type(primitive)), RULES.get(primitive))
+        rules = _rules_of[primitive] = tuple(rule for rule in candidates if rule is not None)
+    return rules

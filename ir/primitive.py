@@ -1,0 +1,235 @@
+"""The primitive: one record that holds every fact about one operation.
+
+A primitive says how its result is typed, how NumPy evaluates it, how it is differentiated and how a
+kernel computes it.  The kinds below differ in the last point alone:
+
+=============  ==========================================================================
+Elementwise    a scalar program, applied at each index; operands broadcast
+View           an index map: each element of the result is one element of the operand
+Reduction      a combining function over some axes, in the order fixed by the contract
+Placement      operands copied to regions of the result (concatenate, pad)
+Indexing       elements found through an array of indices (gather, scatter)
+Contraction    a matrix product
+Generation     values made from an index alone (iota, random bits)
+=============  ==========================================================================
+
+Rules are written once, against an :class:`Emitter`, which applies primitives to whatever the caller
+differentiates: arrays, values of a graph, or tensors whose own derivative will be wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .types import DType, Shape, TensorType, broadcast_shapes, format_shape
+
+Attributes = Mapping[str, Any]
+PRIMITIVES: dict[str, Primitive] = {}
+
+
+@dataclass(slots=True)
+class Application:
+    """One application, as a derivative rule sees it: only what the primitive ``saves`` is kept."""
+
+    primitive: Primitive
+    attributes: Attributes
+    operand_types: tuple[TensorType, ...]
+    result_type: TensorType
+    operands: tuple[Any, ...]
+    result: Any
+
+
+VjpRule = Callable[["Emitter", int, Any, Application], Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Primitive:
+    """See the module's docstring; :meth:`infer` is the type rule, :meth:`evaluate` the eager path.
+
+    ``exact`` tells that NumPy's own result is fixed to the bit by IEEE 754 (or holds no arithmetic),
+    so that the eager path may use it.  The others run as a compiled one-op kernel, in eager code as
+    under ``jit``, and :meth:`evaluate` is their oracle within a stated number of ulps.
+
+    ``vjp(emitter, i, cotangent, application)`` returns the cotangent of operand ``i``; ``None`` where
+    the primitive has no derivative.  ``saves`` lists what the rule reads: ``"0"`` for the first
+    operand, ``"r"`` for the result.
+    """
+
+    name: str
+    type_rule: Callable[..., TensorType]
+    numpy: Callable[..., Any]
+    exact: bool = True
+    vjp: VjpRule | None = None
+    saves: str = ""
+    differentiable_operands: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name in PRIMITIVES:
+            raise ValueError(f"a primitive named {self.name!r} exists already")
+        PRIMITIVES[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def infer(self, operand_types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+        """The result's type; ``TypeError`` or ``ValueError`` names the operands that do not fit."""
+        return self.type_rule(*operand_types, **attributes)
+
+    def evaluate(self, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
+        return np.asarray(self.numpy(*arrays, **attributes))
+
+    def is_differentiable_in(self, index: int) -> bool:
+        return self.vjp is not None and (
+            self.differentiable_operands is None or index in self.differentiable_operands
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Elementwise(Primitive):
+    """``scalar(builder, *operands, **attributes)`` writes the scalar program (see :mod:`.scalar`)."""
+
+    scalar: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class View(Primitive):
+    """``index_map(index, operand_type, **attributes)`` gives the operand's index for a result's index.
+
+    An index is a tuple with one entry a dimension; entries support ``+`` and ``*`` with integers, and
+    the integer 0.  ``None`` in place of the tuple: the map is not affine, but the element order is the
+    same (``reshape``).
+    """
+
+    index_map: Callable[..., tuple[Any, ...] | None]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Reduction(Primitive):
+    """``combine`` names the scalar instruction; ``identity`` gives its neutral element for a dtype."""
+
+    combine: str
+    identity: Callable[[DType], Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Placement(Primitive):
+    """``regions(operand_types, **attributes)``: for each copied operand its number, start and step.
+
+    The operand numbered ``fill`` (if any) is a scalar that is written everywhere else.
+    """
+
+    regions: Callable[..., list[tuple[int, tuple[int, ...], tuple[int, ...]]]]
+    fill: int | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Indexing(Primitive):
+    """``gather`` and ``scatter``: the backend knows each by name."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Contraction(Primitive):
+    """A matrix product."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Generation(Primitive):
+    """``scalar(builder, index, *operands, **attributes)``: the element at ``index`` (one entry a dimension)."""
+
+    scalar: Callable[..., Any]
+
+
+def per_operand(*rules: Callable[[Emitter, Any, Application], Any] | None) -> VjpRule:
+    """A vjp rule from one function an operand."""
+
+    def vjp(emitter: Emitter, index: int, cotangent: Any, application: Application) -> Any:
+        rule = rules[index]
+        assert rule is not None, f"operand {index} of {application.primitive.name} has no derivative"
+        return rule(emitter, cotangent, application)
+
+    return vjp
+
+
+@dataclass(slots=True)
+class Emitter:
+    """Applies primitives by name: ``emitter.multiply(a, b)``, attributes as keywords.
+
+    ``apply(primitive, operands, attributes)`` and ``constant(array)`` make it work on one kind of
+    value.  Python numbers among the operands become constants of the other operand's dtype.
+    """
+
+    apply: Callable[[Primitive, tuple[Any, ...], Attributes], Any]
+    constant: Callable[[np.ndarray], Any]
+    _cache: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        try:
+            return self._cache[name]
+        except KeyError:
+            pass
+        if name not in PRIMITIVES:
+            raise AttributeError(f"there is no primitive named {name!r}")
+        method = self._cache[name] = partial(self._apply, PRIMITIVES[name])
+        return method
+
+    def _apply(self, primitive: Primitive, *operands: Any, **attributes: Any) -> Any:
+        if any(isinstance(operand, int | float) for operand in operands):
+            dtype = next(operand.dtype for operand in operands if not isinstance(operand, int | float))
+            operands = tuple(
+                self.scalar(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands
+            )
+        return self.apply(primitive, operands, attributes)
+
+    def scalar(self, number: float | int, dtype: DType) -> Any:
+        return self.constant(np.asarray(number, dtype))
+
+    def full(self, number: float | int, type: TensorType) -> Any:
+        return self.broadcast_to(self.scalar(number, type.dtype), type.shape)
+
+    def reshape_to(self, value: Any, shape: Shape) -> Any:
+        return value if tuple(value.shape) == shape else self.reshape(value, shape=shape)
+
+    def broadcast_to(self, value: Any, shape: Shape) -> Any:
+        """``value`` stretched to ``shape`` by NumPy's rule."""
+        if tuple(value.shape) == shape:
+            return value
+        offset = len(shape) - len(value.shape)
+        return self.broadcast_in_dim(value, shape=shape, dimensions=tuple(range(offset, len(shape))))
+
+    def sum_to(self, value: Any, shape: Shape) -> Any:
+        """The adjoint of :meth:`broadcast_to`: sums out the axes along which ``shape`` was stretched."""
+        if tuple(value.shape) == shape:
+            return value
+        lead = len(value.shape) - len(shape)
+        axes = tuple(range(lead)) + tuple(
+            lead + axis for axis, extent in enumerate(shape) if extent == 1 and value.shape[lead + axis] != 1
+        )
+        return self.reshape_to(self.reduce_sum(value, axes=axes), shape)
+
+    def keep_axes(self, reduced: Any, shape: Shape, axes: tuple[int, ...]) -> Any:
+        """A reduction's result with the reduced ``axes`` of ``shape`` put back as extent 1."""
+        kept = tuple(1 if axis in axes else extent for axis, extent in enumerate(shape))
+        return self.reshape_to(reduced, kept)
+
+
+def same_dtype(name: str, *types: TensorType) -> DType:
+    """The operands' common dtype, or ``TypeError``."""
+    dtype = types[0].dtype
+    for type in types[1:]:
+        if type.dtype != dtype:
+            raise TypeError(f"{name}: operands must have one dtype, got {', '.join(map(repr, types))}")
+    return dtype
+
+
+def broadcast_rule(name: str, *types: TensorType) -> Shape:
+    """The operands' broadcast shape, or a ``ValueError`` that names them."""
+    try:
+        return broadcast_shapes(*(type.shape for type in types))
+    except ValueError:
+        shapes = " ".join(format_shape(type.shape) for type in types)
+        raise ValueError(f"{name}: operands could not be broadcast together with shapes {shapes}") from None

@@ -1,0 +1,62 @@
+"""The matrix product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Application, Contraction, Emitter, per_operand, same_dtype
+from ..types import Dim, TensorType, bool_, short_name
+
+
+def _dot_type(lhs: TensorType, rhs: TensorType, transpose_lhs: bool = False, transpose_rhs: bool = False) -> TensorType:
+    dtype = same_dtype("dot", lhs, rhs)
+    if dtype == bool_:
+        raise TypeError(f"dot is not defined for {short_name(dtype)}, got {lhs!r} and {rhs!r}")
+    if lhs.ndim < 2 or lhs.ndim != rhs.ndim or lhs.shape[:-2] != rhs.shape[:-2]:
+        raise ValueError(f"dot: operands must be matrices with equal batch dimensions, got {lhs!r} and {rhs!r}")
+    m, k = _oriented(lhs, transpose_lhs)
+    k_rhs, n = _oriented(rhs, transpose_rhs)
+    if k != k_rhs:
+        raise ValueError(f"mat1 and mat2 shapes cannot be multiplied ({m}x{k} and {k_rhs}x{n})")
+    return TensorType(dtype, (*lhs.shape[:-2], m, n))
+
+
+def _oriented(type: TensorType, transposed: bool) -> tuple[Dim, Dim]:
+    rows, columns = type.shape[-2:]
+    return (columns, rows) if transposed else (rows, columns)
+
+
+def _dot_numpy(
+    lhs: np.ndarray, rhs: np.ndarray, transpose_lhs: bool = False, transpose_rhs: bool = False
+) -> np.ndarray:
+    product = np.matmul(lhs.mT if transpose_lhs else lhs, rhs.mT if transpose_rhs else rhs)
+    return product.astype(lhs.dtype, copy=False)  # ml_dtypes multiplies bfloat16 into float32
+
+
+def _lhs_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    """``g @ rhs^T``, or its transpose where lhs was read transposed."""
+    rhs, rhs_transposed = op.operands[1], op.attributes.get("transpose_rhs", False)
+    if op.attributes.get("transpose_lhs", False):
+        return e.dot(rhs, g, transpose_lhs=rhs_transposed, transpose_rhs=True)
+    return e.dot(g, rhs, transpose_lhs=False, transpose_rhs=not rhs_transposed)
+
+
+def _rhs_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    lhs, lhs_transposed = op.operands[0], op.attributes.get("transpose_lhs", False)
+    if op.attributes.get("transpose_rhs", False):
+        return e.dot(g, lhs, transpose_lhs=True, transpose_rhs=lhs_transposed)
+    return e.dot(lhs, g, transpose_lhs=not lhs_transposed, transpose_rhs=False)
+
+
+# An element's sum runs over k in blocks of 256: within a block one chain of fused multiply-adds in
+# increasing k, then the blocks' sums in order.  It depends on k's extent alone.
+dot = Contraction(
+    name="dot",
+    type_rule=_dot_type,
+    numpy=_dot_numpy,
+    exact=False,
+    vjp=per_operand(_lhs_vjp, _rhs_vjp),
+    saves="01",
+)

@@ -1,0 +1,106 @@
+"""Gather and scatter: elements addressed by arrays of indices.
+
+``indices`` are integer arrays of one shape, one for each of ``axes``; entry ``j`` of the index shape
+addresses the slice ``operand[..., indices[0][j], ..., indices[1][j], ...]``.  The index shape comes
+first in the gathered result, the axes that are not indexed follow.  Indices are not negative; one that
+is out of range is clamped (callers check first, where the user is to see an ``IndexError``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Application, Emitter, Indexing
+from ..types import Shape, TensorType, is_integer
+
+
+def _window(operand: TensorType, axes: tuple[int, ...]) -> Shape:
+    return tuple(extent for axis, extent in enumerate(operand.shape) if axis not in axes)
+
+
+def _check_indices(name: str, operand: TensorType, indices: tuple[TensorType, ...], axes: tuple[int, ...]) -> None:
+    if len(indices) != len(axes) or not indices:
+        raise ValueError(f"{name}: needs one index array an axis, got {len(indices)} for axes {axes}")
+    for index in indices:
+        if not is_integer(index.dtype):
+            raise TypeError(f"{name}: indices must be integers, got {index!r}")
+        if index.shape != indices[0].shape:
+            raise ValueError(f"{name}: index arrays must have one shape, got {', '.join(map(repr, indices))}")
+
+
+def _gather_type(operand: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> TensorType:
+    _check_indices("gather", operand, indices, axes)
+    return TensorType(operand.dtype, indices[0].shape + _window(operand, axes))
+
+
+def _address(operand: np.ndarray, indices: tuple[np.ndarray, ...], axes: tuple[int, ...]) -> tuple[np.ndarray, Any]:
+    """The operand with the indexed axes in front, and the clamped indices."""
+    rest = [axis for axis in range(operand.ndim) if axis not in axes]
+    clamped = tuple(
+        np.clip(index, 0, operand.shape[axis] - 1) for index, axis in zip(indices, axes, strict=True)
+    )
+    return operand.transpose([*axes, *rest]), clamped
+
+
+def _gather_numpy(operand: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    moved, address = _address(operand, indices, axes)
+    return moved[address]
+
+
+def _gather_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
+    zeros = e.full(0, op.operand_types[0])
+    return e.scatter(zeros, g, *op.operands[1:], axes=op.attributes["axes"], combine="add")
+
+
+gather = Indexing(
+    name="gather",
+    type_rule=_gather_type,
+    numpy=_gather_numpy,
+    vjp=_gather_vjp,
+    saves="123456789",
+    differentiable_operands=(0,),
+)
+
+
+def _scatter_type(
+    operand: TensorType, updates: TensorType, *indices: TensorType, axes: tuple[int, ...], combine: str
+) -> TensorType:
+    _check_indices("scatter", operand, indices, axes)
+    expected = TensorType(operand.dtype, indices[0].shape + _window(operand, axes))
+    if updates != expected:
+        raise ValueError(f"scatter: updates must be {expected!r}, got {updates!r}")
+    return operand
+
+
+def _scatter_numpy(
+    operand: np.ndarray, updates: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], combine: str
+) -> np.ndarray:
+    result = operand.copy()
+    moved, address = _address(result, indices, axes)
+    if combine == "add":
+        np.add.at(moved, address, updates)
+    else:
+        moved[address] = updates
+    return result
+
+
+def _scatter_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
+    axes, indices = op.attributes["axes"], op.operands[2:]
+    if index == 1:
+        return e.gather(g, *indices, axes=axes)
+    if op.attributes["combine"] == "add":
+        return g
+    return e.scatter(g, e.full(0, op.operand_types[1]), *indices, axes=axes, combine="set")
+
+
+# Updates are applied in row-major order of the index shape: sums are deterministic, and with "set" the last wins.
+scatter = Indexing(
+    name="scatter",
+    type_rule=_scatter_type,
+    numpy=_scatter_numpy,
+    vjp=_scatter_vjp,
+    saves="23456789",
+    differentiable_operands=(0, 1),
+)

@@ -1,0 +1,115 @@
+"""Reductions over ``axes``, which leave the result.
+
+The order of summation is part of the language, so that every way of running a program gives the same
+bits: a function of the reduced extent alone.  The reduced elements, in row-major order, are cut into
+blocks of :data:`BLOCK`; within a block lane ``l`` of :data:`LANES` combines the elements ``l, l + LANES,
+l + 2 LANES …`` in order; the lanes are combined in halves (``l`` with ``l + LANES/2``, and so on).  More
+than one block: the blocks' results are reduced by the same rule.  The error of a sum grows with
+``BLOCK / LANES + log2(LANES)`` a level, as a pairwise sum's does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Application, Emitter, Reduction, per_operand
+from ..types import DType, TensorType, bool_, is_floating, is_integer, short_name
+
+LANES = 32
+BLOCK = 4096
+
+
+def ordered_reduce(elements: np.ndarray, combine: np.ufunc, identity: Any) -> np.ndarray:
+    """The reduction over the last axis in the order that the language fixes, by NumPy.
+
+    Only for elements on which ``combine`` is fixed to the bit (a sum of floats, say).
+    """
+    extent = elements.shape[-1]
+    if extent > BLOCK:
+        blocks = [elements[..., first : first + BLOCK] for first in range(0, extent, BLOCK)]
+        partial = np.stack([ordered_reduce(block, combine, identity) for block in blocks], axis=-1)
+        return ordered_reduce(partial, combine, identity)
+    lanes = np.full((*elements.shape[:-1], LANES), identity, elements.dtype)
+    for first in range(0, extent, LANES):
+        chunk = elements[..., first : first + LANES]
+        lanes[..., : chunk.shape[-1]] = combine(lanes[..., : chunk.shape[-1]], chunk)
+    half = LANES
+    while half > 1:
+        half //= 2
+        lanes = combine(lanes[..., :half], lanes[..., half:])
+    return lanes[..., 0]
+
+
+def _reduction_type(name: str, x: TensorType, axes: tuple[int, ...]) -> TensorType:
+    if any(not 0 <= axis < x.ndim for axis in axes) or list(axes) != sorted(set(axes)):
+        raise ValueError(f"{name}: axes {axes} are not increasing axes of {x!r}")
+    return TensorType(x.dtype, tuple(extent for axis, extent in enumerate(x.shape) if axis not in axes))
+
+
+def _lowest(dtype: DType) -> Any:
+    if is_floating(dtype):
+        return -math.inf
+    return False if dtype == bool_ else np.iinfo(dtype).min
+
+
+def _highest(dtype: DType) -> Any:
+    if is_floating(dtype):
+        return math.inf
+    return True if dtype == bool_ else np.iinfo(dtype).max
+
+
+def _sum_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    shape, axes = op.operand_types[0].shape, op.attributes["axes"]
+    kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
+    return e.broadcast_in_dim(g, shape=shape, dimensions=kept)
+
+
+def _extremum_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    """The cotangent goes to the extreme elements, in equal shares."""
+    x, shape, axes = op.operands[0], op.operand_types[0].shape, op.attributes["axes"]
+    kept = e.keep_axes(op.result, shape, axes)
+    chosen = e.convert(e.compare(x, kept, direction="eq"), dtype=op.result_type.dtype)
+    count = e.reduce_sum(chosen, axes=axes)
+    return e.multiply(chosen, e.keep_axes(e.divide(g, count), shape, axes))
+
+
+def _reduction(
+    name: str, combine: str, function: np.ufunc, identity: Any, *, vjp: Any = None, saves: str = "", accepts: Any = None
+) -> Reduction:
+    def type_rule(x: TensorType, axes: tuple[int, ...]) -> TensorType:
+        if accepts is not None and not accepts(x.dtype):
+            raise TypeError(f"{name} is not defined for {short_name(x.dtype)}, got {x!r}")
+        result = _reduction_type(name, x, axes)
+        if name in ("reduce_max", "reduce_min") and any(x.shape[axis] == 0 for axis in axes):
+            raise ValueError(f"{name}: zero-size array {x!r} to reduction operation which has no identity")
+        return result
+
+    return Reduction(
+        name=name,
+        type_rule=type_rule,
+        numpy=lambda x, axes: function.reduce(x, axis=axes, dtype=x.dtype) if axes else x,
+        combine=combine,
+        identity=identity,
+        exact=False,
+        vjp=None if vjp is None else per_operand(vjp),
+        saves=saves,
+    )
+
+
+# The neutral element of a floating-point sum is -0.0: 0.0 would turn a sum of -0.0 into 0.0.
+reduce_sum = _reduction(
+    "reduce_sum",
+    "add",
+    np.add,
+    lambda dtype: -0.0 if is_floating(dtype) else 0,
+    vjp=_sum_vjp,
+    accepts=lambda dtype: dtype != bool_,
+)
+reduce_max = _reduction("reduce_max", "maximum", np.maximum, _lowest, vjp=_extremum_vjp, saves="0r")
+reduce_min = _reduction("reduce_min", "minimum", np.minimum, _highest, vjp=_extremum_vjp, saves="0r")
+_is_logical = lambda dtype: dtype == bool_ or is_integer(dtype)  # noqa: E731
+reduce_and = _reduction("reduce_and", "and_", np.bitwise_and, lambda dtype: True if dtype == bool_ else -1, accepts=_is_logical)
+reduce_or = _reduction("reduce_or", "or_", np.bitwise_or, lambda dtype: False if dtype == bool_ else 0, accepts=_is_logical)

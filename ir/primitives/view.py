@@ -1,0 +1,164 @@
+"""Views: each element of the result is one element of the operand, found by an index map.
+
+A view costs nothing inside a fused kernel; the eager path gives NumPy views.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Application, Emitter, View, per_operand
+from ..types import Dim, Shape, TensorType, format_shape
+
+# broadcast_in_dim -----------------------------------------------------------------------------------
+
+
+def _broadcast_type(x: TensorType, shape: Shape, dimensions: tuple[int, ...]) -> TensorType:
+    if len(dimensions) != x.ndim or list(dimensions) != sorted(set(dimensions)):
+        raise ValueError(f"broadcast_in_dim: {x!r} needs one increasing dimension an axis, got {dimensions}")
+    for axis, dimension in enumerate(dimensions):
+        if x.shape[axis] not in (1, shape[dimension]):
+            raise ValueError(f"broadcast: {x!r} cannot be broadcast to shape {format_shape(shape)}")
+    return TensorType(x.dtype, tuple(shape))
+
+
+def _broadcast_numpy(x: np.ndarray, shape: Shape, dimensions: tuple[int, ...]) -> np.ndarray:
+    full = [1] * len(shape)
+    for axis, dimension in enumerate(dimensions):
+        full[dimension] = x.shape[axis]
+    return np.broadcast_to(x.reshape(full), shape)
+
+
+def _broadcast_index(index: tuple[Any, ...], x: TensorType, shape: Shape, dimensions: tuple[int, ...]) -> Any:
+    return tuple(0 if x.shape[axis] == 1 else index[dimension] for axis, dimension in enumerate(dimensions))
+
+
+def _broadcast_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    shape, dimensions = op.operand_types[0].shape, op.attributes["dimensions"]
+    stretched = tuple(
+        axis
+        for axis, extent in enumerate(op.result_type.shape)
+        if axis not in dimensions or (shape[dimensions.index(axis)] == 1 and extent != 1)
+    )
+    return e.reshape_to(e.reduce_sum(g, axes=stretched) if stretched else g, shape)
+
+
+broadcast_in_dim = View(
+    name="broadcast_in_dim",
+    type_rule=_broadcast_type,
+    numpy=_broadcast_numpy,
+    index_map=_broadcast_index,
+    vjp=per_operand(_broadcast_vjp),
+)
+
+# reshape --------------------------------------------------------------------------------------------
+
+
+def _reshape_type(x: TensorType, shape: Shape) -> TensorType:
+    old, new = TensorType(x.dtype, x.shape), TensorType(x.dtype, tuple(shape))
+    if old.is_static and new.is_static and old.size != new.size:
+        raise ValueError(f"reshape: cannot reshape {x!r} of {old.size} elements into shape {format_shape(shape)}")
+    return new
+
+
+def _reshape_index(index: tuple[Any, ...], x: TensorType, shape: Shape) -> tuple[Any, ...] | None:
+    """Affine only where dimensions of extent 1 come or go."""
+    old = [extent for extent in x.shape if extent != 1]
+    new = [(extent, entry) for extent, entry in zip(shape, index, strict=True) if extent != 1]
+    if old != [extent for extent, _ in new]:
+        return None
+    entries = iter(entry for _, entry in new)
+    return tuple(0 if extent == 1 else next(entries) for extent in x.shape)
+
+
+reshape = View(
+    name="reshape",
+    type_rule=_reshape_type,
+    numpy=lambda x, shape: x.reshape(shape),
+    index_map=_reshape_index,
+    vjp=per_operand(lambda e, g, op: e.reshape_to(g, op.operand_types[0].shape)),
+)
+
+# transpose ------------------------------------------------------------------------------------------
+
+
+def _transpose_type(x: TensorType, permutation: tuple[int, ...]) -> TensorType:
+    if sorted(permutation) != list(range(x.ndim)):
+        raise ValueError(f"transpose: axes {permutation} are no permutation of the axes of {x!r}")
+    return TensorType(x.dtype, tuple(x.shape[axis] for axis in permutation))
+
+
+def inverse_permutation(permutation: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
+
+
+transpose = View(
+    name="transpose",
+    type_rule=_transpose_type,
+    numpy=lambda x, permutation: x.transpose(permutation),
+    index_map=lambda index, x, permutation: tuple(index[axis] for axis in inverse_permutation(permutation)),
+    vjp=per_operand(
+        lambda e, g, op: e.transpose(g, permutation=inverse_permutation(op.attributes["permutation"])),
+    ),
+)
+
+# slice ----------------------------------------------------------------------------------------------
+
+
+def slice_extent(start: int, limit: int, stride: int) -> int:
+    """How many of ``range(start, limit, stride)`` there are."""
+    return max(0, math.ceil((limit - start) / stride))
+
+
+def _slice_type(
+    x: TensorType, start: tuple[int, ...], limit: tuple[int, ...], strides: tuple[int, ...]
+) -> TensorType:
+    shape: list[Dim] = []
+    for extent, first, last, stride in zip(x.shape, start, limit, strides, strict=True):
+        if stride < 1 or first < 0 or not isinstance(extent, int) or last > extent:
+            raise ValueError(f"slice: [{first}:{last}:{stride}] is out of range for {x!r}")
+        shape.append(slice_extent(first, last, stride))
+    return TensorType(x.dtype, tuple(shape))
+
+
+def _slice_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    start, strides = op.attributes["start"], op.attributes["strides"]
+    low, high, interior = [], [], []
+    for extent, first, stride, kept in zip(
+        op.operand_types[0].shape, start, strides, op.result_type.shape, strict=True
+    ):
+        covered = (kept - 1) * stride + 1 if kept else 0
+        low.append(first if kept else extent)
+        high.append(extent - first - covered if kept else 0)
+        interior.append(stride - 1)
+    return e.pad(g, e.scalar(0, g.dtype), low=tuple(low), high=tuple(high), interior=tuple(interior))
+
+
+slice_ = View(
+    name="slice",
+    type_rule=_slice_type,
+    numpy=lambda x, start, limit, strides: x[tuple(map(slice, start, limit, strides))],
+    index_map=lambda index, x, start, limit, strides: tuple(
+        entry * stride + first for entry, first, stride in zip(index, start, strides, strict=True)
+    ),
+    vjp=per_operand(_slice_vjp),
+)
+
+
+def _reverse_index(index: tuple[Any, ...], x: TensorType, dimensions: tuple[int, ...]) -> tuple[Any, ...]:
+    return tuple(
+        entry * -1 + (extent - 1) if axis in dimensions else entry  # type: ignore[operator]
+        for axis, (entry, extent) in enumerate(zip(index, x.shape, strict=True))
+    )
+
+
+reverse = View(
+    name="reverse",
+    type_rule=lambda x, dimensions: x,
+    numpy=lambda x, dimensions: np.flip(x, dimensions),
+    index_map=_reverse_index,
+    vjp=per_operand(lambda e, g, op: e.reverse(g, dimensions=op.attributes["dimensions"])),
+)

@@ -1,0 +1,82 @@
+"""Scalar programs: what a kernel computes for one element.
+
+A scalar program is written against a :class:`ScalarBuilder`, one method an instruction.  Each
+instruction is fixed to the bit by IEEE 754 or two's complement, so NumPy, LLVM and CUDA give the same
+result for it, and everything that is built from instructions (``exp``, ``tanh`` …, see
+:mod:`.special_functions`) is the same on each of them.  The instructions:
+
+==================================================  ==========================================================
+``add subtract multiply negate abs``                wrap around for integers
+``divide sqrt fma``                                 floats; ``fma(x, y, z)`` is ``x*y + z``, rounded once
+``floor ceil trunc rint``                           floats; ``rint`` rounds halves to even
+``maximum minimum``                                 NaN wins, and -0 < +0 (IEEE 754-2019)
+``quotient remainder``                              integers, truncating; the divisor is never 0
+``and_ or_ xor not_``                               bools and integers
+``shift_left shift_right``                          by less than the width; logical for unsigned, else arithmetic
+``multiply_high``                                   the upper 32 bits of a ``u32`` product
+``eq ne lt le gt ge``                               give bools; false with NaN, but for ``ne``
+``select(p, x, y)``                                 x where p, else y
+``convert(x, dtype)``                               value conversion; float to integer truncates and saturates, NaN gives 0
+``bitcast(x, dtype)``                               the same bits as another type of the same width
+``constant(number, dtype)``
+==================================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from .types import DType, bool_
+
+ARITHMETIC = frozenset(
+    "add subtract multiply divide negate abs sqrt fma floor ceil trunc rint maximum minimum quotient remainder"
+    " and_ or_ xor not_ shift_left shift_right multiply_high".split()
+)
+COMPARISONS = frozenset("eq ne lt le gt ge".split())
+
+
+class ScalarBuilder:
+    """Writes a scalar program; a subclass says what :meth:`instruction` does.
+
+    Python numbers among the operands become constants of the other operands' dtype.
+    """
+
+    def instruction(self, name: str, operands: tuple[Any, ...], dtype: DType) -> Any:
+        """Emit ``name`` with the given result dtype."""
+        raise NotImplementedError
+
+    def constant(self, number: float | int | bool, dtype: DType) -> Any:
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ARITHMETIC:
+            method = partial(self._emit, name)
+        elif name in COMPARISONS:
+            method = partial(self._emit, name, result=bool_)
+        else:
+            raise AttributeError(f"there is no scalar instruction named {name!r}")
+        self.__dict__[name] = method
+        return method
+
+    def _emit(self, name: str, *operands: Any, result: DType | None = None) -> Any:
+        dtype = next((operand.dtype for operand in operands if not isinstance(operand, int | float)), None)
+        assert dtype is not None, f"{name} has no operand with a dtype"
+        lifted = tuple(
+            self.constant(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands
+        )
+        return self.instruction(name, lifted, result or dtype)
+
+    def select(self, predicate: Any, on_true: Any, on_false: Any) -> Any:
+        dtype = next(v.dtype for v in (on_true, on_false) if not isinstance(v, int | float))
+        branches = tuple(self.constant(v, dtype) if isinstance(v, int | float) else v for v in (on_true, on_false))
+        return self.instruction("select", (predicate, *branches), dtype)
+
+    def convert(self, x: Any, dtype: DType) -> Any:
+        return x if x.dtype == dtype else self.instruction("convert", (x,), dtype)
+
+    def bitcast(self, x: Any, dtype: DType) -> Any:
+        return x if x.dtype == dtype else self.instruction("bitcast", (x,), dtype)
+
+    def is_nan(self, x: Any) -> Any:
+        return self.ne(x, x)

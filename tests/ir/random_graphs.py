@@ -1,0 +1,375 @@
+"""Random graphs and arguments for them: what the fuzz tests of the passes and of the backends draw from.
+
+``random_graphs()`` draws graphs built from the primitives, ``random_arguments(graph)`` arrays with NaN,
+infinities, both zeros and the integers' ends among them.  :func:`reference` evaluates an op to the bit as the
+language defines it, where NumPy leaves bits open (the order of a sum, the maximum of -0.0 and 0.0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from hypothesis import strategies as st
+
+from tracejit.ir import PRIMITIVES, Builder, Constant, Graph, Location, Primitive, TensorType, Value
+from tracejit.ir.interpreter import evaluate_with_numpy
+from tracejit.ir.primitives.reduction import ordered_reduce
+from tracejit.ir.types import DType, bool_, broadcast_shapes, float32, float64, int32, int64, is_floating, is_integer
+
+DTYPES = (float32, float64, int32, int64, bool_)
+EXTENTS = (0, 1, 1, 2, 3)
+LOCATIONS = (None, Location("demo.py", 3), Location("demo.py", 4, ("nn.py", 7), gradient=True))
+NAMES = (None, None, "x", "h", "loss", "w1'", "v3", "a b", "é")
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+# Graphs ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def random_graphs(draw: Draw, max_ops: int = 10, dtypes: Sequence[DType] = DTYPES) -> Graph:
+    """A graph of up to ``max_ops`` ops (and a few that make operands fit), which returns some of its values."""
+    return _GraphMaker(draw, dtypes).make(draw(st.integers(1, max_ops)))
+
+
+class _GraphMaker:
+    """Grows a graph: draws an op, and operands for it among the values so far."""
+
+    def __init__(self, draw: Draw, dtypes: Sequence[DType]) -> None:
+        self.draw = draw
+        self.dtypes = list(dtypes)
+        self.graph = Graph("random")
+        self.builder = Builder(self.graph)
+        self.values: list[Value] = []
+
+    def make(self, ops: int) -> Graph:
+        for _ in range(self.draw(st.integers(1, 3))):
+            type = TensorType(self.pick(self.dtypes), self.shape())
+            source = self.pick((None, None, "model.0.weight", "self.layers[0].bias"))
+            self.values.append(self.builder.parameter(type, self.pick(NAMES), source))
+        while len(self.graph.ops) < ops:
+            self.builder.location = self.pick(LOCATIONS)
+            value = self.pick(OPS)(self)
+            if value is not None:
+                value.name = self.pick(NAMES)
+                self.values.append(value)
+        self.graph.results = [self.pick(self.values) for _ in range(self.draw(st.integers(0, 2)))] + self.values[-1:]
+        if self.draw(st.booleans()):
+            self.graph.result_names = ["loss", "model.0.weight'", "a result"][: len(self.graph.results)]
+        return self.graph
+
+    def pick(self, choices: Sequence[Any]) -> Any:
+        return choices[self.draw(st.integers(0, len(choices) - 1))]
+
+    def shape(self, max_ndim: int = 3) -> tuple[int, ...]:
+        return tuple(self.pick(EXTENTS) for _ in range(self.draw(st.integers(0, max_ndim))))
+
+    def value(self, fits: Callable[[Value], bool] = lambda value: True) -> Value | None:
+        """A value made so far that fits."""
+        fitting = [value for value in self.values if fits(value)]
+        return self.pick(fitting) if fitting else None
+
+    def partner(self, value: Value) -> Value:
+        """A value that broadcasts with ``value``: one made so far, a constant, or a constant's broadcast."""
+        found = self.value(lambda other: other.dtype == value.dtype and _broadcast(other, value))
+        kind = self.draw(st.integers(0, 3))
+        if found is not None and kind <= 1:
+            return found
+        if kind == 2 or not value.ndim:
+            return self.constant(value.dtype, tuple(self.pick((1, extent)) for extent in value.shape))
+        return self.apply("broadcast_in_dim", self.constant(value.dtype, ()), shape=value.shape, dimensions=())
+
+    def constant(self, dtype: DType, shape: tuple[int, ...]) -> Constant:
+        count = math.prod(shape)
+        elements = [self.draw(special_numbers(dtype)) for _ in range(min(count, 2))]
+        return Constant(np.resize(np.array(elements, dtype), shape))
+
+    def apply(self, name: str, *operands: Value, **attributes: Any) -> Value:
+        return self.builder.apply(PRIMITIVES[name], operands, attributes)
+
+
+def _broadcast(x: Value, y: Value) -> bool:
+    try:
+        return math.prod(broadcast_shapes(x.shape, y.shape)) <= 200
+    except ValueError:
+        return False
+
+
+def _numeric(value: Value) -> bool:
+    return value.dtype != bool_
+
+
+# One function a kind of op: it applies one, or gives None where no value fits.
+
+
+def _binary(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    if x is None:
+        return None
+    if x.dtype == bool_:
+        names = ["and", "or", "xor", "maximum"]
+    else:
+        names = ["add", "subtract", "multiply", "maximum", "minimum"]
+        names += ["divide"] if is_floating(x.dtype) else ["and", "or", "xor"]
+    operands = [x, m.partner(x)]
+    return m.apply(m.pick(names), *(operands[::-1] if m.draw(st.booleans()) else operands))
+
+
+def _unary(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    if x is None:
+        return None
+    if x.dtype == bool_:
+        return m.apply("not", x)
+    names = ["negate", "negate", "abs", "sign"]
+    names += ["sqrt", "floor", "is_finite"] if is_floating(x.dtype) else ["not"]
+    names += ["exponential"] if x.dtype in (float32, float64) else []
+    return m.apply(m.pick(names), x)
+
+
+def _compare(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    return None if x is None else m.apply("compare", x, m.partner(x), direction=m.pick(("eq", "ne", "lt", "ge")))
+
+
+def _select(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    if x is None:
+        return None
+    y = m.pick((x, m.partner(x)))
+    predicate = m.value(lambda p: p.dtype == bool_ and _broadcast(p, x) and _broadcast(p, y))
+    if predicate is None or m.draw(st.integers(0, 3)) == 0:
+        predicate = m.constant(bool_, ())
+    try:
+        return m.apply("select", predicate, *((x, y) if m.draw(st.booleans()) else (y, x)))
+    except ValueError:
+        return None  # each two of them broadcast, the three do not
+
+
+def _convert(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    return None if x is None else m.apply("convert", x, dtype=m.pick(m.dtypes))
+
+
+def _broadcast_in_dim(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim < 4)
+    if x is None:
+        return None
+    shape: list[int] = []
+    dimensions = []
+    for extent in x.type.static_shape:
+        if m.draw(st.integers(0, 3)) == 0:
+            shape.append(m.pick(EXTENTS))
+        dimensions.append(len(shape))
+        shape.append(m.pick(EXTENTS) if extent == 1 else extent)
+    if not shape or m.draw(st.integers(0, 3)) == 0:
+        shape.append(m.pick(EXTENTS))
+    if math.prod(shape) > 200 or len(shape) > 5:
+        return None
+    return m.apply("broadcast_in_dim", x, shape=tuple(shape), dimensions=tuple(dimensions))
+
+
+def _reshape(m: _GraphMaker) -> Value | None:
+    x = m.value()
+    if x is None:
+        return None
+    flat = (x.type.size,)
+    squeezed = tuple(extent for extent in x.type.static_shape if extent != 1)
+    return m.apply("reshape", x, shape=m.pick((flat, squeezed, (1, *squeezed), x.shape[::-1], x.shape)))
+
+
+def _transpose(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim > 0)
+    return None if x is None else m.apply("transpose", x, permutation=tuple(m.draw(st.permutations(range(x.ndim)))))
+
+
+def _slice(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim > 0)
+    if x is None:
+        return None
+    start = tuple(m.draw(st.integers(0, extent)) if m.draw(st.booleans()) else 0 for extent in x.type.static_shape)
+    limit = tuple(
+        m.draw(st.integers(first, extent)) if m.draw(st.booleans()) else extent
+        for first, extent in zip(start, x.type.static_shape, strict=True)
+    )
+    return m.apply("slice", x, start=start, limit=limit, strides=tuple(m.pick((1, 1, 2)) for _ in start))
+
+
+def _reverse(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim > 0)
+    return None if x is None else m.apply("reverse", x, dimensions=(m.draw(st.integers(0, x.ndim - 1)),))
+
+
+def _reduce(m: _GraphMaker) -> Value | None:
+    name = m.pick(("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"))
+    accepts: Callable[[Value], bool] = lambda value: True  # noqa: E731
+    if name == "reduce_sum":
+        accepts = _numeric
+    elif name in ("reduce_and", "reduce_or"):
+        accepts = lambda value: not is_floating(value.dtype)  # noqa: E731
+    x = m.value(accepts)
+    if x is None:
+        return None
+    axes = tuple(axis for axis in range(x.ndim) if m.draw(st.booleans()))
+    if name in ("reduce_max", "reduce_min") and any(x.shape[axis] == 0 for axis in axes):
+        return None
+    return m.apply(name, x, axes=axes)
+
+
+def _dot(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim >= 2 and _numeric(value))
+    if x is None:
+        return None
+    transposed = m.draw(st.booleans())
+    *batch, rows, columns = x.type.static_shape
+    inner, outer = (rows if transposed else columns), m.pick(EXTENTS)
+    other = m.value(lambda value: value.type == TensorType(x.dtype, (*batch, inner, outer)))
+    if other is not None:
+        return m.apply("dot", x, other, transpose_lhs=transposed)
+    if m.draw(st.booleans()):
+        return m.apply("dot", x, x, transpose_lhs=transposed, transpose_rhs=not transposed)
+    swapped = m.apply("transpose", x, permutation=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return m.apply("dot", x, swapped, transpose_lhs=transposed, transpose_rhs=transposed)
+
+
+def _pad(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: 0 < value.ndim <= 2)
+    if x is None:
+        return None
+    low, high, interior = (tuple(m.pick((0, 0, 1)) for _ in x.shape) for _ in range(3))
+    return m.apply("pad", x, m.constant(x.dtype, ()), low=low, high=high, interior=interior)
+
+
+def _concatenate(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim > 0 and value.type.size <= 60)
+    if x is None:
+        return None
+    others = [value for value in m.values if value.type == x.type]
+    operands = [x, *(m.pick(others) for _ in range(m.draw(st.integers(0, 2))))]
+    return m.apply("concatenate", *operands, dimension=m.draw(st.integers(0, x.ndim - 1)))
+
+
+def _indices(m: _GraphMaker) -> Value:
+    found = m.value(lambda value: is_integer(value.dtype) and value.ndim <= 2 and value.type.size <= 9)
+    return found if found is not None else Constant(np.array([0, 5, -1, 1], int64))
+
+
+def _gather(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: 0 < value.ndim <= 2 and value.type.size > 0)
+    return None if x is None else m.apply("gather", x, _indices(m), axes=(m.draw(st.integers(0, x.ndim - 1)),))
+
+
+def _scatter(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: 0 < value.ndim <= 2 and value.type.size > 0 and _numeric(value))
+    if x is None:
+        return None
+    indices, axes = _indices(m), (m.draw(st.integers(0, x.ndim - 1)),)
+    gathered = m.apply("gather", x, indices, axes=axes)
+    return m.apply("scatter", x, gathered, indices, axes=axes, combine=m.pick(("add", "set")))
+
+
+def _iota(m: _GraphMaker) -> Value | None:
+    return m.apply("iota", size=m.pick(EXTENTS), dtype=m.pick([dtype for dtype in m.dtypes if dtype != bool_]))
+
+
+OPS: tuple[Callable[[_GraphMaker], Value | None], ...] = (
+    _binary, _binary, _binary, _unary, _compare, _select, _convert, _broadcast_in_dim, _broadcast_in_dim, _reshape,
+    _transpose, _slice, _reverse, _reduce, _dot, _pad, _concatenate, _gather, _scatter, _iota,
+)  # fmt: skip
+
+# Arguments ------------------------------------------------------------------------------------------
+
+
+def special_numbers(dtype: DType) -> st.SearchStrategy[Any]:
+    """Numbers of ``dtype``, those that break things more often than others."""
+    if dtype == bool_:
+        return st.booleans()
+    if is_integer(dtype):
+        limits = np.iinfo(dtype)
+        return st.sampled_from([0, 1, -1, 2, 3, limits.min, limits.max] if limits.min else [0, 1, 2, 3, limits.max])
+    limits = ml_dtypes.finfo(dtype)
+    extremes = [math.inf, -math.inf, math.nan, float(limits.max), float(limits.smallest_subnormal)]
+    return st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -8.0, 3.0, 0.1, *extremes])
+
+
+@st.composite
+def random_arguments(draw: Draw, graph: Graph) -> list[np.ndarray]:
+    """An array for each parameter of ``graph``."""
+    arguments = []
+    for parameter in graph.parameters:
+        size = parameter.type.size
+        elements = draw(st.lists(special_numbers(parameter.dtype), min_size=min(size, 6), max_size=min(size, 6)))
+        arguments.append(np.resize(np.array(elements, parameter.dtype), parameter.type.static_shape))
+    return arguments
+
+
+# The reference --------------------------------------------------------------------------------------
+
+
+def reference(primitive: Primitive, arrays: tuple[np.ndarray, ...], attributes: Mapping[str, Any]) -> Any:
+    """An op's result to the bit, as the language defines it."""
+    with np.errstate(all="ignore"):
+        if primitive.name in ("maximum", "minimum"):
+            return _extremum(primitive.name)(*arrays)
+        if primitive.name in REDUCTIONS:
+            return _reduce_in_order(primitive.name, *arrays, **attributes)
+        if primitive.name == "dot":
+            return _dot_in_order(*arrays, **attributes)
+        if primitive.name == "exponential":  # one element at a time: NumPy's vector loops may differ in the last bit
+            return np.array([np.exp(x) for x in arrays[0].ravel()], arrays[0].dtype).reshape(arrays[0].shape)
+    return evaluate_with_numpy(primitive, arrays, attributes)
+
+
+def _extremum(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The maximum or minimum by IEEE 754-2019: NaN wins, and -0.0 is less than 0.0."""
+
+    def evaluate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        result = np.asarray(getattr(np, name)(x, y))
+        if is_floating(x.dtype):
+            negative = np.signbit(x) & np.signbit(y) if name == "maximum" else np.signbit(x) | np.signbit(y)
+            zeros = np.where(negative, x.dtype.type(-0.0), x.dtype.type(0.0))
+            result = np.where((x == 0) & (y == 0), zeros, result)
+        return result
+
+    return evaluate
+
+
+REDUCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "reduce_sum": np.add,
+    "reduce_max": _extremum("maximum"),
+    "reduce_min": _extremum("minimum"),
+    "reduce_and": np.bitwise_and,
+    "reduce_or": np.bitwise_or,
+}
+
+
+def _reduce_in_order(name: str, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    shape = tuple(x.shape[axis] for axis in kept)
+    elements = x.transpose([*kept, *axes]).reshape(*shape, math.prod(x.shape[axis] for axis in axes))
+    identity = PRIMITIVES[name].identity(x.dtype)  # type: ignore[attr-defined]
+    return np.asarray(ordered_reduce(elements, REDUCTIONS[name], identity))  # type: ignore[arg-type]
+
+
+def _dot_in_order(
+    lhs: np.ndarray, rhs: np.ndarray, transpose_lhs: bool = False, transpose_rhs: bool = False
+) -> np.ndarray:
+    """Products summed in increasing k: not the language's fused multiply-adds, but the same for any layout."""
+    lhs, rhs = (lhs.mT if transpose_lhs else lhs), (rhs.mT if transpose_rhs else rhs)
+    result = np.zeros((*lhs.shape[:-1], rhs.shape[-1]), lhs.dtype)
+    for k in range(lhs.shape[-1]):
+        result = result + lhs[..., :, k, None] * rhs[..., None, k, :]
+    return result
+
+
+def same_bits(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two arrays are of one type and equal, -0.0 and 0.0 told apart; any NaN equals any other."""
+    if x.dtype != y.dtype or x.shape != y.shape:
+        return False
+    if not is_floating(x.dtype):
+        return bool(np.array_equal(x, y))
+    return bool(np.array_equal(x, y, equal_nan=True) and np.all((np.signbit(x) == np.signbit(y)) | np.isnan(x)))

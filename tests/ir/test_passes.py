@@ -1,0 +1,508 @@
+"""The passes: what each makes of a graph, as text, and that none changes a bit of any result."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ir.random_graphs import random_arguments, random_graphs, reference, same_bits
+from tracejit.ir import Builder, Constant, Graph, TensorType, passes
+from tracejit.ir.interpreter import evaluate_with_numpy, interpret
+from tracejit.ir.parser import parse
+from tracejit.ir.passes import PASSES, cse, dce, fold, optimize, simplify
+from tracejit.ir.primitives.elementwise import add, negate
+from tracejit.ir.types import float32
+from tracejit.ir.verifier import VerificationError, verify
+
+
+def function(parameters, results, body):
+    return parse(f"func @f({parameters}) -> ({results}) {{\n{body}\n}}")
+
+
+def simplified(graph):
+    """What ``simplify`` leaves, without the ops that it made superfluous."""
+    return dce(simplify(graph))
+
+
+X, XY = "%x: f32[2,3]", "%x: f32[2,3], %y: f32[2,3]"
+
+# One row a rewrite: parameters, result types, the body before, the body after.
+SIMPLIFICATIONS = {
+    # Arithmetic
+    "x * 1": (X, "f32[2,3]", "%z = multiply %x, 1.0 : f32[2,3] return %z", "return %x"),
+    "1 * x, integer": ("%x: i32[3]", "i32[3]", "%z = multiply 1:i32, %x : i32[3] return %z", "return %x"),
+    "x * 1, stretched": (
+        "%x: f32[]", "f32[1,1]",
+        "%z = multiply %x, [1.0]:f32[1,1] : f32[1,1] return %z",
+        "%z = broadcast_in_dim %x {shape=[1, 1], dimensions=[]} : f32[1,1] return %z",
+    ),
+    "x * -1": (X, "f32[2,3]", "%z = multiply %x, -1.0 : f32[2,3] return %z", "%z = negate %x : f32[2,3] return %z"),
+    "x / 1": (X, "f32[2,3]", "%z = divide %x, 1.0 : f32[2,3] return %z", "return %x"),
+    "x / 8": (X, "f32[2,3]", "%z = divide %x, 8.0 : f32[2,3] return %z",
+              "%z = multiply %x, 0.125 : f32[2,3] return %z"),
+    "x / -0.5": (X, "f32[2,3]", "%z = divide %x, -0.5 : f32[2,3] return %z",
+                 "%z = multiply %x, -2.0 : f32[2,3] return %z"),
+    "x / 2, bfloat16": ("%x: bf16[3]", "bf16[3]", "%z = divide %x, 2.0:bf16 : bf16[3] return %z",
+                        "%z = multiply %x, 0.5:bf16 : bf16[3] return %z"),
+    "x / -1": (X, "f32[2,3]", "%z = divide %x, -1.0 : f32[2,3] return %z", "%z = negate %x : f32[2,3] return %z"),
+    "x - 0.0": (X, "f32[2,3]", "%z = subtract %x, 0.0 : f32[2,3] return %z", "return %x"),
+    "x + -0.0": (X, "f32[2,3]", "%z = add -0.0, %x : f32[2,3] return %z", "return %x"),
+    "x + 0, integer": ("%x: u8[3]", "u8[3]", "%z = add %x, 0:u8 : u8[3] return %z", "return %x"),
+    "x - 0, integer": ("%x: i64[3]", "i64[3]", "%z = subtract %x, 0 : i64[3] return %z", "return %x"),
+    "--x": (X, "f32[2,3]", "%a = negate %x : f32[2,3] %z = negate %a : f32[2,3] return %z", "return %x"),
+    "not not x": ("%x: bool[3]", "bool[3]", "%a = not %x : bool[3] %z = not %a : bool[3] return %z", "return %x"),
+    "x - -y": (XY, "f32[2,3]", "%a = negate %y : f32[2,3] %z = subtract %x, %a : f32[2,3] return %z",
+               "%z = add %x, %y : f32[2,3] return %z"),
+    "x + -y": (XY, "f32[2,3]", "%a = negate %y : f32[2,3] %z = add %x, %a : f32[2,3] return %z",
+               "%z = subtract %x, %y : f32[2,3] return %z"),
+    "-x + y": (XY, "f32[2,3]", "%a = negate %x : f32[2,3] %z = add %a, %y : f32[2,3] return %z",
+               "%z = subtract %y, %x : f32[2,3] return %z"),
+    # Choice and conversion
+    "select(true, x, y)": (XY, "f32[2,3]", "%z = select true, %x, %y : f32[2,3] return %z", "return %x"),
+    "select(false, x, y)": (XY, "f32[2,3]", "%z = select false, %x, %y : f32[2,3] return %z", "return %y"),
+    "select(p, x, x)": ("%p: bool[3], " + X, "f32[2,3]", "%z = select %p, %x, %x : f32[2,3] return %z", "return %x"),
+    "select(p, 1, 1), stretched": (
+        "%p: bool[3]", "f32[3]",
+        "%z = select %p, 1.0, 1.0 : f32[3] return %z",
+        "%z = broadcast_in_dim 1.0 {shape=[3], dimensions=[]} : f32[3] return %z",
+    ),
+    "convert to the same": (X, "f32[2,3]", "%z = convert %x {dtype=f32} : f32[2,3] return %z", "return %x"),
+    "convert up and down": (
+        "%x: bf16[3]", "bf16[3]",
+        "%a = convert %x {dtype=f32} : f32[3] %z = convert %a {dtype=bf16} : bf16[3] return %z",
+        "return %x",
+    ),
+    "convert up and on": (
+        "%x: i8[3]", "f32[3]",
+        "%a = convert %x {dtype=i32} : i32[3] %z = convert %a {dtype=f32} : f32[3] return %z",
+        "%z = convert %x {dtype=f32} : f32[3] return %z",
+    ),
+    # Broadcasts
+    "broadcast to the same": (
+        X, "f32[2,3]", "%z = broadcast_in_dim %x {shape=[2, 3], dimensions=[0, 1]} : f32[2,3] return %z", "return %x",
+    ),
+    "broadcast of a broadcast": (
+        "%x: f32[3]", "f32[4,3,2]",
+        "%a = broadcast_in_dim %x {shape=[3, 1], dimensions=[0]} : f32[3,1]"
+        " %z = broadcast_in_dim %a {shape=[4, 3, 2], dimensions=[1, 2]} : f32[4,3,2] return %z",
+        "%z = broadcast_in_dim %x {shape=[4, 3, 2], dimensions=[1]} : f32[4,3,2] return %z",
+    ),
+    "broadcast constant": (
+        X, "f32[2,3]",
+        "%a = broadcast_in_dim 2.0 {shape=[2, 3], dimensions=[]} : f32[2,3]"
+        " %z = multiply %x, %a : f32[2,3] return %z",
+        "%z = multiply %x, 2.0 : f32[2,3] return %z",
+    ),
+    "broadcast operand": (
+        "%p: bool[3], %b: f32[3], " + X, "f32[2,3]",
+        "%a = broadcast_in_dim %b {shape=[2, 3], dimensions=[1]} : f32[2,3]"
+        " %z = select %p, %a, %x : f32[2,3] return %z",
+        "%z = select %p, %b, %x : f32[2,3] return %z",
+    ),
+    "broadcast operands": (
+        "%a: f32[3], %b: f32[2,1]", "f32[2,3]",
+        "%c = broadcast_in_dim %a {shape=[2, 3], dimensions=[1]} : f32[2,3]"
+        " %d = broadcast_in_dim %b {shape=[2, 3], dimensions=[0, 1]} : f32[2,3]"
+        " %z = add %c, %d : f32[2,3] return %z",
+        "%z = add %a, %b : f32[2,3] return %z",
+    ),
+    "broadcast after": (
+        "%b: f32[3]", "f32[2,3]",
+        "%a = broadcast_in_dim %b {shape=[2, 3], dimensions=[1]} : f32[2,3]"
+        " %c = multiply %a, 2.0 : f32[2,3] %z = exponential %c : f32[2,3] return %z",
+        "%v0 = multiply %b, 2.0 : f32[3] %v1 = exponential %v0 : f32[3]"
+        " %z = broadcast_in_dim %v1 {shape=[2, 3], dimensions=[1]} : f32[2,3] return %z",
+    ),
+    "view of a scalar": (
+        "%x: f32[]", "f32[3,1]",
+        "%a = broadcast_in_dim %x {shape=[2, 3], dimensions=[]} : f32[2,3]"
+        " %b = transpose %a {permutation=[1, 0]} : f32[3,2]"
+        " %z = slice %b {start=[0, 1], limit=[3, 2], strides=[1, 1]} : f32[3,1] return %z",
+        "%z = broadcast_in_dim %x {shape=[3, 1], dimensions=[]} : f32[3,1] return %z",
+    ),
+    # Other views, placements
+    "reshape to the same": (X, "f32[2,3]", "%z = reshape %x {shape=[2, 3]} : f32[2,3] return %z", "return %x"),
+    "reshape of a reshape": (
+        X, "f32[3,2]",
+        "%a = reshape %x {shape=[6]} : f32[6] %z = reshape %a {shape=[3, 2]} : f32[3,2] return %z",
+        "%z = reshape %x {shape=[3, 2]} : f32[3,2] return %z",
+    ),
+    "transpose of nothing": (X, "f32[2,3]", "%z = transpose %x {permutation=[0, 1]} : f32[2,3] return %z", "return %x"),
+    "transpose and back": (
+        X, "f32[2,3]",
+        "%a = transpose %x {permutation=[1, 0]} : f32[3,2]"
+        " %z = transpose %a {permutation=[1, 0]} : f32[2,3] return %z",
+        "return %x",
+    ),
+    "transpose of a transpose": (
+        "%x: f32[2,3,4]", "f32[3,4,2]",
+        "%a = transpose %x {permutation=[2, 0, 1]} : f32[4,2,3]"
+        " %z = transpose %a {permutation=[2, 0, 1]} : f32[3,4,2] return %z",
+        "%z = transpose %x {permutation=[1, 2, 0]} : f32[3,4,2] return %z",
+    ),
+    "slice of everything": (
+        X, "f32[2,3]", "%z = slice %x {start=[0, 0], limit=[2, 3], strides=[1, 1]} : f32[2,3] return %z", "return %x",
+    ),
+    "pad by nothing": (
+        X, "f32[2,3]", "%z = pad %x, 0.0 {low=[0, 0], high=[0, 0], interior=[0, 0]} : f32[2,3] return %z", "return %x",
+    ),
+    "concatenate one": (X, "f32[2,3]", "%z = concatenate %x {dimension=0} : f32[2,3] return %z", "return %x"),
+    "concatenate nothing to it": (
+        "%e: f32[0,3], " + X, "f32[2,3]", "%z = concatenate %e, %x, %e {dimension=0} : f32[2,3] return %z", "return %x",
+    ),
+    # Reductions, products
+    "reduce over no axes": (X, "f32[2,3]", "%z = reduce_sum %x {axes=[]} : f32[2,3] return %z", "return %x"),
+    "reduce one element": (
+        "%x: f32[2,1]", "f32[2]",
+        "%z = reduce_max %x {axes=[1]} : f32[2] return %z", "%z = reshape %x {shape=[2]} : f32[2] return %z",
+    ),
+    "dot of a transpose": (
+        XY, "f32[2,2]",
+        "%a = transpose %y {permutation=[1, 0]} : f32[3,2] %z = dot %x, %a : f32[2,2] return %z",
+        "%z = dot %x, %y {transpose_rhs} : f32[2,2] return %z",
+    ),
+    "transposed dot of transposes": (
+        XY, "f32[2,2]",
+        "%a = transpose %x {permutation=[1, 0]} : f32[3,2] %b = transpose %y {permutation=[1, 0]} : f32[3,2]"
+        " %z = dot %a, %b {transpose_lhs} : f32[2,2] return %z",
+        "%z = dot %x, %y {transpose_rhs} : f32[2,2] return %z",
+    ),
+    "dot of transposed heads": (
+        "%q: f32[5,2,3], %k: f32[4,2,3]", "f32[2,5,4]",
+        "%a = transpose %q {permutation=[1, 0, 2]} : f32[2,5,3] %b = transpose %k {permutation=[1, 2, 0]} : f32[2,3,4]"
+        " %z = dot %a, %b : f32[2,5,4] return %z",
+        "%a = transpose %q {permutation=[1, 0, 2]} : f32[2,5,3] %v0 = transpose %k {permutation=[1, 0, 2]} : f32[2,4,3]"
+        " %z = dot %a, %v0 {transpose_rhs} : f32[2,5,4] return %z",
+    ),
+    # Several at once: what a rule makes is simplified too
+    "a chain": (
+        "%x: f32[3]", "f32[2,3]",
+        "%one = broadcast_in_dim -1.0 {shape=[3], dimensions=[]} : f32[3] %a = divide %x, %one : f32[3]"
+        " %b = negate %a : f32[3] %c = broadcast_in_dim %b {shape=[1, 3], dimensions=[1]} : f32[1,3]"
+        " %z = broadcast_in_dim %c {shape=[2, 3], dimensions=[0, 1]} : f32[2,3] return %z",
+        "%z = broadcast_in_dim %x {shape=[2, 3], dimensions=[1]} : f32[2,3] return %z",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "results", "before", "after"), SIMPLIFICATIONS.values(), ids=SIMPLIFICATIONS)
+def test_simplify(parameters, results, before, after):
+    graph = simplified(function(parameters, results, before))
+    verify(graph)
+    assert graph == function(parameters, results, after)
+    assert optimize(graph) is graph
+
+
+# What looks alike and isn't: the value, the infinity, the NaN or the sign of a zero would change.
+@pytest.mark.parametrize(
+    "line",
+    [
+        "multiply %x, 0.0 : f32[3]",
+        "add %x, 0.0 : f32[3]",
+        "subtract %x, -0.0 : f32[3]",
+        "subtract 0.0, %x : f32[3]",
+        "subtract %x, %x : f32[3]",
+        "divide %x, %x : f32[3]",
+        "divide %x, 3.0 : f32[3]",
+        "divide %x, 0.0 : f32[3]",
+        "divide %x, inf : f32[3]",
+        "divide %x, 1e-45 : f32[3]",
+        "divide %x, 1.7014118e+38 : f32[3]",
+        "divide 2.0, %x : f32[3]",
+        "maximum %x, -inf : f32[3]",
+        "compare %x, %x {direction=eq} : bool[3]",
+        "reduce_sum %x {axes=[0]} : f32[]",
+        "slice %x {start=[0], limit=[3], strides=[2]} : f32[2]",
+        "reverse %x {dimensions=[0]} : f32[3]",
+        "power %x, 1.0 : f32[3]",
+        "multiply %c, (1.0, 0.0):c64 : c64[2]",
+        "add %c, (-0.0, -0.0):c64 : c64[2]",
+    ],
+)
+def test_left_as_it_is(line):
+    type = line.rpartition(": ")[2]
+    graph = function("%x: f32[3], %c: c64[2]", type, f"%z = {line} return %z")
+    assert optimize(graph) is graph
+
+
+def test_left_as_they_are():
+    graph = function(
+        "%x: f32[3], %i: i64[3]", "f32[3], f32[3], i8[3]",
+        """%a = convert %x {dtype=f16} : f16[3]
+           %b = convert %a {dtype=f32} : f32[3]
+           %c = convert %i {dtype=f64} : f64[3]
+           %d = convert %c {dtype=f32} : f32[3]
+           %e = convert %x {dtype=u32} : u32[3]
+           %f = convert %e {dtype=i8} : i8[3]
+           return %b, %d, %f""",
+    )  # fmt: skip
+    assert optimize(graph) is graph
+
+
+# Folding --------------------------------------------------------------------------------------------
+
+FOLDS = {
+    "arithmetic": ("", "f32[]", "%a = add 0.1, 0.2 : f32[] %z = multiply %a, 2.0 : f32[] return %z",
+                   "return 0.6"),
+    "wraps": ("", "i8[]", "%z = add 127:i8, 1:i8 : i8[] return %z", "return -128:i8"),
+    "division by zero": ("", "f32[]", "%z = divide 1.0, -0.0 : f32[] return %z", "return -inf"),
+    "comparison": ("", "bool[]", "%z = compare nan, nan {direction=ne} : bool[] return %z", "return true"),
+    "view": ("", "f32[2]", "%z = reshape [1.0, 2.0]:f32[1,2] {shape=[2]} : f32[2] return %z",
+             "return [1.0, 2.0]:f32[2]"),
+    "no growth": ("", "f32[9]", "%z = broadcast_in_dim 0.0 {shape=[9], dimensions=[]} : f32[9] return %z", None),
+    "no generation": ("", "i64[2]", "%z = iota {size=2, dtype=i64} : i64[2] return %z", None),
+    "not exact in NumPy": ("", "f32[]", "%z = exponential 1.0 : f32[] return %z", None),
+    "a parameter": ("%x: f32[]", "f32[]", "%z = add %x, 1.0 : f32[] return %z", None),
+    "fails when it runs": (
+        "", "i64[1]", "%z = gather []:i64[0], [0]:i64[1] {axes=[0]} : i64[1] return %z", None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "results", "before", "after"), FOLDS.values(), ids=FOLDS)
+def test_fold(parameters, results, before, after):
+    graph = function(parameters, results, before)
+    folded = fold(graph)
+    if after is None:
+        assert folded is graph
+    else:
+        assert folded == function(parameters, results, after)
+
+
+def test_fold_as_the_caller_evaluates():
+    graph = function("", "f32[]", "%z = exponential 0.0 : f32[] return %z")
+    (result,) = fold(graph, evaluate_with_numpy).results
+    assert result.array == 1
+    assert optimize(graph, evaluate=evaluate_with_numpy) == fold(graph, evaluate_with_numpy)
+
+
+def test_large_constants_are_not_folded():
+    graph = Graph("f")
+    large = Constant(np.zeros(2000, float32))
+    graph.results = [Builder(graph).apply(negate, [large], {})]
+    assert fold(graph) is graph
+
+
+# Common subexpressions, dead code -------------------------------------------------------------------
+
+EQUAL = {
+    "operands": ("negate %x : f32[3]", "negate %x : f32[3]"),
+    "the order of a commutative op": ("add %x, %y : f32[3]", "add %y, %x : f32[3]"),
+    "the order of eq": ("compare %x, %y {direction=eq} : bool[3]", "compare %y, %x {direction=eq} : bool[3]"),
+    "constants": ("add %x, 1.0 : f32[3]", "add %x, 1.0 : f32[3]"),
+    "a flag that is not set": ("dot %m, %m : f32[2,2]", "dot %m, %m {transpose_lhs=false} : f32[2,2]"),
+    "attributes": ("reduce_sum %m {axes=[0]} : f32[2]", "reduce_sum %m {axes=[0]} : f32[2]"),
+    "nothing": ("iota {size=3, dtype=i64} : i64[3]", "iota {size=3, dtype=i64} : i64[3]"),
+}
+DIFFERENT = {
+    "operands": ("negate %x : f32[3]", "negate %y : f32[3]"),
+    "primitives": ("abs %x : f32[3]", "negate %x : f32[3]"),
+    "order": ("subtract %x, %y : f32[3]", "subtract %y, %x : f32[3]"),
+    "the order of lt": ("compare %x, %y {direction=lt} : bool[3]", "compare %y, %x {direction=lt} : bool[3]"),
+    "attributes": ("reduce_sum %m {axes=[0]} : f32[2]", "reduce_sum %m {axes=[1]} : f32[2]"),
+    "flags": ("dot %m, %m : f32[2,2]", "dot %m, %m {transpose_lhs} : f32[2,2]"),
+    "signs of zeros": ("multiply %x, 0.0 : f32[3]", "multiply %x, -0.0 : f32[3]"),
+    "dtypes of zeros": ("convert 0.0 {dtype=i32} : i32[]", "convert 0:i32 {dtype=i32} : i32[]"),
+    "shapes": ("add %x, 1.0 : f32[3]", "add %x, [1.0]:f32[1] : f32[3]"),
+}
+
+
+def pair(first, second):
+    types = [line.rpartition(": ")[2] for line in (first, second)]
+    return function(
+        "%x: f32[3], %y: f32[3], %m: f32[2,2]", ", ".join(types), f"%a = {first} %b = {second} return %a, %b"
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), EQUAL.values(), ids=EQUAL)
+def test_cse_merges(first, second):
+    graph = cse(pair(first, second))
+    verify(graph)
+    assert len(graph.ops) == 1
+    assert graph.results[0] is graph.results[1]
+
+
+@pytest.mark.parametrize(("first", "second"), DIFFERENT.values(), ids=DIFFERENT)
+def test_cse_keeps_apart(first, second):
+    graph = pair(first, second)
+    assert cse(graph) is graph
+
+
+def test_cse_of_large_constants_is_by_identity():
+    graph = Graph("f")
+    builder = Builder(graph)
+    shared = np.zeros(1 << 20, float32)
+    graph.results = [builder.apply(negate, [Constant(array)], {}) for array in (shared, shared, shared.copy())]
+    assert len(cse(graph).ops) == 2
+
+
+def test_cse_and_names():
+    graph = function("%x: f32[]", "f32[]", "%v0 = negate %x : f32[] %h = negate %x : f32[] return %h")
+    assert cse(graph) == function("%x: f32[]", "f32[]", "%h = negate %x : f32[] return %h")
+
+
+def test_dce():
+    before = "%a = negate %x : f32[3] %b = add %a, 1.0 : f32[3] %c = negate %a : f32[3] return %c"
+    after = "%a = negate %x : f32[3] %c = negate %a : f32[3] return %c"
+    parameters = "%x: f32[3] = model.w, %unused: f32[3]"
+    assert dce(function(parameters, "loss: f32[3]", before)) == function(parameters, "loss: f32[3]", after)
+
+
+def test_dce_keeps_effects(choose, effect):
+    graph = function(
+        "%p: bool[], %x: f32[3]", "",
+        """effect %x : ()
+           %y = choose %p, %x : f32[3]
+             (%a: f32[3]) { effect %a : ()  %dead = negate %a : f32[3]  return %a }
+             (%a: f32[3]) { return %a }
+           %z = choose %p, %x : f32[3]
+             (%a: f32[3]) { return %a }
+             (%a: f32[3]) { return %a }
+           return""",
+    )  # fmt: skip
+    cleaned = dce(graph)
+    assert [op.primitive.name for op in cleaned.walk()] == ["effect", "choose", "effect"]
+    verify(cleaned)
+
+
+# Nested blocks --------------------------------------------------------------------------------------
+
+NESTED = """
+func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
+  %n = negate %x : f32[3]
+  %y = choose %p, %x : f32[3]
+    (%a: f32[3]) {
+      %b = negate %x : f32[3]
+      %dead = add %b, 1.0 : f32[3]
+      %c = multiply %a, 1.0 : f32[3]
+      %two = add 1.0, 1.0 : f32[]
+      %d = maximum %b, %c : f32[3]
+      %e = multiply %d, %two : f32[3]
+      return %e
+    }
+    (%a: f32[3]) {
+      %b = abs %a : f32[3]
+      return %b
+    }
+  %m = abs %x : f32[3]
+  %k = add %m, %n : f32[3]
+  return %y, %k
+}"""
+NESTED_OPTIMIZED = """
+func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
+  %n = negate %x : f32[3]
+  %y = choose %p, %x : f32[3]
+    (%a: f32[3]) {
+      %d = maximum %n, %a : f32[3]
+      %e = multiply %d, 2.0 : f32[3]
+      return %e
+    }
+    (%a: f32[3]) {
+      %b = abs %a : f32[3]
+      return %b
+    }
+  %m = abs %x : f32[3]
+  %k = subtract %m, %x : f32[3]
+  return %y, %k
+}"""
+
+
+@pytest.mark.parametrize("step", [*PASSES, optimize])
+def test_passes_go_into_nested_blocks(choose, step):
+    graph = parse(NESTED)
+    after = step(graph)
+    verify(after)
+    assert graph == parse(NESTED)
+    if step is optimize:
+        assert after == parse(NESTED_OPTIMIZED)
+    x = np.array([1, -2, 3], float32)
+    for p in (True, False):
+        arguments = [np.array(p), x]
+        assert [a.tolist() for a in interpret(after, arguments)] == [a.tolist() for a in interpret(graph, arguments)]
+
+
+# The pipeline ---------------------------------------------------------------------------------------
+
+MESSY = """
+func @f(%x: f32[3]) -> (f32[3]) {
+  %two = add 1.0, 1.0 : f32[]
+  %a = multiply %x, %two : f32[3]
+  %b = multiply %x, 2.0 : f32[3]
+  %c = subtract %a, %b : f32[3]
+  return %c
+}"""
+TIDY = """
+func @f(%x: f32[3]) -> (f32[3]) {
+  %a = multiply %x, 2.0 : f32[3]
+  %c = subtract %a, %a : f32[3]
+  return %c
+}"""
+
+
+def test_optimize_reports_each_pass():
+    seen = []
+    result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
+    assert result == parse(TIDY)
+    assert [(name, ops) for name, ops, _ in seen] == [
+        ("simplify", 4), ("fold", 3), ("cse", 2), ("dce", 2), ("simplify", 2), ("fold", 2), ("cse", 2),
+    ]  # fmt: skip
+    assert all(seconds >= 0 for _, _, seconds in seen)
+
+
+def test_the_number_of_passes_can_be_limited(monkeypatch):
+    for limit, passes_run in (("0", []), ("2", ["simplify", "fold"])):
+        monkeypatch.setenv("TRACEJIT_PASSES_LIMIT", limit)
+        seen = []
+        graph = parse(MESSY)
+        result = optimize(graph, observe=lambda name, graph, seconds, seen=seen: seen.append(name))
+        assert seen == passes_run
+        assert (result is graph) == (limit == "0")
+
+
+def test_a_pass_that_breaks_a_graph_is_named(monkeypatch):
+    def break_it(graph):
+        return Graph(graph.name, [], graph.ops, graph.results)
+
+    monkeypatch.setattr(passes, "PASSES", [cse, break_it])
+    optimize(parse(MESSY))
+    monkeypatch.setenv("TRACEJIT_CHECK", "1")
+    with pytest.raises(VerificationError, match="is not defined") as caught:
+        optimize(parse(MESSY))
+    assert "after the pass 'break_it'" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("step", [*PASSES, optimize])
+def test_a_graph_with_nothing_to_do_is_returned(step):
+    tidy = function("%x: f32[3]", "f32[3]", "%y = exponential %x : f32[3] %z = add %y, %x : f32[3] return %z")
+    assert step(tidy) is tidy
+
+
+def test_a_long_chain():
+    graph = Graph("f")
+    builder = Builder(graph)
+    x = builder.parameter(TensorType(float32, (3,)), "x")
+    value = x
+    for _ in range(3000):
+        value = builder.apply(add, [builder.apply(negate, [value], {}), x], {})
+    graph.results = [value]
+    assert len(optimize(graph).ops) == 3000
+
+
+# Random graphs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [*PASSES, optimize])
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_no_bit_changes(step, data):
+    graph = data.draw(random_graphs())
+    text = str(graph)
+    after = step(graph)
+    verify(after)
+    assert str(graph) == text
+    assert [parameter.type for parameter in after.parameters] == [parameter.type for parameter in graph.parameters]
+    arguments = data.draw(random_arguments(graph))
+    for expected, given_ in zip(
+        interpret(graph, arguments, reference), interpret(after, arguments, reference), strict=True
+    ):
+        assert same_bits(expected, given_), f"{graph}\nbecame\n{after}\n{expected} became {given_} on {arguments}"

@@ -1,0 +1,109 @@
+"""Applying a primitive to tensors: computed at once, or recorded by the trace that is active.
+
+Every operation goes through :func:`apply`; what it adds to the primitive is the tape (:mod:`.autograd`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracejit.backends.cpu import runtime
+from tracejit.ir import Emitter, Primitive, Value, type_of
+from tracejit.ir.types import is_differentiable
+
+from .locations import at_user_line
+from .state import thread
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Payload = Any  # an array, or a value of the graph being traced
+
+_QUIET = np.errstate(all="ignore")  # a computation that overflows gives inf, as compiled code does, and no warning
+
+
+def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
+    """Evaluate a primitive now; what goes wrong names the user's line."""
+    try:
+        with np.errstate(all="ignore"):
+            result = runtime.evaluate(primitive, arrays, attributes)
+    except (TypeError, ValueError, IndexError) as error:
+        try:
+            primitive.infer([type_of(array) for array in arrays], attributes)
+        except (TypeError, ValueError) as better:
+            raise at_user_line(better) from None
+        raise at_user_line(error) from None
+    if thread.anomaly and is_differentiable(result.dtype):
+        _check_nan(primitive, arrays, result)
+    return result
+
+
+def _check_nan(primitive: Primitive, arrays: Sequence[np.ndarray], result: np.ndarray) -> None:
+    if np.isnan(result).any() and not any(is_differentiable(a.dtype) and np.isnan(a).any() for a in arrays):
+        raise at_user_line(FloatingPointError(nan_message(primitive, arrays, result)))
+
+
+def nan_message(primitive: Primitive, arrays: Sequence[np.ndarray], result: np.ndarray) -> str:
+    """Which element of which op's result is the first NaN, and what it was computed from."""
+    position = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
+    operands = ", ".join(
+        f"{float(np.broadcast_to(a, result.shape)[position])!r}"
+        for a in arrays
+        if a.dtype.kind == "f" and np.broadcast_shapes(a.shape, result.shape) == result.shape
+    )
+    of = f" of {operands}" if operands else ""
+    return f"{primitive.name}{of} is NaN (element {list(position)} of {type_of(result)!r})"
+
+
+def payload(tensor: Tensor) -> Payload:
+    """What a tensor holds: its array, or the traced value where a trace is active."""
+    value = tensor._value
+    if thread.trace is not None:
+        return thread.trace.read(tensor)
+    if isinstance(value, Value):
+        raise at_user_line(RuntimeError("a tensor that was made inside a jitted function is used outside of it"))
+    return value
+
+
+def apply_to_payloads(primitive: Primitive, operands: Sequence[Payload], attributes: Mapping[str, Any]) -> Payload:
+    """A primitive on arrays or traced values, with no tape."""
+    trace = thread.trace
+    if trace is None:
+        return compute(primitive, operands, attributes)
+    return trace.record(primitive, operands, attributes)
+
+
+def constant_payload(array: np.ndarray) -> Payload:
+    return array if thread.trace is None else thread.trace.constant(array)
+
+
+payload_emitter = Emitter(apply_to_payloads, constant_payload)
+
+
+def fields(tensor: Tensor) -> Any:
+    """Where a tensor's state is now: the tensor itself, or its shadow in the trace that is active."""
+    trace = thread.trace
+    if trace is None or isinstance(tensor._value, Value):
+        return tensor
+    return trace.shadow(tensor)
+
+
+def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
+    """A primitive on tensors, recorded on the tape where gradients are wanted."""
+    from .autograd import record_on_tape
+    from .tensor import new_tensor
+
+    trace = thread.trace
+    if trace is None:
+        payloads = [payload(tensor) for tensor in operands]
+        value: Payload = compute(primitive, payloads, attributes)
+    else:
+        payloads = [trace.read(tensor) for tensor in operands]
+        value = trace.record(primitive, payloads, attributes)
+    result = new_tensor(value)
+    if thread.grad_enabled and primitive.vjp is not None:
+        record_on_tape(primitive, operands, payloads, attributes, result)
+    return result

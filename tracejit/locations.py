@@ -1,0 +1,70 @@
+"""The user's line: which line of whose code asked for an operation.
+
+Frames of this package are skipped, except its demo programs, which are users too.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os.path
+import sys
+from types import FrameType
+from typing import TypeVar
+
+from tracejit.ir import Location
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_ROOT = os.path.dirname(_PACKAGE)
+_LIBRARY = tuple(
+    os.path.join(folder, "") for folder in (_PACKAGE, os.path.join(_ROOT, "ir"), os.path.join(_ROOT, "backends"))
+)
+_USERS = os.path.join(_PACKAGE, "demo", "")
+_LAYERS = tuple(os.path.join(_PACKAGE, name, "") for name in ("nn", "optim"))  # worth naming beside the user's line
+_is_library: dict[str, bool] = {}
+
+
+def is_library(file: str) -> bool:
+    """Whether a source file is this package's own."""
+    known = _is_library.get(file)
+    if known is None:
+        known = _is_library[file] = file.startswith(_LIBRARY) and not file.startswith(_USERS)
+    return known
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame that is not this package's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def user_location() -> tuple[Location | None, FrameType | None]:
+    """The user's line, with the line of the layer or optimizer that it called, and the user's frame."""
+    via: tuple[str, int] | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not is_library(file):
+            return Location(file, frame.f_lineno, via), frame
+        if via is None and file.startswith(_LAYERS):
+            via = (file, frame.f_lineno)
+        frame = frame.f_back
+    return None, None
+
+
+ErrorType = TypeVar("ErrorType", bound=BaseException)
+
+
+def at_user_line(error: ErrorType, location: Location | None = None) -> ErrorType:
+    """The error, its message ending with the user's line (once)."""
+    if getattr(error, "_names_line", False):
+        return error
+    if location is None:
+        location, _ = user_location()
+    if location is not None:
+        source = linecache.getline(location.file, location.line).strip()
+        message = str(error.args[0]) if error.args else ""
+        error.args = (f"{message}\n  at {location.file}:{location.line}{': ' + source if source else ''}", *error.args[1:])
+        error._names_line = True  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,182 @@
+"""Changing the shape or the order of elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tracejit.ir.primitives import placement, view
+from tracejit.ir.types import broadcast_shapes, format_shape
+
+from ..dispatch import apply
+from ..locations import at_user_line
+from ..promotion import as_tensor, operands
+from ..tensor import Tensor
+from .elementwise import astype
+
+
+def _axis(name: str, axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        raise at_user_line(IndexError(f"{name}: axis {axis} is out of bounds for a tensor of dimension {ndim}"))
+    return axis % ndim
+
+
+def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
+    """The same elements, in the same order, under another shape; one extent may be -1.
+
+    >>> import tracejit as tj
+    >>> tj.reshape(tj.arange(6), (2, -1)).shape
+    (2, 3)
+    """
+    tensor = as_tensor(x, "reshape")
+    wanted = [shape] if isinstance(shape, int) else [int(extent) for extent in shape]
+    if wanted.count(-1) == 1:
+        rest = -math.prod(wanted)
+        if rest == 0 or tensor.size % rest:
+            raise at_user_line(
+                ValueError(f"reshape: shape {format_shape(wanted)} is invalid for a tensor of size {tensor.size}")
+            )
+        wanted[wanted.index(-1)] = tensor.size // rest
+    if math.prod(wanted) != tensor.size or any(extent < 0 for extent in wanted):
+        raise at_user_line(
+            ValueError(
+                f"reshape: cannot reshape a tensor of shape {format_shape(tensor.shape)} into shape {format_shape(wanted)}"
+            )
+        )
+    if tuple(wanted) == tensor.shape:
+        return tensor
+    return apply(view.reshape, (tensor,), {"shape": tuple(wanted)})
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from ``start_dim`` to ``end_dim`` (inclusive) made one."""
+    tensor = as_tensor(x, "flatten")
+    if tensor.ndim == 0:
+        return reshape(tensor, (1,))
+    first, last = _axis("flatten", start_dim, tensor.ndim), _axis("flatten", end_dim, tensor.ndim)
+    shape = tensor.shape
+    return reshape(tensor, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
+    """The axes in another order."""
+    tensor = as_tensor(x, "permute_dims")
+    order = tuple(_axis("permute_dims", axis, tensor.ndim) for axis in axes)
+    if sorted(order) != list(range(tensor.ndim)):
+        raise at_user_line(
+            ValueError(f"permute_dims: {tuple(axes)} is no order of the axes of shape {format_shape(tensor.shape)}")
+        )
+    if order == tuple(range(tensor.ndim)):
+        return tensor
+    return apply(view.transpose, (tensor,), {"permutation": order})
+
+
+def transpose(x: Any, dim0: int, dim1: int) -> Tensor:
+    """Two axes exchanged."""
+    tensor = as_tensor(x, "transpose")
+    first, second = _axis("transpose", dim0, tensor.ndim), _axis("transpose", dim1, tensor.ndim)
+    order = list(range(tensor.ndim))
+    order[first], order[second] = second, first
+    return permute_dims(tensor, order)
+
+
+def matrix_transpose(x: Any) -> Tensor:
+    """The last two axes exchanged."""
+    tensor = as_tensor(x, "matrix_transpose")
+    if tensor.ndim < 2:
+        raise at_user_line(ValueError(f"matrix_transpose: needs two axes, got shape {format_shape(tensor.shape)}"))
+    return transpose(tensor, -2, -1)
+
+
+def expand_dims(x: Any, axis: int = 0) -> Tensor:
+    """A new axis of extent 1 at ``axis``."""
+    tensor = as_tensor(x, "expand_dims")
+    position = _axis("expand_dims", axis, tensor.ndim + 1)
+    return reshape(tensor, (*tensor.shape[:position], 1, *tensor.shape[position:]))
+
+
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Without axes of extent 1: those given (``ValueError`` if longer), or all."""
+    tensor = as_tensor(x, "squeeze")
+    if axis is None:
+        return reshape(tensor, tuple(extent for extent in tensor.shape if extent != 1))
+    axes = {_axis("squeeze", item, tensor.ndim) for item in ((axis,) if isinstance(axis, int) else axis)}
+    for item in axes:
+        if tensor.shape[item] != 1:
+            raise at_user_line(
+                ValueError(f"squeeze: axis {item} of shape {format_shape(tensor.shape)} does not have extent 1")
+            )
+    return reshape(tensor, tuple(extent for i, extent in enumerate(tensor.shape) if i not in axes))
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """``x`` stretched to ``shape`` by NumPy's rule."""
+    tensor = as_tensor(x, "broadcast_to")
+    wanted = tuple(int(extent) for extent in shape)
+    if tensor.shape == wanted:
+        return tensor
+    try:
+        fits = broadcast_shapes(tensor.shape, wanted) == wanted
+    except ValueError:
+        fits = False
+    if not fits:
+        raise at_user_line(
+            ValueError(f"broadcast_to: shape {format_shape(tensor.shape)} cannot be broadcast to {format_shape(wanted)}")
+        )
+    offset = len(wanted) - tensor.ndim
+    dimensions = tuple(range(offset, len(wanted)))
+    return apply(view.broadcast_in_dim, (tensor,), {"shape": wanted, "dimensions": dimensions})
+
+
+def concat(arrays: Sequence[Any], axis: int = 0) -> Tensor:
+    """Tensors one after the other along ``axis``.
+
+    >>> import tracejit as tj
+    >>> tj.concat([tj.tensor([1.0]), tj.tensor([2.0, 3.0])])
+    tensor([1., 2., 3.])
+    """
+    if not arrays:
+        raise at_user_line(ValueError("concat: expected at least one tensor"))
+    tensors = operands("concat", *(as_tensor(item, "concat") for item in arrays))
+    dimension = _axis("concat", axis, tensors[0].ndim)
+    return apply(placement.concatenate, tensors, {"dimension": dimension})
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new axis."""
+    tensors = [as_tensor(item, "stack") for item in arrays]
+    for position, tensor in enumerate(tensors):
+        if tensor.shape != tensors[0].shape:
+            raise at_user_line(
+                ValueError(
+                    f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and "
+                    f"{list(tensor.shape)} at entry {position}"
+                )
+            )
+    return concat([expand_dims(tensor, axis) for tensor in tensors], axis)
+
+
+def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """The order along the axes (all, by default) reversed."""
+    tensor = as_tensor(x, "flip")
+    axes = range(tensor.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    dimensions = tuple(sorted({_axis("flip", item, tensor.ndim) for item in axes}))
+    return apply(view.reverse, (tensor,), {"dimensions": dimensions}) if dimensions else tensor
+
+
+def pad(x: Any, pad_width: Sequence[tuple[int, int]], constant_value: float = 0) -> Tensor:
+    """``(before, after)`` elements of ``constant_value`` added along each axis."""
+    tensor, value = operands("pad", as_tensor(x, "pad"), constant_value)
+    if len(pad_width) != tensor.ndim:
+        raise at_user_line(
+            ValueError(f"pad: needs one (before, after) an axis of shape {format_shape(tensor.shape)}, got {pad_width}")
+        )
+    low, high = tuple(before for before, _ in pad_width), tuple(after for _, after in pad_width)
+    return apply(placement.pad, (tensor, value), {"low": low, "high": high, "interior": (0,) * tensor.ndim})
+
+
+__all__ = [
+    "astype", "broadcast_to", "concat", "expand_dims", "flatten", "flip", "matrix_transpose", "pad", "permute_dims",
+    "reshape", "squeeze", "stack", "transpose",
+]  # fmt: skip

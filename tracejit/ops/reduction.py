@@ -1,0 +1,160 @@
+"""Reductions: sums, extremes, means.  ``axis`` is an int, a tuple of ints, or ``None`` for all axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracejit.ir.primitives import reduction as primitives
+from tracejit.ir.types import bool_, int64, is_differentiable, uint64
+
+from ..dispatch import apply
+from ..locations import at_user_line
+from ..promotion import as_tensor, kind
+from ..tensor import Tensor
+from . import creation, elementwise, manipulation
+
+Axis = int | Sequence[int] | None
+
+
+def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes as increasing non-negative ints; ``IndexError`` for one that is out of range."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    for item in axes:
+        if not -ndim <= item < ndim:
+            raise at_user_line(IndexError(f"{name}: axis {item} is out of bounds for a tensor of dimension {ndim}"))
+    normal = tuple(sorted(item % ndim for item in axes))
+    if len(set(normal)) != len(normal):
+        raise at_user_line(ValueError(f"{name}: an axis appears twice in {axes}"))
+    return normal
+
+
+def _reduce(primitive: Any, name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    axes = normalize_axes(name, axis, x.ndim)
+    result = apply(primitive, (x,), {"axes": axes}) if axes else elementwise.positive(x)
+    if keepdims and axes:
+        result = manipulation.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+    return result
+
+
+def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
+    """The sum; of bools and narrow integers in int64.
+
+    >>> import tracejit as tj
+    >>> tj.sum(tj.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    tensor([4., 6.])
+    """
+    tensor = as_tensor(x, "sum")
+    if dtype is not None:
+        tensor = elementwise.astype(tensor, dtype)
+    elif kind(tensor.dtype) < 2:
+        tensor = elementwise.astype(tensor, uint64 if tensor.dtype.kind == "u" else int64)
+    return _reduce(primitives.reduce_sum, "sum", tensor, axis, keepdims)
+
+
+def _count(name: str, tensor: Tensor, axis: Axis) -> int:
+    count = 1
+    for item in normalize_axes(name, axis, tensor.ndim):
+        count *= tensor.shape[item]
+    return count
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean of a floating-point tensor; NaN of no elements."""
+    tensor = as_tensor(x, "mean")
+    if not is_differentiable(tensor.dtype):
+        raise at_user_line(
+            TypeError(
+                "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+                f"Got: {tensor.dtype.name}"
+            )
+        )
+    return elementwise.divide(sum(tensor, axis, keepdims), float(_count("mean", tensor, axis)))
+
+
+def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The variance, from the squared distances to the mean, divided by ``count - correction``."""
+    tensor = as_tensor(x, "var")
+    centered = elementwise.subtract(tensor, mean(tensor, axis, keepdims=True))
+    count = _count("var", tensor, axis) - correction
+    return elementwise.divide(sum(elementwise.square(centered), axis, keepdims), float(max_number(count, 0)))
+
+
+def max_number(first: float, second: float) -> float:
+    """The larger of two Python numbers (``max`` is the tensor function here)."""
+    return first if first >= second else second
+
+
+def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The standard deviation: the square root of :func:`var`."""
+    return elementwise.sqrt(var(x, axis, correction, keepdims))
+
+
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element; its gradient is shared evenly among ties.  ``ValueError`` of no elements."""
+    return _extremum(primitives.reduce_max, "max", x, axis, keepdims)
+
+
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element; its gradient is shared evenly among ties.  ``ValueError`` of no elements."""
+    return _extremum(primitives.reduce_min, "min", x, axis, keepdims)
+
+
+def _extremum(primitive: Any, name: str, x: Any, axis: Axis, keepdims: bool) -> Tensor:
+    return _reduce(primitive, name, as_tensor(x, name), axis, keepdims)
+
+
+def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether all elements are true (not zero)."""
+    return _reduce(primitives.reduce_and, "all", elementwise.astype(as_tensor(x, "all"), bool_), axis, keepdims)
+
+
+def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether any element is true (not zero)."""
+    return _reduce(primitives.reduce_or, "any", elementwise.astype(as_tensor(x, "any"), bool_), axis, keepdims)
+
+
+def _position(name: str, extremum: Any, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    """The first position of an extreme element (or of the first NaN)."""
+    tensor = as_tensor(x, name).detach()
+    if axis is None:
+        flat = _position(name, extremum, manipulation.reshape(tensor, (tensor.size,)), 0, False)
+        return manipulation.reshape(flat, (1,) * tensor.ndim) if keepdims else flat
+    (along,) = normalize_axes(name, axis, tensor.ndim)
+    best = extremum(tensor, along, keepdims=True)
+    hit = elementwise.logical_or(elementwise.equal(tensor, best), elementwise.isnan(tensor))
+    extent = tensor.shape[along]
+    numbers = creation.arange(extent)
+    shape = tuple(extent if i == along else 1 for i in range(tensor.ndim))
+    candidates = elementwise.where(hit, manipulation.reshape(numbers, shape), extent)
+    return min(candidates, along, keepdims)
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the largest element, the first among equals; of the first NaN if there is one.
+
+    >>> import tracejit as tj
+    >>> tj.argmax(tj.tensor([1.0, 3.0, 3.0]))
+    tensor(1)
+    """
+    return _position("argmax", max, x, axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the smallest element, the first among equals; of the first NaN if there is one."""
+    return _position("argmin", min, x, axis, keepdims)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """``log(sum(exp(x)))`` without overflow; -inf where all elements are -inf."""
+    tensor = as_tensor(x, "logsumexp")
+    largest = max(tensor.detach(), axis, keepdims=True)
+    shift = elementwise.where(elementwise.isfinite(largest), largest, 0)
+    total = elementwise.log(sum(elementwise.exp(elementwise.subtract(tensor, shift)), axis, keepdims=True))
+    result = elementwise.add(total, shift)
+    if keepdims:
+        return result
+    axes = normalize_axes("logsumexp", axis, tensor.ndim)
+    return manipulation.reshape(result, tuple(n for i, n in enumerate(tensor.shape) if i not in axes))

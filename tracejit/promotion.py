@@ -1,0 +1,134 @@
+"""Which dtype an operation on mixed operands has.
+
+Arrays promote among themselves: the kind (bool, integer, float, complex) by the highest, the width by NumPy's
+rule within a kind; an integer array never widens a float one.  Python numbers are *weak*: they take the
+arrays' dtype, and only raise its kind (to float32, or int64 or complex64).  So are the floats that a
+jitted function is called with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracejit.ir import Value
+from tracejit.ir.primitives.elementwise import convert
+from tracejit.ir.types import (
+    DType, bfloat16, bool_, complex64, complex128, float16, float32, float64, int64,
+)  # fmt: skip
+
+from . import dispatch
+from .locations import at_user_line
+from .state import thread
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+DEFAULT_FLOAT = float32
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}
+
+
+def kind(dtype: DType) -> int:
+    """0 bool, 1 integer, 2 float, 3 complex."""
+    return 2 if dtype == bfloat16 else _KINDS[dtype.kind]
+
+
+def promote_dtypes(first: DType, second: DType) -> DType:
+    """The dtype of an operation on arrays of two dtypes.
+
+    >>> promote_dtypes(np.dtype("int64"), np.dtype("float32"))
+    dtype('float32')
+    """
+    if first == second:
+        return first
+    if kind(first) < kind(second):
+        first, second = second, first
+    if kind(first) > kind(second):
+        if first == complex64 and second == float64:
+            return complex128
+        return first
+    if {first, second} == {float16, bfloat16}:
+        return float32
+    if bfloat16 in (first, second):
+        return second if first == bfloat16 else first
+    return np.promote_types(first, second)
+
+
+def scalar_dtype(number: Any) -> DType:
+    """The dtype of a Python number among no arrays."""
+    if isinstance(number, bool):
+        return bool_
+    if isinstance(number, int):
+        return int64
+    return complex64 if isinstance(number, complex) else DEFAULT_FLOAT
+
+
+def _describe(argument: Any) -> str:
+    text = repr(argument)
+    return f"{type(argument).__name__} {text if len(text) < 40 else text[:37] + '...'}"
+
+
+def as_tensor(argument: Any, name: str) -> Tensor:
+    """A Tensor, array or number as a tensor; anything else is a ``TypeError``."""
+    from .tensor import Tensor, new_tensor
+
+    if isinstance(argument, Tensor):
+        return argument
+    if isinstance(argument, bool | int | float | complex):
+        return new_tensor(dispatch.constant_payload(np.asarray(argument, scalar_dtype(argument))))
+    if isinstance(argument, np.ndarray | np.generic):
+        from .ops.creation import from_numpy
+
+        return from_numpy(np.asarray(argument))
+    raise at_user_line(TypeError(f"{name}: expected a Tensor, an array or a number, got {_describe(argument)}"))
+
+
+def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
+    """The arguments as tensors of one dtype; ``lowest_kind=2`` makes integers float32."""
+    from .tensor import Tensor, new_tensor
+
+    first = arguments[0]
+    if all(isinstance(a, Tensor) and not a._weak and a.dtype == first.dtype for a in arguments) and (
+        kind(first.dtype) >= lowest_kind
+    ):
+        return list(arguments)
+    strong: DType | None = None
+    weak_kind = lowest_kind
+    items: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, bool | int | float | complex) and not isinstance(argument, np.generic):
+            weak_kind = max(weak_kind, kind(scalar_dtype(argument)))
+            items.append(argument)
+            continue
+        tensor = as_tensor(argument, name)
+        items.append(tensor)
+        if tensor._weak:
+            weak_kind = max(weak_kind, 2)
+        else:
+            strong = tensor.dtype if strong is None else promote_dtypes(strong, tensor.dtype)
+    all_weak = strong is None
+    if strong is None:
+        strong = float64 if any(isinstance(item, Tensor) for item in items) else bool_
+    if kind(strong) < weak_kind:
+        strong = (bool_, int64, DEFAULT_FLOAT, complex64)[weak_kind]
+    result: list[Tensor] = []
+    for item in items:
+        if isinstance(item, Tensor):
+            result.append(item if item.dtype == strong else dispatch.apply(convert, (item,), {"dtype": strong}))
+        else:
+            result.append(_scalar(name, item, strong))
+    if all_weak and strong == float64:
+        for tensor in result:
+            if not tensor._weak and thread.trace is not None:
+                tensor._weak = isinstance(tensor._value, Value)
+    return result
+
+
+def _scalar(name: str, number: Any, dtype: DType) -> Tensor:
+    """A Python number as a 0-d tensor of an operand's dtype."""
+    from .tensor import new_tensor
+
+    if kind(dtype) == 1 and not (np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
+        raise at_user_line(OverflowError(f"{name}: Python integer {number} out of bounds for {dtype}"))
+    return new_tensor(dispatch.constant_payload(np.asarray(number, dtype)))

@@ -1,0 +1,383 @@
+"""Tensor: a mutable name for an immutable value.
+
+``x += 1``, ``x[i] = v`` and ``x.add_(…)`` give the cell a new value and change no other tensor: slices,
+``detach()`` and results are values of their own, not aliases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracejit.ir import Value
+from tracejit.ir.types import DType, format_shape, is_differentiable
+
+from . import dispatch
+from .dispatch import Payload, fields
+from .locations import at_user_line
+from .methods import TensorMethods
+from .state import thread
+
+if TYPE_CHECKING:
+    from .autograd import AccumulateGrad, Node
+
+
+class Tensor(TensorMethods):
+    """An n-dimensional array that can be differentiated; made by :func:`tracejit.tensor` and the like."""
+
+    __slots__ = ("__weakref__", "_accumulator", "_grad", "_node", "_requires_grad", "_value", "_weak")
+    __array_priority__ = 1000
+
+    _value: Payload
+    _grad: Tensor | None
+    _node: Node | None
+    _accumulator: AccumulateGrad | None
+    _requires_grad: bool
+    _weak: bool  # a Python float in disguise: see promotion
+
+    def __init__(self, data: Any, dtype: DType | None = None, requires_grad: bool = False) -> None:
+        from .ops.creation import tensor
+
+        made = tensor(data, dtype=dtype)
+        _fill(self, made._value)
+        if requires_grad:
+            self.requires_grad_()
+
+    # What it is -------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> DType:
+        return self._value.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._value.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self._value.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        size = 1
+        for extent in self._value.shape:
+            size *= extent
+        return size
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.size
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.ndim
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise at_user_line(TypeError("len() of a 0-d tensor"))
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise at_user_line(TypeError("iteration over a 0-d tensor"))
+        return (self[i] for i in range(self.shape[0]))
+
+    def __repr__(self) -> str:
+        value = dispatch.payload(self)
+        if isinstance(value, Value):
+            return f"tensor(<traced %{value.name or '?'}>: {value.type!r})"
+        body = np.array2string(value, separator=", ", prefix="tensor(", precision=4)
+        suffix = "" if value.dtype in _PLAIN_DTYPES else f", dtype={value.dtype.name}"
+        if self._node is not None:
+            suffix += f", grad_fn={self._node!r}"
+        elif self.requires_grad:
+            suffix += ", requires_grad=True"
+        return f"tensor({body}{suffix})"
+
+    # Gradients --------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        return fields(self)._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        self.requires_grad_(flag)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient (or no longer), in place; for a leaf of a floating-point or complex dtype."""
+        state = fields(self)
+        if state._node is not None:
+            if requires_grad:
+                return self
+            raise at_user_line(
+                RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+                    "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
+            )
+        if requires_grad and not is_differentiable(self.dtype):
+            raise at_user_line(
+                RuntimeError(
+                    "only Tensors of floating point and complex dtype can require gradients, "
+                    f"got dtype {self.dtype.name} and shape {format_shape(self.shape)}"
+                )
+            )
+        if state is not self and state._requires_grad != requires_grad:
+            from .tracing import Untraceable
+
+            raise Untraceable("it changes requires_grad of a tensor from outside")
+        state._requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return fields(self)._node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        return fields(self)._node
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` has added up; ``None`` before."""
+        state = fields(self)
+        if state is self:
+            return self._grad
+        assert thread.trace is not None
+        return thread.trace.gradient_of(state)
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            if not isinstance(gradient, Tensor):
+                raise at_user_line(TypeError(f"assigned grad must be a Tensor or None, got {type(gradient).__name__}"))
+            if gradient.shape != self.shape:
+                raise at_user_line(
+                    RuntimeError(
+                        f"assigned grad has data of a different size: {format_shape(gradient.shape)}, "
+                        f"expected {format_shape(self.shape)}"
+                    )
+                )
+            if gradient.dtype != self.dtype:
+                raise at_user_line(
+                    RuntimeError(f"assigned grad has data of a different type: {gradient.dtype}, expected {self.dtype}")
+                )
+        fields(self)._grad = gradient
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add the gradient of this tensor to the ``.grad`` of the leaves it was computed from.
+
+        >>> import tracejit as tj
+        >>> x = tj.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+        """
+        from .autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """The same value without a history."""
+        return new_tensor(dispatch.payload(self))
+
+    # Out of the library -----------------------------------------------------------------------------
+
+    def _concrete(self, what: str) -> np.ndarray:
+        value = dispatch.payload(self)
+        if isinstance(value, Value):
+            from .tracing import Untraceable
+
+            raise Untraceable(f"{what} needs a value while it is traced")
+        return value
+
+    def numpy(self) -> np.ndarray:
+        """The value as a read-only NumPy array, not copied; ``RuntimeError`` where gradients are recorded."""
+        if self.requires_grad:
+            message = "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            raise at_user_line(RuntimeError(message))
+        view = self._concrete("numpy()").view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.size != 1:
+            raise at_user_line(RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar"))
+        return self._concrete("item()").item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._concrete("tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            values = "no values" if self.size == 0 else "more than one value"
+            raise at_user_line(RuntimeError(f"Boolean value of Tensor with {values} is ambiguous"))
+        return bool(self._concrete("a condition"))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.size != 1:
+            raise at_user_line(TypeError("only integer tensors of a single element can be converted to an index"))
+        return int(self._concrete("an index").item())
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and spec:
+            return format(self.item(), spec)
+        return format(repr(self), spec)
+
+    def __reduce__(self) -> Any:
+        if self._node is not None:
+            raise at_user_line(RuntimeError("only leaf tensors can be pickled or copied; use detach()"))
+        return _rebuild, (type(self), self._concrete("pickling"), self._requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if fields(self)._node is not None:
+            raise at_user_line(
+                RuntimeError(
+                    "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+                )
+            )
+        twin = _bare(type(self), dispatch.payload(self))
+        twin._requires_grad = self.requires_grad
+        memo[id(self)] = twin
+        return twin
+
+    # In place ---------------------------------------------------------------------------------------
+
+    def _assign(self, result: Tensor) -> Tensor:
+        """Give the cell a new value; the way of every operation in place."""
+        state = fields(self)
+        if thread.grad_enabled and state._requires_grad and state._node is None:
+            raise at_user_line(
+                RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+            )
+        if result.shape != self.shape:
+            raise at_user_line(
+                RuntimeError(
+                    f"output with shape {format_shape(self.shape)} doesn't match the broadcast shape "
+                    f"{format_shape(result.shape)}"
+                )
+            )
+        if result.dtype != self.dtype:
+            raise at_user_line(
+                RuntimeError(
+                    f"result type {result.dtype.name} can't be cast to the desired output type {self.dtype.name}"
+                )
+            )
+        source = fields(result)
+        state._value = dispatch.payload(result)
+        if thread.grad_enabled:
+            from .autograd import node_of
+
+            state._node = node_of(result)
+            state._requires_grad = source._requires_grad
+        return self
+
+    def copy_(self, source: Any) -> Tensor:
+        """Take the value of ``source``, broadcast and converted to this tensor's shape and dtype."""
+        from .ops import manipulation
+        from .promotion import as_tensor
+
+        value = manipulation.broadcast_to(as_tensor(source, "copy_"), self.shape)
+        return self._assign(manipulation.astype(value, self.dtype))
+
+    def zero_(self) -> Tensor:
+        """Set all elements to zero."""
+        from .ops import creation
+
+        return self._assign(creation.zeros_like(self))
+
+    def fill_(self, value: float) -> Tensor:
+        """Set all elements to ``value``."""
+        from .ops import creation
+
+        return self._assign(creation.full_like(self, value))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        from .ops.indexing import with_item
+
+        self._assign(with_item(self, key, value))
+
+    def __getitem__(self, key: Any) -> Tensor:
+        from .ops.indexing import get_item
+
+        return get_item(self, key)
+
+    __hash__ = object.__hash__
+
+
+_PLAIN_DTYPES = (np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_))
+
+
+def _fill(tensor: Tensor, value: Payload) -> None:
+    tensor._value = value
+    tensor._grad = None
+    tensor._node = None
+    tensor._accumulator = None
+    tensor._requires_grad = False
+    tensor._weak = False
+
+
+def _bare(cls: type[Tensor], value: Payload) -> Tensor:
+    tensor = object.__new__(cls)
+    _fill(tensor, value)
+    return tensor
+
+
+def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool) -> Tensor:
+    tensor = _bare(cls, value)
+    tensor._requires_grad = requires_grad
+    return tensor
+
+
+def new_tensor(value: Payload) -> Tensor:
+    """A tensor for an array or a traced value; the array must not be written to any more."""
+    tensor = _bare(Tensor, value)
+    trace = thread.trace
+    if trace is not None:
+        import weakref
+
+        trace.born.append(weakref.ref(tensor))
+    return tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a module owns and an optimizer updates; requires gradients unless told otherwise."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        _fill(self, dispatch.payload(data))
+        if requires_grad:
+            self.requires_grad_()
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+

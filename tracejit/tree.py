@@ -1,0 +1,61 @@
+"""Nested containers as a flat list of leaves and a structure that puts them back.
+
+Containers are dict, list, tuple, namedtuple and dataclass instances; everything else is a leaf.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Structure = Any  # hashable: None for a leaf, else (kind, keys, children)
+
+
+def flatten(item: Any, leaves: list[Any]) -> Structure:
+    """Append the leaves of ``item`` and return its structure.
+
+    >>> leaves = []
+    >>> structure = flatten({"a": 1, "b": [2, 3]}, leaves)
+    >>> leaves
+    [1, 2, 3]
+    >>> unflatten(structure, iter(leaves))
+    {'a': 1, 'b': [2, 3]}
+    """
+    kind = type(item)
+    if kind is tuple or kind is list:
+        return kind, None, tuple([flatten(child, leaves) for child in item])
+    if kind is dict:
+        return kind, tuple(item), tuple([flatten(child, leaves) for child in item.values()])
+    if isinstance(item, tuple) and hasattr(kind, "_fields"):
+        return kind, kind._fields, tuple([flatten(child, leaves) for child in item])
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        names = tuple(field.name for field in dataclasses.fields(item))
+        return kind, names, tuple([flatten(getattr(item, name), leaves) for name in names])
+    leaves.append(item)
+    return None
+
+
+def unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
+    """The nested container of a structure, filled with leaves."""
+    if structure is None:
+        return next(leaves)
+    kind, keys, children = structure
+    values = [unflatten(child, leaves) for child in children]
+    if kind is tuple or kind is list:
+        return kind(values)
+    if kind is dict:
+        return dict(zip(keys, values, strict=True))
+    if issubclass(kind, tuple):
+        return kind(*values)
+    made = object.__new__(kind)  # a dataclass: the fields as they are, without running __init__ again
+    for name, value in zip(keys, values, strict=True):
+        object.__setattr__(made, name, value)
+    return made
+
+
+def map_leaves(function: Callable[[Any], Any], item: Any) -> Any:
+    """The container with ``function`` applied to each leaf."""
+    leaves: list[Any] = []
+    structure = flatten(item, leaves)
+    return unflatten(structure, iter([function(leaf) for leaf in leaves]))
