@@ -19,6 +19,7 @@ from tracejit.ir.types import TensorType, format_shape, is_differentiable
 from . import dispatch
 from .dispatch import Payload, fields
 from .locations import at_user_line, user_location
+from .promotion import DEFAULT_FLOAT
 from .state import thread
 
 if TYPE_CHECKING:
@@ -60,6 +61,44 @@ class AccumulateGrad(Node):
     def __init__(self, leaf: Tensor, type: TensorType) -> None:
         super().__init__(None, (), type, None)
         self.leaf = leaf
+
+
+class Call:
+    """A compiled function that was called on tensors which need gradients; see :mod:`.jit`."""
+
+    def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
+        """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
+        raise NotImplementedError
+
+    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
+        """The same as tensors on the tape."""
+        raise NotImplementedError
+
+
+class CallNode(Node):
+    """One call of a compiled function: its edges lead to its differentiable inputs."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call, edges: tuple[Node | None, ...]) -> None:
+        super().__init__(None, edges, TensorType(DEFAULT_FLOAT, ()), None)
+        self.call: Call | None = call  # None once freed
+
+    def __repr__(self) -> str:
+        return "<JittedCallBackward>"
+
+
+class CallOutput(Node):
+    """One output of a call."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, node: CallNode, index: int, type: TensorType) -> None:
+        super().__init__(None, (node,), type, None)
+        self.index = index
+
+    def __repr__(self) -> str:
+        return "<JittedCallBackward>"
 
 
 def node_of(tensor: Tensor) -> Node | None:
@@ -137,7 +176,7 @@ def _tensor_emitter() -> Emitter:
     return Emitter(dispatch.apply, lambda array: new_tensor(dispatch.constant_payload(array)))
 
 
-def _with_history(value: Payload, node: Node | None) -> Tensor:
+def with_history(value: Payload, node: Node | None) -> Tensor:
     """A saved value as a tensor that is connected to the tape again, for higher derivatives."""
     from .tensor import new_tensor
 
@@ -152,14 +191,14 @@ def _connected(node: Node) -> Application:
     saved = node.application
     assert saved is not None
     operands = tuple(
-        None if value is None else _with_history(value, edge)
+        None if value is None else with_history(value, edge)
         for value, edge in zip(saved.operands, node.edges, strict=True)
     )
-    result = None if saved.result is None else _with_history(saved.result, node)
+    result = None if saved.result is None else with_history(saved.result, node)
     return Application(saved.primitive, saved.attributes, saved.operand_types, saved.result_type, operands, result)
 
 
-def _propagate(
+def propagate(
     roots: Sequence[Node],
     cotangents: Sequence[Any],
     emitter: Emitter,
@@ -194,6 +233,14 @@ def _propagate(
                 results[id(node)] = cotangent
             if isinstance(node, AccumulateGrad):
                 continue
+            if isinstance(node, CallOutput):
+                gathered.setdefault(id(node.edges[0]), {})[node.index] = cotangent
+                continue
+            if isinstance(node, CallNode):
+                _through_call(node, cotangent, emitter, gathered, needed, create_graph)
+                if not retain_graph:
+                    node.call = None
+                continue
             if node.application is None:
                 raise RuntimeError(FREED)
             if not any(edge is not None and id(edge) in needed for edge in node.edges):
@@ -215,6 +262,23 @@ def _propagate(
         if trace is not None:
             trace.differentiated = outer
     return results
+
+
+def _through_call(
+    node: CallNode, cotangents: dict[int, Any], emitter: Emitter, gathered: dict[int, Any], needed: set[int], create_graph: bool
+) -> None:
+    """Add the gradients of a compiled call's inputs to what is gathered."""
+    if node.call is None:
+        raise RuntimeError(FREED)
+    if create_graph:
+        contributions = node.call.differentiable_backward(cotangents, node.edges)
+    else:
+        contributions = node.call.backward(cotangents)
+    for edge, contribution in zip(node.edges, contributions, strict=True):
+        if edge is None or contribution is None or id(edge) not in needed:
+            continue
+        held = gathered.get(id(edge))
+        gathered[id(edge)] = contribution if held is None else emitter.add(held, contribution)
 
 
 def _checked(rule: Any, emitter: Emitter, index: int, cotangent: Any, application: Application, node: Node) -> Any:
@@ -241,7 +305,7 @@ def _initial(tensor: Tensor, gradient: Any, position: int, create_graph: bool) -
         if tensor.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         one = dispatch.payload_emitter.full(1, TensorType(tensor.dtype, tensor.shape))
-        return node, _with_history(one, None) if create_graph else one
+        return node, with_history(one, None) if create_graph else one
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient.shape != tensor.shape:
@@ -268,7 +332,7 @@ def _run(
         starts = [_initial(t, g, i, create_graph) for i, (t, g) in enumerate(zip(tensors, gradients, strict=True))]
         emitter = _tensor_emitter() if create_graph else dispatch.payload_emitter
         with set_grad_enabled(create_graph):
-            return _propagate(
+            return propagate(
                 [node for node, _ in starts], [g for _, g in starts], emitter,
                 create_graph=create_graph, retain_graph=retain, wanted=wanted,
             )  # fmt: skip
@@ -301,7 +365,7 @@ def backward(
         leaves = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         if not leaves:
             raise at_user_line(RuntimeError("'inputs' argument to backward() cannot be empty."))
-        wanted = [_wanted_node(leaf) for leaf in leaves]
+        wanted = [wanted_node(leaf) for leaf in leaves]
     starts = [node for node in map(node_of, roots) if node is not None]
     nodes = {id(node): node for node in _order(starts)}
     found = _run(roots, given, retain_graph, create_graph, wanted)
@@ -312,6 +376,10 @@ def backward(
         else [(leaf, found[id(node)]) for leaf, node in zip(leaves, wanted, strict=True) if id(node) in found]
     )
     for leaf, gradient in targets:
+        if thread.trace is not None and leaf._node is not None and fields(leaf)._node is None:
+            from .tracing import Untraceable
+
+            raise Untraceable("it differentiates through a tensor whose history lies outside of the function")
         held = leaf.grad
         if held is None:
             updates.append((leaf, gradient if create_graph else new_tensor(gradient)))
@@ -327,7 +395,7 @@ def backward(
             fields(target)._value = update
 
 
-def _wanted_node(tensor: Tensor) -> Node:
+def wanted_node(tensor: Tensor) -> Node:
     node = node_of(tensor)
     if node is None:
         raise at_user_line(RuntimeError("One of the differentiated Tensors does not require grad"))
@@ -357,7 +425,7 @@ def grad(
     given = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
     if len(given) == 1 and given[0] is None:
         given = [None] * len(roots)
-    wanted = [_wanted_node(tensor) for tensor in sources]
+    wanted = [wanted_node(tensor) for tensor in sources]
     found = _run(roots, given, retain_graph, create_graph, wanted)
     results: list[Tensor | None] = []
     for tensor, node in zip(sources, wanted, strict=True):

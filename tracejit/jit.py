@@ -7,7 +7,7 @@ import inspect
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -15,18 +15,19 @@ import numpy as np
 
 from tracejit.backends.cpu import compiler, runtime
 from tracejit.backends.program import Program, plan
-from tracejit.ir import Graph, Location, Value
+from tracejit.ir import Constant, Graph, Location, Value
+from tracejit.ir.partition import split
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType, float64
 
 from . import dispatch, tree
-from .autograd import Node
+from .autograd import FREED, Call, CallNode, CallOutput, Node, node_of, propagate, with_history
 from .locations import at_user_line, is_library
 from .state import thread
 from .tensor import Tensor, new_tensor
 from .tracing import Argument, Captured, Check, Guard, SameValue, Shadow, Source, Trace, Untraceable
 
-STAGES = ("trace", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
+STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
 
 @overload
@@ -82,6 +83,70 @@ class _Output:
     source: Source | None = None
     static: Any = None
     spent: bool = False  # requires gradients, but its graph has been freed
+    differentiable: int | None = None  # its number among the outputs that gradients can be asked for
+
+
+@dataclass
+class Backward:
+    """The compiled gradient of one path: from residuals and cotangents to the gradients of its leaves."""
+
+    joint: Graph  # forward and backward in one, over the inputs and the cotangents: for higher derivatives
+    forward_ops: int
+    cotangents: list[Value]
+    gradients: list[Value]
+    graph: Graph
+    leaves: list[Source]
+    leaf_values: list[tuple[Source, Value]]  # the leaves' parameters in the joint graph
+    residuals: list[int]  # positions among the forward program's results
+    outputs: list[TensorType]
+    _executable: runtime.Executable | None = None
+
+    @functools.cached_property
+    def optimized(self) -> Graph:
+        return optimize(self.graph)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        return plan(self.optimized)
+
+    @property
+    def executable(self) -> runtime.Executable:
+        if self._executable is None:
+            self._executable = runtime.Executable(self.program)
+        return self._executable
+
+
+class _CompiledCall(Call):
+    """One call of a path whose outputs need gradients: what its backward reads."""
+
+    def __init__(self, backward: Backward, inputs: list[np.ndarray], residuals: list[np.ndarray]) -> None:
+        self._backward, self._inputs, self._residuals = backward, inputs, residuals
+
+    def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
+        given = [
+            cotangents[i] if i in cotangents else np.zeros(type.static_shape, type.dtype)
+            for i, type in enumerate(self._backward.outputs)
+        ]
+        return self._backward.executable([*self._residuals, *given])
+
+    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor]:
+        """Run the joint graph on tensors: its forward part from the inputs with their history, then its backward."""
+        backward = self._backward
+        known: dict[Value, Tensor] = {}
+        edges = dict(zip(backward.leaves, inputs, strict=True))
+        for parameter, array in zip(backward.joint.parameters, self._inputs, strict=True):
+            known[parameter] = new_tensor(array)
+        for source, value in backward.leaf_values:
+            known[value] = with_history(known[value]._value, edges[source])
+        for i, (value, type) in enumerate(zip(backward.cotangents, backward.outputs, strict=True)):
+            known[value] = cotangents[i] if i in cotangents else new_tensor(np.zeros(type.static_shape, type.dtype))
+
+        def read(value: Value) -> Tensor:
+            return new_tensor(value.array) if isinstance(value, Constant) else known[value]
+
+        for op in backward.joint.ops:
+            known[op.result] = dispatch.apply(op.primitive, [read(v) for v in op.operands], op.attributes)
+        return [read(value) for value in backward.gradients]
 
 
 @dataclass
@@ -100,6 +165,7 @@ class Compiled:
     outputs: list[_Output]
     structure: tree.Structure
     seconds: dict[str, float]
+    backward: Backward | None = None
     calls: int = 0
 
     def holds(self, tensors: Sequence[Tensor]) -> bool:
@@ -114,7 +180,8 @@ class Compiled:
                 check.fail()
         self.calls += 1
         updates = [(effect, self._update(effect, tensors, results)) for effect in self.effects]
-        returned = [self._returned(output, tensors, results) for output in self.outputs]
+        node = None if self.backward is None else self._call_node(self.backward, tensors, arrays, results)
+        returned = [self._returned(output, tensors, results, node) for output in self.outputs]
         for effect, update in updates:
             setattr(effect.source.find(tensors), effect.attribute, update)
         return returned[0] if self.structure is None else tree.unflatten(self.structure, iter(returned))
@@ -129,7 +196,17 @@ class Compiled:
         return value if effect.attribute == "_value" else new_tensor(value)
 
     @staticmethod
-    def _returned(output: _Output, tensors: Sequence[Tensor], results: list[np.ndarray]) -> Any:
+    def _call_node(
+        backward: Backward, tensors: Sequence[Tensor], arrays: list[np.ndarray], results: list[np.ndarray]
+    ) -> CallNode:
+        call = _CompiledCall(backward, arrays, [results[position] for position in backward.residuals])
+        leaves = [source.find(tensors) for source in backward.leaves]
+        return CallNode(call, tuple(None if leaf is None else node_of(leaf) for leaf in leaves))
+
+    @staticmethod
+    def _returned(
+        output: _Output, tensors: Sequence[Tensor], results: list[np.ndarray], node: CallNode | None
+    ) -> Any:
         if output.kind == "static":
             return output.static
         if output.kind == "existing":
@@ -142,6 +219,10 @@ class Compiled:
         if output.spent:
             tensor._requires_grad = True
             tensor._node = Node(None, (), TensorType(value.dtype, value.shape), None)
+        elif output.differentiable is not None:
+            assert node is not None
+            tensor._requires_grad = True
+            tensor._node = CallOutput(node, output.differentiable, TensorType(value.dtype, value.shape))
         return tensor
 
 
@@ -270,7 +351,7 @@ class JittedFunction:
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The program that a call with these arguments runs, as text, without running it.
 
-        ``stage`` is ``"trace"`` (as recorded), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``, ``"cuda"`` or
+        ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (the gradient of its outputs), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``, ``"cuda"`` or
         ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
         """
         if stage not in STAGES:
@@ -309,6 +390,10 @@ def _text(path: Compiled, stage: str) -> str:
     match stage:
         case "trace":
             return str(path.graph)
+        case "grad":
+            if path.backward is None:
+                raise RuntimeError("no gradient flows out of this function: backward() inside it is part of stage 'trace'")
+            return str(path.backward.optimized)
         case "optimized":
             return str(path.optimized)
         case "kernels":
@@ -434,7 +519,7 @@ def _compile(function: Callable[..., Any], name: str, call: _Call) -> Compiled:
             trace.guard(("name", what), SameValue(what, find, value))
         result = function(*args, **kwargs)
         del args, kwargs
-        path = _finish(trace, result, call)
+        outputs, structure, effects, checks, backward = _finish(trace, result)
         del result
     _name_captured(trace, function)
     inputs = _input_finders(trace, floats)
@@ -445,10 +530,9 @@ def _compile(function: Callable[..., Any], name: str, call: _Call) -> Compiled:
     lap("lower")
     executable = runtime.Executable(program)
     lap("compile")
-    outputs, structure, effects, checks = path
     return Compiled(
         trace, trace.graph, optimized, program, executable, inputs, trace.guards, effects, checks, outputs,
-        structure, seconds,
+        structure, seconds, backward,
     )  # fmt: skip
 
 
@@ -465,8 +549,10 @@ class _active:
         thread.trace = None
 
 
-def _finish(trace: Trace, result: Any, call: _Call) -> tuple[list[_Output], tree.Structure, list[_Effect], list[Any]]:
-    """What the trace returns and changes becomes results of the graph."""
+def _finish(
+    trace: Trace, result: Any
+) -> tuple[list[_Output], tree.Structure, list[_Effect], list[tuple[int, Check]], Backward | None]:
+    """What the trace returns and changes becomes results of the graph; its gradient, where wanted, a graph of its own."""
     results: list[Value] = []
     names: list[str] = []
     positions: dict[Value, int] = {}
@@ -493,7 +579,48 @@ def _finish(trace: Trace, result: Any, call: _Call) -> tuple[list[_Output], tree
         )
     trace.graph.results = results
     trace.graph.result_names = names
-    return outputs, structure, effects, checks
+    differentiable = [
+        (leaf, output) for leaf, output in zip(leaves, outputs, strict=True)
+        if isinstance(leaf, Tensor) and output.kind == "tensor" and leaf._node is not None and not output.spent
+    ]  # fmt: skip
+    backward = _trace_backward(trace, differentiable) if differentiable else None
+    return outputs, structure, effects, checks, backward
+
+
+def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, _Output]]) -> Backward | None:
+    """Record the gradient of the outputs into the graph, then split it off."""
+    graph = trace.graph
+    forward_ops = len(graph.ops)
+    cotangents = [Value(TensorType(leaf.dtype, leaf.shape), f"cotangent{i}") for i, (leaf, _) in enumerate(differentiable)]
+    nodes = [node_of(leaf) for leaf, _ in differentiable]
+    roots = [node for node in nodes if node is not None]
+    try:
+        found = propagate(roots, cotangents, dispatch.payload_emitter, create_graph=False, retain_graph=True)
+    except RuntimeError as error:
+        if error.args[0] != FREED:
+            raise
+        del graph.ops[forward_ops:]
+        for _, output in differentiable:
+            output.spent = True
+        return None
+    leaves: list[Source] = []
+    values: list[tuple[Source, Value]] = []
+    gradients: list[Value] = []
+    for shadow in list(trace.shadows.values()):
+        accumulator = shadow.tensor._accumulator
+        if accumulator is not None and id(accumulator) in found:
+            leaves.append(shadow.source)
+            values.append((shadow.source, trace.read(shadow.tensor)))
+            gradients.append(found[id(accumulator)])
+    for number, (_, output) in enumerate(differentiable):
+        output.differentiable = number
+    joint = Graph(graph.name, graph.parameters, graph.ops, [*graph.results, *gradients], graph.sources)
+    forward, backward, residuals = split(graph, forward_ops, cotangents, gradients)
+    first = len(graph.results)
+    types = [value.type for value in cotangents]
+    positions = [first + i for i in range(len(residuals))]
+    trace.graph = trace.builder.graph = forward
+    return Backward(joint, forward_ops, cotangents, gradients, backward, leaves, values, positions, types)
 
 
 def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: str) -> _Output:
@@ -503,11 +630,7 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         return _Output("existing", source=trace.shadow(leaf).source)
     if leaf._weak:
         return _Output("number", add(leaf._value, label))
-    spent = False
-    if leaf._node is not None:
-        spent = leaf._node.application is None
-        if not spent:
-            raise Untraceable("its result needs gradients outside of the function")
+    spent = leaf._node is not None and leaf._node.application is None
     return _Output("tensor", add(leaf._value, leaf._value.name or label), spent=spent)
 
 

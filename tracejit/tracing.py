@@ -22,6 +22,7 @@ from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorTyp
 from .locations import at_user_line, user_location
 
 if TYPE_CHECKING:
+    from .autograd import Node
     from .tensor import Tensor
 
 
@@ -48,7 +49,7 @@ class Shadow:
         self.source = source
         self._value: Value | None = None  # not read yet
         self._requires_grad = tensor._requires_grad
-        self._node = tensor._node
+        self._node: Node | None = None  # an argument is a leaf here, whatever its history outside
         self._gradient = tensor._grad
         self.gradient_is_written = False
 
@@ -134,9 +135,10 @@ class Trace:
 
     def shadow_from(self, tensor: Tensor, source: Source) -> Shadow:
         shadow = self.shadows[id(tensor)] = Shadow(tensor, source)
-        if tensor._node is not None:
-            raise Untraceable("it reads a tensor whose history lies outside of the function")
-        self.guard(("requires_grad", id(tensor)), RequiresGrad(source, tensor._requires_grad))
+        if not isinstance(source, Argument):  # an argument's are part of the call's key
+            if tensor._node is not None:
+                raise Untraceable("it reads a tensor whose history lies outside of the function")
+            self.guard(("requires_grad", id(tensor)), RequiresGrad(source, tensor._requires_grad))
         return shadow
 
     def gradient_of(self, shadow: Shadow) -> Tensor | None:

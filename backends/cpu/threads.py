@@ -19,6 +19,8 @@ too; when none is left it closes the gate and waits until nobody is inside.
   generation, and does not sleep.
 * *A sleeping caller is woken.*  It sleeps on the gate itself, only if the gate still has the value in which the caller
   marked itself as waiting; a worker that leaves changes that value, and the last to leave sees the mark and wakes it.
+* *A woken worker gets a processor of its own.*  The system tends to put it on that of the thread that woke it, where it
+  would wait for as long as that one computes.  So the caller lets it in once, and it moves away.
 * *A second caller* finds ``LOCK`` taken, and runs its job alone.
 
 Both wait by spinning for some 50 µs, as long as waking would take, before they sleep: a pool without work uses no time.
@@ -46,9 +48,11 @@ GATE = 64  # i32: the number of workers inside, and the two flags below
 NEXT = 128  # i64: the first unit that is yet to be handed out
 KERNEL, ARGUMENTS, COUNT, GRAIN = 192, 200, 208, 216  # the job
 LOCK, WORKERS = 256, 260  # i32: whether a job runs; number of workers there are
+PROCESSOR = 224  # i32: the number of the processor that the caller was on when it wrote the job
 START = 264  # ptr: a function that starts the workers, or null once it has
 STATE_BYTES = 320
 
+PROCESSOR_SET_BYTES = 128  # of the set of processors a thread may run on: 1024 of them
 OPEN, WAITING = 1 << 30, 1 << 29  # flags of the gate
 
 SPIN_NANOSECONDS = 50_000
@@ -79,6 +83,9 @@ declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
 declare i32 @sched_yield()
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
 
 define internal i64 @nanoseconds() nounwind {
   %time = alloca [2 x i64], align 8
@@ -141,6 +148,40 @@ define internal void @wake(ptr %address, i64 %threads) nounwind {
   ret void
 }
 
+; A woken thread often starts on the processor of the thread that woke it, which is busy.  If so, move to another one:
+; forbid this one for a moment.  (Where there is no other, or it has a number beyond the set, nothing happens.)
+define internal void @move_away(ptr %pool) nounwind {
+entry:
+  %allowed = alloca [$PROCESSOR_SET_BYTES x i8], align 8
+  %here = call i32 @sched_getcpu()
+  %caller.at = getelementptr i8, ptr %pool, i64 $PROCESSOR
+  %caller = load atomic i32, ptr %caller.at monotonic, align 4
+  %same = icmp eq i32 %here, %caller
+  %bits = mul i32 $PROCESSOR_SET_BYTES, 8
+  %known = icmp ult i32 %here, %bits
+  %both = and i1 %same, %known
+  br i1 %both, label %ask, label %done
+ask:
+  %asked = call i32 @sched_getaffinity(i32 0, i64 $PROCESSOR_SET_BYTES, ptr %allowed)
+  %answered = icmp eq i32 %asked, 0
+  br i1 %answered, label %move, label %done
+move:
+  %byte.number = lshr i32 %here, 3
+  %byte.at = getelementptr i8, ptr %allowed, i32 %byte.number
+  %byte = load i8, ptr %byte.at, align 1
+  %bit.number = and i32 %here, 7
+  %bit.index = trunc i32 %bit.number to i8
+  %bit = shl i8 1, %bit.index
+  %others = xor i8 %byte, %bit
+  store i8 %others, ptr %byte.at, align 1
+  %left = call i32 @sched_setaffinity(i32 0, i64 $PROCESSOR_SET_BYTES, ptr %allowed)
+  store i8 %byte, ptr %byte.at, align 1
+  %restored = call i32 @sched_setaffinity(i32 0, i64 $PROCESSOR_SET_BYTES, ptr %allowed)
+  br label %done
+done:
+  ret void
+}
+
 ; Take chunks of the job and run the kernel on them, until none is left.
 define internal void @take_part(ptr %pool, i64 %worker) nounwind {
 entry:
@@ -186,9 +227,12 @@ doze:
   %fewer = atomicrmw sub ptr %sleepers, i32 1 seq_cst, align 4
   %slept = load atomic i32, ptr %generation seq_cst, align 4
   %woken = icmp ne i32 %slept, %seen
-  br i1 %woken, label %arrive, label %doze
+  br i1 %woken, label %awake, label %doze
+awake:
+  call void @move_away(ptr %pool)
+  br label %arrive
 arrive:
-  %current = phi i32 [ %spun, %wait ], [ %slept, %doze ]
+  %current = phi i32 [ %spun, %wait ], [ %slept, %awake ]
   %stop = load atomic i32, ptr %stopping acquire, align 4
   %stops = icmp ne i32 %stop, 0
   br i1 %stops, label %return, label %knock
@@ -264,6 +308,9 @@ fork:
   store i64 %count, ptr %count.at, align 8
   store i64 %grain, ptr %grain.at, align 8
   store atomic i64 0, ptr %next monotonic, align 8
+  %here = call i32 @sched_getcpu()
+  %here.at = getelementptr i8, ptr %pool, i64 $PROCESSOR
+  store atomic i32 %here, ptr %here.at monotonic, align 4
   store atomic i32 $OPEN, ptr %gate release, align 4
   %old = atomicrmw add ptr %generation, i32 1 seq_cst, align 4
   %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
@@ -275,6 +322,8 @@ rouse:
   %useful = sdiv i64 %others, %grain
   %bounded = call i64 @llvm.smin.i64(i64 %useful, i64 2147483647)
   call void @wake(ptr %generation, i64 %bounded)
+  ; One that was put on this very processor could not even move away while this thread runs.
+  %yielded = call i32 @sched_yield()
   br label %work
 work:
   call void @take_part(ptr %pool, i64 0)

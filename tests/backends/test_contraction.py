@@ -1,0 +1,187 @@
+"""The matrix product keeps its order of summation, to the bit, whatever the shapes, layouts and vector widths."""
+
+import ctypes
+import ctypes.util
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+llvm = pytest.importorskip("llvmlite.binding")
+
+from tracejit.backends.cpu import contraction  # noqa: E402
+from tracejit.backends.cpu.target import Target, describe, host_target  # noqa: E402
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def fma_of(dtype: np.dtype) -> np.ufunc:
+    """The C library's fused multiply-add on arrays: no detour over wider numbers, which would round twice."""
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    function, number = (library.fmaf, ctypes.c_float) if dtype == FLOAT32 else (library.fma, ctypes.c_double)
+    function.argtypes, function.restype = [number] * 3, number
+    return np.frompyfunc(function, 3, 1)
+
+
+def oracle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The definition, element by element: chains of fma over blocks of k, whose sums are added in order."""
+    fma, dtype, depth = fma_of(a.dtype), a.dtype, a.shape[2]
+    result = np.zeros((max(len(a), len(b)), a.shape[1], b.shape[2]), dtype)
+    for first in range(0, depth, contraction.DEPTH):
+        block = np.zeros_like(result)
+        for k in range(first, min(first + contraction.DEPTH, depth)):
+            block = fma(a[:, :, k, None], b[:, None, k, :], block).astype(dtype)
+        result = block if first == 0 else result + block
+    return result
+
+
+def narrowed(bits: int) -> Target:
+    """The host, as if it had narrower vectors only."""
+    host = host_target()
+    if bits == host.vector_bits:
+        return host
+    if host.architecture != "x86_64" or bits > host.vector_bits:
+        pytest.skip(f"no {bits}-bit vectors on this processor")
+    cpu = {256: "x86-64-v3", 128: "x86-64-v2"}[bits]
+    return describe(host.triple, cpu, {"avx2": bits == 256, "fma": bits == 256})
+
+
+@dataclass
+class Kernel:
+    dtype: np.dtype
+    target: Target
+
+    def __post_init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        module = llvm.parse_assembly(contraction.contraction_module(self.dtype, self.target))
+        module.verify()
+        machine = llvm.Target.from_triple(self.target.triple).create_target_machine(
+            cpu=self.target.cpu, features=self.target.features, opt=2, jit=True
+        )
+        self.engine = llvm.create_mcjit_compiler(module, machine)
+        self.engine.finalize_object()
+        address = self.engine.get_function_address({FLOAT32: "dot_f32", FLOAT64: "dot_f64"}[self.dtype])
+        self.function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, pieces: int = 1) -> np.ndarray:
+        (m, k), n, batch = a.shape[1:], b.shape[2], max(len(a), len(b))
+        guard = 64  # elements on both sides that must stay as they are
+        memory = np.full(batch * m * n + 2 * guard, 7.5, self.dtype)
+        c = memory[guard : len(memory) - guard].reshape(batch, m, n)
+        per_worker = contraction.scratch_bytes(self.dtype, self.target, m, n, k)
+        scratch = np.full(2 * per_worker + guard, 0xA5, np.uint8)
+        strides = [
+            0 if axis == 0 and len(x) == 1 else stride // x.itemsize
+            for x in (a, b)
+            for axis, stride in enumerate(x.strides)
+        ]
+        pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data]
+        slots = np.array([*pointers, batch, m, n, k, *strides, scratch.ctypes.data, per_worker], np.int64)
+        assert len(slots) == len(contraction.SLOTS)
+        units = contraction.parallel_units(self.dtype, self.target, batch, m, n, k)
+        edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
+        for piece in range(pieces):
+            self.function(slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
+        assert (memory[:guard] == 7.5).all()
+        assert (memory[len(memory) - guard :] == 7.5).all()
+        assert (scratch[2 * per_worker :] == 0xA5).all()
+        return c
+
+
+@pytest.fixture(params=[512, 256, 128], scope="module")
+def target(request: pytest.FixtureRequest) -> Target:
+    return narrowed(request.param)
+
+
+@pytest.fixture(params=[FLOAT32, FLOAT64], ids=str, scope="module")
+def kernel(request: pytest.FixtureRequest, target: Target) -> Kernel:
+    return Kernel(request.param, target)
+
+
+LAYOUTS = ("rows", "columns", "padded", "strided", "reversed")
+
+
+def operand(rng: np.random.Generator, shape: tuple[int, int, int], dtype: np.dtype, layout: str) -> np.ndarray:
+    batch, rows, columns = shape
+
+    def numbers(*extents: int) -> np.ndarray:
+        return (rng.standard_normal(extents) * 10.0 ** rng.integers(-3, 4, extents)).astype(dtype)
+
+    match layout:
+        case "columns":
+            return numbers(batch, columns, rows).transpose(0, 2, 1)
+        case "padded":
+            return numbers(batch, rows, columns + 5)[:, :, :columns]
+        case "strided":
+            return numbers(batch, 2 * rows, 3 * columns)[:, ::2, ::3]
+        case "reversed":
+            return numbers(batch, rows, columns)[:, ::-1, ::-1]
+        case _:
+            return numbers(batch, rows, columns)
+
+
+def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.shape == expected.shape
+    assert actual.tobytes() == expected.tobytes(), f"differ at {np.argwhere(actual != expected)[:5].tolist()}"
+
+
+SHAPES = [
+    (1, 1, 1), (1, 40, 1), (17, 3, 1), (1, 5, 300), (2, 9, 33), (4, 16, 16), (10, 20, 10), (12, 7, 32), (13, 8, 31),
+    (25, 10, 48), (31, 33, 17), (5, 0, 7), (0, 4, 3), (3, 4, 0), (3, 255, 5), (2, 256, 3), (2, 257, 3), (3, 600, 2),
+    (1, 300, 140), (150, 300, 1), (2, 3, 1600),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_order_of_summation_is_the_documented_one(kernel: Kernel, shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m + 7 * k + 31 * n)
+    for number, left in enumerate(LAYOUTS):
+        right = LAYOUTS[(2 * number + 1) % len(LAYOUTS)]
+        a, b = operand(rng, (1, m, k), kernel.dtype, left), operand(rng, (1, k, n), kernel.dtype, right)
+        assert_same_bits(kernel(a, b), oracle(a, b))
+
+
+def test_batches_and_operands_shared_by_the_batch(kernel: Kernel) -> None:
+    rng = np.random.default_rng(1)
+    for batches in ((3, 3), (1, 3), (3, 1)):
+        a, b = (
+            operand(rng, (batches[0], 14, 9), kernel.dtype, "rows"),
+            operand(rng, (batches[1], 9, 19), kernel.dtype, "columns"),
+        )
+        assert_same_bits(kernel(a, b, pieces=4), oracle(a, b))
+
+
+def test_the_bits_do_not_depend_on_how_the_work_is_shared_or_packed(kernel: Kernel) -> None:
+    """Rows a page apart and many tiles: here both operands are copied, and C is cut into blocks."""
+    rng = np.random.default_rng(2)
+    columns = contraction.PAGE_BYTES // kernel.dtype.itemsize
+    a, b = (
+        operand(rng, (1, 110, columns), kernel.dtype, "rows"),
+        operand(rng, (1, columns, columns), kernel.dtype, "rows"),
+    )
+    whole = kernel(a, b)
+    assert_same_bits(kernel(a, b, pieces=7), whole)
+    for i, j in ((0, 0), (109, columns - 1), (50, 517)):  # single rows and columns go other ways
+        assert_same_bits(kernel(a[:, i : i + 1], b[:, :, j : j + 1]), whole[:, i : i + 1, j : j + 1])
+    assert_same_bits(kernel(a[:, 9:20], b[:, :, 3:50]), np.ascontiguousarray(whole[:, 9:20, 3:50]))
+    assert_same_bits(kernel(a, b[:, :, 5:6]), np.ascontiguousarray(whole[:, :, 5:6]))
+
+
+def test_zeros_infinities_nans_and_subnormals(kernel: Kernel) -> None:
+    rng = np.random.default_rng(3)
+    values = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 1e-45], kernel.dtype)
+    with np.errstate(all="ignore"):
+        for weights in ([8, 8, 2, 2, 0.1, 0.1, 0.1, 8, 8, 8], [1, 1, 0, 0, 0, 0, 0, 1, 1, 0]):
+            chances = np.array(weights) / np.sum(weights)
+            a, b = rng.choice(values, (1, 14, 270), p=chances), rng.choice(values, (1, 270, 18), p=chances)
+            actual, expected = kernel(a, b), oracle(a, b)
+            assert (np.isnan(actual) == np.isnan(expected)).all()
+            assert_same_bits(np.nan_to_num(actual, nan=1.0), np.nan_to_num(expected, nan=1.0))
+
+
+def test_no_lines_of_the_inner_loop_spill(target: Target) -> None:
+    """Tiles fit the registers: vectors go to the stack only where a finished tile leaves its sums there."""
+    shape = contraction.blocking(FLOAT32, target)
+    assert 2 * shape.height + 3 <= target.vector_registers
