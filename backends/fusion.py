@@ -29,18 +29,26 @@ Domain = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """An integer that is affine in loop axes: ``sum(coefficient * axis) + constant``."""
+    """An integer that is affine in loop axes: ``sum(coefficient * axis) + constant``.
+
+    ``dynamic`` holds further summands, ``(position, coefficient)``: the positions are read when the kernel runs.
+    """
 
     terms: tuple[tuple[int, int], ...]
     constant: int = 0
+    dynamic: tuple[tuple[Any, int], ...] = ()
 
     def __add__(self, number: int) -> Affine:
-        return Affine(self.terms, self.constant + number)
+        return Affine(self.terms, self.constant + number, self.dynamic)
 
     def __mul__(self, number: int) -> Affine:
         if number == 0:
             return Affine(())
-        return Affine(tuple((axis, c * number) for axis, c in self.terms), self.constant * number)
+        terms, dynamic = (
+            tuple((item, coefficient * number) for item, coefficient in summands)
+            for summands in (self.terms, self.dynamic)
+        )
+        return Affine(terms, self.constant * number, dynamic)
 
 
 Index = tuple[Any, ...]  # an Affine or the integer 0, one entry a dimension
@@ -63,22 +71,28 @@ def operand_index(operand: Value, index: Index) -> Index:
     return tuple(0 if extent == 1 else entry for extent, entry in zip(operand.shape, tail, strict=True))
 
 
+def through_view(value: Value, index: Index) -> tuple[Value, Index] | None:
+    """The operand of the view that ``value`` is, and the index there; ``None`` where it is no view of that kind."""
+    if value.op is None or not isinstance(value.op.primitive, View):
+        return None
+    (operand,) = value.op.operands
+    mapped = value.op.primitive.index_map(index, operand.type, **value.op.attributes)
+    if mapped is None:
+        return None
+    # An index map turns the 0 of an axis of extent 1 into whatever number the slice starts at.
+    return operand, tuple(Affine((), entry) if isinstance(entry, int) and entry else entry for entry in mapped)
+
+
 def through_views(value: Value, index: Index) -> tuple[Value, Index]:
     """The value that holds the elements of a view, and the index there."""
-    while value.op is not None and isinstance(value.op.primitive, View):
-        (operand,) = value.op.operands
-        mapped = value.op.primitive.index_map(index, operand.type, **value.op.attributes)
-        if mapped is None:
-            break
-        value, index = operand, mapped
+    while (step := through_view(value, index)) is not None:
+        value, index = step
     return value, index
 
 
 def is_alias(op: Op) -> bool:
     """Whether the op's result is its operand's memory under another shape (a reshape that is not affine)."""
-    if not isinstance(op.primitive, View):
-        return False
-    return op.primitive.index_map(home_index(op.result.shape), op.operands[0].type, **op.attributes) is None
+    return isinstance(op.primitive, View) and through_view(op.result, home_index(op.result.shape)) is None
 
 
 def is_fusible(op: Op) -> bool:

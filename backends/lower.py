@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir import Constant, DType, Op, Value
-from tracejit.ir.primitive import Elementwise, Generation, Reduction, View
+from tracejit.ir.primitive import Elementwise, Generation, Reduction
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.scalar import ScalarBuilder
 from tracejit.ir.types import int64
 
 from . import kernel as k
-from .fusion import Affine, Index, operand_index
+from .fusion import Affine, Index, operand_index, through_view
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
@@ -42,7 +42,6 @@ class Node:
     axes: frozenset[int]
     address: Affine = Affine(())  # the element of a load; the position of an index
     buffer: Value | None = None
-    dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()
     reduced: frozenset[int] = frozenset()
     combine: str = ""
     identity: k.Literal | None = None
@@ -56,7 +55,6 @@ class StoreRequest:
     target: Value
     address: Affine
     node: Node | k.Literal
-    dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()
     accumulate: bool = False
 
 
@@ -72,6 +70,7 @@ def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
 def flat_address(shape: Sequence[int], index: Index) -> Affine:
     """The position in a contiguous array of ``shape`` of the element at ``index``."""
     terms: dict[int, int] = {}
+    dynamic: list[tuple[Any, int]] = []
     constant = 0
     for stride, entry in zip(strides_of(shape), index, strict=True):
         if entry == 0:
@@ -79,7 +78,8 @@ def flat_address(shape: Sequence[int], index: Index) -> Affine:
         constant += entry.constant * stride
         for axis, coefficient in entry.terms:
             terms[axis] = terms.get(axis, 0) + coefficient * stride
-    return Affine(tuple((axis, c) for axis, c in sorted(terms.items()) if c), constant)
+        dynamic += [(position, coefficient * stride) for position, coefficient in entry.dynamic]
+    return Affine(tuple((axis, c) for axis, c in sorted(terms.items()) if c), constant, tuple(dynamic))
 
 
 class Elements(ScalarBuilder):
@@ -101,24 +101,25 @@ class Elements(ScalarBuilder):
             found = self._elements[key] = self._compute(value, index)
         return found
 
-    def load(self, value: Value, index: Index, dynamic: tuple[tuple[Node | k.Literal, int], ...] = ()) -> Node:
+    def load(self, value: Value, index: Index) -> Node:
         address = flat_address(value.type.static_shape, index)
         axes = frozenset(axis for axis, _ in address.terms)
-        operands = tuple(node for node, _ in dynamic)
-        return self._node(
-            ("load", value, address, dynamic), "load", operands, value.dtype, axes, address=address, buffer=value, dynamic=dynamic
-        )
+        operands = tuple(position for position, _ in address.dynamic)
+        return self._node(("load", value, address), "load", operands, value.dtype, axes, address=address, buffer=value)
 
     def position(self, entry: Any) -> Node | k.Literal:
         """An index entry as an ``i64``."""
-        if entry == 0 or not entry.terms:
-            return k.Literal(0 if entry == 0 else entry.constant, int64)
+        if entry == 0:
+            return k.Literal(0, int64)
+        summands = [(self._index(axis), coefficient) for axis, coefficient in entry.terms] + list(entry.dynamic)
         total: Any = k.Literal(entry.constant, int64)
-        for axis, coefficient in entry.terms:
-            position = self._node(("index", axis), "index", (), int64, frozenset((axis,)), address=Affine(((axis, 1),)))
+        for position, coefficient in summands:
             step: Any = position if coefficient == 1 else self.multiply(position, coefficient)
             total = step if isinstance(total, k.Literal) and total.value == 0 else self.add(total, step)
         return total
+
+    def _index(self, axis: int) -> Node:
+        return self._node(("index", axis), "index", (), int64, frozenset((axis,)), address=Affine(((axis, 1),)))
 
     # The scalar builder -----------------------------------------------------------------------------
 
@@ -150,12 +151,8 @@ class Elements(ScalarBuilder):
             return k.Literal(value.array.item(), value.dtype)
         if value in self.computed:
             return self.apply(self.computed[value], index)
-        if value.op is not None and isinstance(value.op.primitive, View):
-            (operand,) = value.op.operands
-            mapped = value.op.primitive.index_map(index, operand.type, **value.op.attributes)
-            if mapped is not None:
-                return self.element(operand, mapped)
-        return self.load(value, index)
+        behind = through_view(value, index)
+        return self.load(value, index) if behind is None else self.element(*behind)
 
     def apply(self, op: Op, index: Index) -> Node | k.Literal:
         """The element of an op's result, computed here."""
@@ -171,23 +168,24 @@ class Elements(ScalarBuilder):
         assert primitive is gather, f"{primitive.name} has no element at an index"
         return self._gathered(op, index)
 
-    def _gathered(self, op: Op, index: Index) -> Node:
+    def _gathered(self, op: Op, index: Index) -> Node | k.Literal:
         operand, *indices = op.operands
-        axes = op.attributes["axes"]
+        return self.element(operand, self.addressed(operand, indices, op.attributes["axes"], index))
+
+    def addressed(self, operand: Value, indices: Sequence[Value], axes: Sequence[int], index: Index) -> Index:
+        """The operand's index that a gather's result, or a scatter's update, at ``index`` stands for."""
         count = indices[0].ndim
         window = iter(index[count:])
-        where = tuple(0 if axis in axes else next(window) for axis in range(operand.ndim))
-        steps = strides_of(operand.type.static_shape)
-        dynamic = tuple(
-            (self.clamped(self.element(position, index[:count]), operand.type.static_shape[axis]), steps[axis])
-            for axis, position in zip(axes, indices, strict=True)
+        positions = dict(zip(axes, indices, strict=True))
+        return tuple(
+            self._clamped(self.element(positions[axis], index[:count]), extent) if axis in positions else next(window)
+            for axis, extent in enumerate(operand.type.static_shape)
         )
-        return self.load(operand, where, dynamic)
 
-    def clamped(self, position: Any, extent: int) -> Any:
-        """A position as an ``i64`` inside ``[0, extent)``: memory is safe whatever the index."""
+    def _clamped(self, position: Any, extent: int) -> Affine:
+        """A position inside ``[0, extent)``: memory is safe whatever the index."""
         wide = self.convert(position, int64)
-        return self.minimum(self.maximum(wide, 0), extent - 1)
+        return Affine((), 0, ((self.minimum(self.maximum(wide, 0), extent - 1), 1),))
 
     def _reduction(self, op: Op, primitive: Reduction, index: Index) -> Node | k.Literal:
         (operand,) = op.operands
@@ -276,7 +274,7 @@ def build_kernel(
 def _reachable(nodes: list[Node], stores: list[StoreRequest]) -> list[Node]:
     """The nodes that the stores need, operands first."""
     wanted: set[int] = set()
-    stack = [s.node for s in stores] + [node for s in stores for node, _ in s.dynamic]
+    stack = [s.node for s in stores] + [node for s in stores for node, _ in s.address.dynamic]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and id(node) not in wanted:
@@ -394,7 +392,7 @@ class _Emission:
         return not self.serial or not any(
             isinstance(node, Node) and any(self._final(axis) == innermost for axis in node.axes)
             for store in self.stores
-            for node, _ in store.dynamic
+            for node, _ in store.address.dynamic
         )
 
     # Scopes -----------------------------------------------------------------------------------------
@@ -470,24 +468,24 @@ class _Emission:
             return k.Index(self.axis_names[self._final(axis)], scalar)
         if node.kind == "load":
             assert node.buffer is not None
-            return k.Load(self._buffer(node.buffer).name, self._address(node.address, node.dynamic), scalar)
+            return k.Load(self._buffer(node.buffer).name, self._address(node.address), scalar)
         return k.Instruction(node.kind, tuple(map(self._operand, node.operands)), scalar)
 
     def _store(self, store: StoreRequest) -> k.Store:
         buffer = self._buffer(store.target, written=True)
-        address = self._address(store.address, store.dynamic)
+        address = self._address(store.address)
         return k.Store(buffer.name, address, self._operand(store.node), store.accumulate)
 
     def _operand(self, operand: Node | k.Literal) -> k.Operand:
         return operand if isinstance(operand, k.Literal) else self.scalars[id(operand)]
 
-    def _address(self, affine: Affine, dynamic: tuple[tuple[Node | k.Literal, int], ...]) -> k.Address:
+    def _address(self, affine: Affine) -> k.Address:
         terms = {
             self.axis_names[axis]: self._stride(stride)
             for axis, stride in affine.terms
             if axis not in self.layout.merged
         }
-        steps = tuple((self._operand(node), self._stride(stride)) for node, stride in dynamic)
+        steps = tuple((self._operand(node), self._stride(stride)) for node, stride in affine.dynamic)
         offset = 0 if affine.constant == 0 else self._parameter(f"o{len(self.parameters)}", affine.constant)
         return k.Address(offset, terms, steps)
 

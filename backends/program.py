@@ -23,7 +23,7 @@ from .fusion import (
 )  # fmt: skip
 from .kernel import Kernel, Literal
 from .lower import (
-    BLOCK_AXIS, Elements, LoweredKernel, NotOneLoop, StoreRequest, build_kernel, flat_address, strides_of,
+    BLOCK_AXIS, Elements, LoweredKernel, NotOneLoop, StoreRequest, build_kernel, flat_address,
 )  # fmt: skip
 from .memory import Lifetime, plan_arena
 
@@ -244,10 +244,10 @@ class _Plan:
         self._lower(Group(-1, domain, reduced, [again]))
 
     def _lower_empty(self, group: Group) -> None:
-        """A domain without elements: only what a reduction leaves of it is written."""
-        for op in group.ops:
-            if op.result in self.stored and 0 not in op.result.shape:
-                self._append(self._fused([op], squeezed(op.result.shape), frozenset()), op)
+        """A domain without elements: only what reductions leave of it is computed, and what follows from that."""
+        ops = [op for op in group.ops if 0 not in op.result.shape]
+        if ops:
+            self._append(self._fused(ops, group.kept, frozenset()), ops[-1])
 
     # Reductions between threads ---------------------------------------------------------------------
 
@@ -351,20 +351,10 @@ class _Plan:
         if 0 in domain or 0 in operand.shape:
             return
         elements = Elements()
-        axes, count = op.attributes["axes"], indices[0].ndim
         position = home_index(updates.shape)
-        window = iter(position[count:])
-        shape = operand.type.static_shape
-        where = tuple(0 if axis in axes else next(window) for axis in range(operand.ndim))
-        steps = strides_of(shape)
-        dynamic = tuple(
-            (elements.clamped(elements.element(index, position[:count]), shape[axis]), steps[axis])
-            for axis, index in zip(axes, indices, strict=True)
-        )
-        store = StoreRequest(
-            op.result, flat_address(shape, where), elements.element(updates, position), dynamic,
-            accumulate=op.attributes["combine"] == "add",
-        )  # fmt: skip
+        where = elements.addressed(operand, indices, op.attributes["axes"], position)
+        store = self._store(op.result, where, elements.element(updates, position))
+        store.accumulate = op.attributes["combine"] == "add"
         lowered = build_kernel(
             elements, [store], domain, frozenset(), title="scatter", specialize=self.specialize, serial=True
         )

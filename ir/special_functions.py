@@ -55,13 +55,15 @@ def logistic(s: ScalarBuilder, x: Any) -> Any:
 
 
 def tanh(s: ScalarBuilder, x: Any) -> Any:
-    """``h + h * h / (1 - h)`` with h = ``(1 - exp(-2 * abs(x))) / 2``.  Ulp: @tanh@."""
+    """``h + h * h / (1 - h)`` with h = ``(1 - exp(-2 * abs(x))) / 2``, a sum of two terms.  Ulp: @tanh@."""
     magnitude = _at_most(s, s.abs(x), TANH_IS_ONE[x.dtype])
     shifted, near_zero = _expm1_near_zero(s, s.multiply(magnitude, -2.0))
     half_power = _power_of_two(s, shifted, x.dtype, halvings=1)
-    h = _scale_from_one(s, half_power, near_zero, 0.5)
-    ratio = s.divide(h, s.fma(half_power, near_zero, s.add(half_power, 0.5)))
-    return _with_sign_of(s, x, s.fma(h, ratio, h))
+    first = s.subtract(s.constant(0.5, x.dtype), half_power)
+    second = s.negate(s.multiply(half_power, near_zero))
+    h = s.add(first, second)
+    ratio = s.divide(h, s.subtract(s.add(half_power, 0.5), second))
+    return _with_sign_of(s, x, s.add(first, s.fma(h, ratio, second)))
 
 
 def erf(s: ScalarBuilder, x: Any) -> Any:
@@ -69,7 +71,8 @@ def erf(s: ScalarBuilder, x: Any) -> Any:
     magnitude = _at_most(s, s.abs(x), ERF_IS_ONE[x.dtype])
     log_erfc = s.negate(s.fma(magnitude, _polynomial(s, magnitude, ERF[x.dtype]), magnitude))
     shifted, near_zero = _expm1_near_zero(s, log_erfc)
-    return _with_sign_of(s, x, _scale_from_one(s, _power_of_two(s, shifted, x.dtype), near_zero, 1.0))
+    power = _power_of_two(s, shifted, x.dtype)
+    return _with_sign_of(s, x, s.fma(power, s.negate(near_zero), s.subtract(s.constant(1.0, x.dtype), power)))
 
 
 # Logarithms -----------------------------------------------------------------------------------------
@@ -323,18 +326,10 @@ def _exp_near_zero(s: ScalarBuilder, x: Any, accuracy: DType) -> Any:
 
 
 def _expm1_near_zero(s: ScalarBuilder, x: Any) -> tuple[Any, Any]:
-    """n, shifted, and ``expm1(r)``, with x = ``n * ln 2 + r``, where a large n need not be accurate."""
-    shifted, nearest = _round_product(s, x, 1 / math.log(2))
-    high, low = LN2[x.dtype]
-    remainder = s.fma(nearest, -high, x)  # exact
+    """n, shifted, and ``expm1(r)``, with x = ``n * ln 2 + r``."""
+    shifted, remainder = _divide_by_ln2(s, x)
     square = s.multiply(remainder, remainder)
-    tail = s.fma(square, _polynomial(s, remainder, EXPONENTIAL[x.dtype]), s.multiply(nearest, -low))
-    return shifted, s.add(remainder, tail)
-
-
-def _scale_from_one(s: ScalarBuilder, power: Any, near_zero: Any, one: float) -> Any:
-    """``one - power * (1 + near_zero)``."""
-    return s.fma(power, s.negate(near_zero), s.subtract(s.constant(one, power.dtype), power))
+    return shifted, s.fma(square, _polynomial(s, remainder, EXPONENTIAL[x.dtype]), remainder)
 
 
 # Pieces: logarithms ---------------------------------------------------------------------------------
@@ -526,9 +521,9 @@ HALF_PI = {
 EXPONENTIAL = {
     float32: (0.49999997, 0.16666546, 0.04166744, 0.008366256, 0.0013870264),
     float64: (
-        0.5000000000000006, 0.16666666666666624, 0.041666666666574176, 0.00833333333336728, 0.001388888893216083,
-        0.0001984126976708739, 2.480150471095072e-05, 2.755736471341532e-06, 2.7626224734582075e-07,
-        2.506730099057232e-08,
+        0.5, 0.16666666666666677, 0.04166666666666669, 0.00833333333332175, 0.001388888888888641,
+        0.00019841269885479836, 2.480158729790196e-05, 2.7557245016533487e-06, 2.7557311045937707e-07,
+        2.5108729959398822e-08, 2.0900063942229115e-09,
     ),
 }  # fmt: skip
 

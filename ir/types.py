@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -63,8 +64,7 @@ def is_integer(dtype: DType) -> bool:
     return dtype.kind in "iu"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+class TensorType(NamedTuple):
     """The type of an IR value.
 
     >>> TensorType(float32, (128, Symbol("n")))

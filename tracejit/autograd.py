@@ -11,19 +11,16 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tracejit.ir import Application, Emitter, Location, Primitive
-from tracejit.ir.types import TensorType, format_shape, is_differentiable
+from tracejit.ir.types import TensorType, float32, format_shape, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
 from .locations import at_user_line, user_location
-from .promotion import DEFAULT_FLOAT
 from .state import thread
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .tensor import Tensor, new_tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,7 +78,7 @@ class CallNode(Node):
     __slots__ = ("call",)
 
     def __init__(self, call: Call, edges: tuple[Node | None, ...]) -> None:
-        super().__init__(None, edges, TensorType(DEFAULT_FLOAT, ()), None)
+        super().__init__(None, edges, TensorType(float32, ()), None)
         self.call: Call | None = call  # None once freed
 
     def __repr__(self) -> str:
@@ -113,6 +110,21 @@ def node_of(tensor: Tensor) -> Node | None:
     return tensor._accumulator
 
 
+def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
+    """A primitive on tensors, recorded on the tape where gradients are wanted."""
+    trace = thread.trace
+    if trace is None:
+        payloads: list[Payload] = [tensor._value for tensor in operands]
+        value: Payload = dispatch.compute(primitive, payloads, attributes)
+    else:
+        payloads = [trace.read(tensor) for tensor in operands]
+        value = trace.record(primitive, payloads, attributes)
+    result = new_tensor(value)
+    if primitive.vjp is not None and thread.grad_enabled:
+        record_on_tape(primitive, operands, payloads, attributes, result)
+    return result
+
+
 def record_on_tape(
     primitive: Primitive,
     operands: Sequence[Tensor],
@@ -121,20 +133,26 @@ def record_on_tape(
     result: Tensor,
 ) -> None:
     """Give ``result`` its node, if any operand that the primitive is differentiable in wants a gradient."""
+    if thread.trace is None:
+        for operand in operands:
+            if operand._requires_grad:
+                break
+        else:
+            return
     if not is_differentiable(result.dtype):
         return
     edges = tuple(
-        node_of(operand) if primitive.is_differentiable_in(i) else None for i, operand in enumerate(operands)
+        [node_of(operand) if primitive.is_differentiable_in(i) else None for i, operand in enumerate(operands)]
     )
-    if not any(edge is not None for edge in edges):
+    if all(edge is None for edge in edges):
         return
     saves = primitive.saves
     application = Application(
         primitive,
         attributes,
-        tuple(TensorType(p.dtype, tuple(p.shape)) for p in payloads),
+        tuple([TensorType(p.dtype, p.shape) for p in payloads]),
         TensorType(result.dtype, result.shape),
-        tuple(p if str(i) in saves else None for i, p in enumerate(payloads)),
+        tuple([p if str(i) in saves else None for i, p in enumerate(payloads)]),
         result._value if "r" in saves else None,
     )
     location = None
@@ -171,15 +189,11 @@ def _order(roots: Sequence[Node]) -> list[Node]:
 
 
 def _tensor_emitter() -> Emitter:
-    from .tensor import new_tensor
-
-    return Emitter(dispatch.apply, lambda array: new_tensor(dispatch.constant_payload(array)))
+    return Emitter(apply, lambda array: new_tensor(dispatch.constant_payload(array)))
 
 
 def with_history(value: Payload, node: Node | None) -> Tensor:
     """A saved value as a tensor that is connected to the tape again, for higher derivatives."""
-    from .tensor import new_tensor
-
     tensor = new_tensor(value)
     if node is not None:
         tensor._node, tensor._requires_grad = node, True
@@ -296,8 +310,6 @@ def _checked(rule: Any, emitter: Emitter, index: int, cotangent: Any, applicatio
 
 def _initial(tensor: Tensor, gradient: Any, position: int, create_graph: bool) -> tuple[Node, Any]:
     """A root's node and its cotangent."""
-    from .tensor import Tensor
-
     node = node_of(tensor)
     if node is None:
         raise RuntimeError(f"element {position} of tensors does not require grad and does not have a grad_fn")
@@ -353,8 +365,6 @@ def backward(
     is no scalar and has no gradient given, for one that does not require gradients, and for a graph that
     was freed by an earlier call.
     """
-    from .tensor import Tensor, new_tensor
-
     roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     given = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
     if len(given) == 1 and given[0] is None:
@@ -418,8 +428,6 @@ def grad(
     >>> tj.autograd.grad(x * x, x)
     (tensor(6.),)
     """
-    from .tensor import Tensor, new_tensor
-
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     sources = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     given = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
@@ -454,6 +462,8 @@ class _Mode(contextlib.ContextDecorator):
 
     def __enter__(self) -> None:
         self._previous.append(getattr(thread, self._field))
+        if self._field == "anomaly" and thread.trace is not None:
+            thread.trace.anomaly = True
         setattr(thread, self._field, self._value)
 
     def __exit__(self, *exception: object) -> None:

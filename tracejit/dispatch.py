@@ -1,6 +1,6 @@
-"""Applying a primitive to tensors: computed at once, or recorded by the trace that is active.
+"""Applying a primitive to what tensors hold: computed at once, or recorded by the trace that is active.
 
-Every operation goes through :func:`apply`; what it adds to the primitive is the tape (:mod:`.autograd`).
+This is the level below the tape: :func:`tracejit.autograd.apply` adds that.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ if TYPE_CHECKING:
 
 Payload = Any  # an array, or a value of the graph being traced
 
-_QUIET = np.errstate(all="ignore")  # a computation that overflows gives inf, as compiled code does, and no warning
+
+LEAKED = "a tensor that was made inside a jitted function is used outside of it"
 
 
 def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
     """Evaluate a primitive now; what goes wrong names the user's line."""
     try:
-        with np.errstate(all="ignore"):
+        if primitive.exact:
+            result = thread.quiet.run(primitive.numpy, *arrays, **attributes)
+            if type(result) is not np.ndarray:
+                result = np.asarray(result)
+        else:
             result = runtime.evaluate(primitive, arrays, attributes)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        if any(isinstance(array, Value) for array in arrays):
+            raise at_user_line(RuntimeError(LEAKED)) from None
         try:
             primitive.infer([type_of(array) for array in arrays], attributes)
         except (TypeError, ValueError) as better:
@@ -64,7 +71,7 @@ def payload(tensor: Tensor) -> Payload:
     if thread.trace is not None:
         return thread.trace.read(tensor)
     if isinstance(value, Value):
-        raise at_user_line(RuntimeError("a tensor that was made inside a jitted function is used outside of it"))
+        raise at_user_line(RuntimeError(LEAKED))
     return value
 
 
@@ -89,21 +96,3 @@ def fields(tensor: Tensor) -> Any:
     if trace is None or isinstance(tensor._value, Value):
         return tensor
     return trace.shadow(tensor)
-
-
-def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    """A primitive on tensors, recorded on the tape where gradients are wanted."""
-    from .autograd import record_on_tape
-    from .tensor import new_tensor
-
-    trace = thread.trace
-    if trace is None:
-        payloads = [payload(tensor) for tensor in operands]
-        value: Payload = compute(primitive, payloads, attributes)
-    else:
-        payloads = [trace.read(tensor) for tensor in operands]
-        value = trace.record(primitive, payloads, attributes)
-    result = new_tensor(value)
-    if thread.grad_enabled and primitive.vjp is not None:
-        record_on_tape(primitive, operands, payloads, attributes, result)
-    return result

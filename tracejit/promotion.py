@@ -8,7 +8,7 @@ jitted function is called with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +19,10 @@ from tracejit.ir.types import (
 )  # fmt: skip
 
 from . import dispatch
+from .autograd import apply
 from .locations import at_user_line
 from .state import thread
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .tensor import Tensor, new_tensor
 
 DEFAULT_FLOAT = float32
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}
@@ -71,8 +70,6 @@ def _describe(argument: Any) -> str:
 
 def as_tensor(argument: Any, name: str) -> Tensor:
     """A Tensor, array or number as a tensor; anything else is a ``TypeError``."""
-    from .tensor import Tensor, new_tensor
-
     if isinstance(argument, Tensor):
         return argument
     if isinstance(argument, bool | int | float | complex):
@@ -86,13 +83,9 @@ def as_tensor(argument: Any, name: str) -> Tensor:
 
 def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
     """The arguments as tensors of one dtype; ``lowest_kind=2`` makes integers float32."""
-    from .tensor import Tensor, new_tensor
-
-    first = arguments[0]
-    if all(isinstance(a, Tensor) and not a._weak and a.dtype == first.dtype for a in arguments) and (
-        kind(first.dtype) >= lowest_kind
-    ):
-        return list(arguments)
+    ready = _ready_operands(arguments, lowest_kind)
+    if ready is not None:
+        return ready
     strong: DType | None = None
     weak_kind = lowest_kind
     items: list[Any] = []
@@ -115,7 +108,7 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
     result: list[Tensor] = []
     for item in items:
         if isinstance(item, Tensor):
-            result.append(item if item.dtype == strong else dispatch.apply(convert, (item,), {"dtype": strong}))
+            result.append(item if item.dtype == strong else apply(convert, (item,), {"dtype": strong}))
         else:
             result.append(_scalar(name, item, strong))
     if all_weak and strong == float64:
@@ -125,10 +118,32 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
     return result
 
 
+def _ready_operands(arguments: tuple[Any, ...], lowest_kind: int) -> list[Tensor] | None:
+    """The common cases, quickly: tensors of one dtype, or a floating-point tensor and a Python number."""
+    dtype: DType | None = None
+    for argument in arguments:
+        if isinstance(argument, Tensor) and not argument._weak:
+            if dtype is None:
+                dtype = argument._value.dtype
+            elif argument._value.dtype != dtype:
+                return None
+    if dtype is None or kind(dtype) < lowest_kind:
+        return None
+    result: list[Tensor] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if argument._weak:
+                return None
+            result.append(argument)
+        elif kind(dtype) == 2 and (type(argument) is float or type(argument) is int):
+            result.append(new_tensor(dispatch.constant_payload(np.asarray(argument, dtype))))
+        else:
+            return None
+    return result
+
+
 def _scalar(name: str, number: Any, dtype: DType) -> Tensor:
     """A Python number as a 0-d tensor of an operand's dtype."""
-    from .tensor import new_tensor
-
     if kind(dtype) == 1 and not (np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
         raise at_user_line(OverflowError(f"{name}: Python integer {number} out of bounds for {dtype}"))
     return new_tensor(dispatch.constant_payload(np.asarray(number, dtype)))

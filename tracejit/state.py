@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from .tracing import Trace
 
 
 class ThreadState(threading.local):
+    """``quiet`` is a context in which NumPy does not warn of overflow, NaN and the like: compiled code does not."""
+
     trace: Trace | None = None
     grad_enabled: bool = True
     anomaly: bool = False
+
+    def __init__(self) -> None:
+        self.quiet = contextvars.Context()
+        self.quiet.run(np.seterr, all="ignore")
 
 
 thread = ThreadState()

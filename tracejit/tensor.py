@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,21 +28,20 @@ if TYPE_CHECKING:
 class Tensor(TensorMethods):
     """An n-dimensional array that can be differentiated; made by :func:`tracejit.tensor` and the like."""
 
-    __slots__ = ("__weakref__", "_accumulator", "_grad", "_node", "_requires_grad", "_value", "_weak")
+    __slots__ = ("__dict__", "__weakref__", "_value")
     __array_priority__ = 1000
 
     _value: Payload
-    _grad: Tensor | None
-    _node: Node | None
-    _accumulator: AccumulateGrad | None
-    _requires_grad: bool
-    _weak: bool  # a Python float in disguise: see promotion
+    _grad: Tensor | None = None
+    _node: Node | None = None
+    _accumulator: AccumulateGrad | None = None
+    _requires_grad: bool = False
+    _weak: bool = False  # a Python float in disguise: see promotion
 
     def __init__(self, data: Any, dtype: DType | None = None, requires_grad: bool = False) -> None:
         from .ops.creation import tensor
 
-        made = tensor(data, dtype=dtype)
-        _fill(self, made._value)
+        self._value = tensor(data, dtype=dtype)._value
         if requires_grad:
             self.requires_grad_()
 
@@ -336,18 +336,9 @@ class Tensor(TensorMethods):
 _PLAIN_DTYPES = (np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_))
 
 
-def _fill(tensor: Tensor, value: Payload) -> None:
-    tensor._value = value
-    tensor._grad = None
-    tensor._node = None
-    tensor._accumulator = None
-    tensor._requires_grad = False
-    tensor._weak = False
-
-
 def _bare(cls: type[Tensor], value: Payload) -> Tensor:
     tensor = object.__new__(cls)
-    _fill(tensor, value)
+    tensor._value = value
     return tensor
 
 
@@ -359,12 +350,10 @@ def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool) -> Tenso
 
 def new_tensor(value: Payload) -> Tensor:
     """A tensor for an array or a traced value; the array must not be written to any more."""
-    tensor = _bare(Tensor, value)
-    trace = thread.trace
-    if trace is not None:
-        import weakref
-
-        trace.born.append(weakref.ref(tensor))
+    tensor: Tensor = object.__new__(Tensor)
+    tensor._value = value
+    if thread.trace is not None:
+        thread.trace.born.append(weakref.ref(tensor))
     return tensor
 
 
@@ -374,7 +363,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        _fill(self, dispatch.payload(data))
+        self._value = dispatch.payload(data)
         if requires_grad:
             self.requires_grad_()
 

@@ -115,6 +115,7 @@ class Trace:
     checks: list[Check] = field(default_factory=list)
     numbers: dict[tuple[int, Any], tuple[Value, Callable[[], float]]] = field(default_factory=dict)
     born: list[weakref.ref[Tensor]] = field(default_factory=list)
+    anomaly: bool = False  # detect_anomaly() was entered
     differentiated: Location | None = None  # the forward op whose gradient is being recorded
     _line: tuple[int, int] | None = None
     _keep_alive: list[Any] = field(default_factory=list)

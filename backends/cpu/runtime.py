@@ -11,7 +11,7 @@ import ctypes
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ CHUNK_WORK = 1 << 16
 
 # Offsets in PyArrayObject_fields, fixed by NumPy's ABI: data, flags; the flags C_CONTIGUOUS and ALIGNED.
 _RUNTIME = """
-define i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool) {
+define i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool, ptr %parallel_for) {
 entry:
   %arguments = alloca i64, i64 %most_arguments, align 64
   br label %next
@@ -79,7 +79,7 @@ serial:
   call void %kernel(ptr %arguments, i64 0, i64 %extent, i64 0)
   br label %called
 parallel:
-  call void @tj_parallel_for(ptr %pool, ptr %kernel, ptr %arguments, i64 %extent, i64 %grain)
+  call void %parallel_for(ptr %pool, ptr %kernel, ptr %arguments, i64 %extent, i64 %grain)
   br label %called
 called:
   %words = shl i64 %count, 1
@@ -90,7 +90,8 @@ done:
   ret i64 0
 }
 
-define i64 @tj_run_arrays(ptr %table, i64 %calls, ptr %objects, i64 %count, i64 %most_arguments, ptr %pool) {
+define i64 @tj_run_arrays(ptr %table, i64 %calls, ptr %objects, i64 %count, i64 %most_arguments, ptr %pool,
+                          ptr %parallel_for) {
 entry:
   %pointers = alloca i64, i64 %count, align 64
   br label %next
@@ -116,27 +117,29 @@ usable:
   store i64 %data, ptr %pointer_at
   br label %next
 run:
-  %status = call i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool)
+  %status = call i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool,
+                          ptr %parallel_for)
   ret i64 %status
 }
 """
 
 
 class _Runtime:
-    """The native functions that every program uses, and the thread pool."""
+    """The native functions that every program uses; the thread pool is loaded by the first program that wants it."""
 
     def __init__(self) -> None:
-        target = host_target()
-        names = ["tj_run", "tj_run_arrays", "tj_parallel_for", "tj_pool_worker"]
-        run, run_arrays, parallel_for, worker = compiler.load_module(
-            "runtime", names, lambda: _RUNTIME + threads.pool_module(target)
-        )
-        self.pool = threads.ThreadPool(parallel_for, worker)
-        word = ctypes.c_int64
-        pointer = ctypes.c_void_p
-        self.run = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, pointer)(run)
-        self.run_arrays = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer)(run_arrays)
+        run, run_arrays = compiler.load_module("runtime", ["tj_run", "tj_run_arrays"], lambda: _RUNTIME)
+        word, pointer = ctypes.c_int64, ctypes.c_void_p
+        self.run = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, pointer, pointer)(run)
+        self.run_arrays = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer, pointer)(run_arrays)
         self.reads_arrays = _array_layout_is_known()
+        self.workers = threads.available_processors()
+
+    @cached_property
+    def pool(self) -> threads.ThreadPool:
+        names = ["tj_parallel_for", "tj_pool_worker"]
+        parallel_for, worker = compiler.load_module("pool", names, lambda: threads.pool_module(host_target()))
+        return threads.ThreadPool(parallel_for, worker, self.workers)
 
 
 def _array_layout_is_known() -> bool:
@@ -172,7 +175,7 @@ class Executable:
         self.program = program
         self._runtime = runtime()
         self._addresses = compiler.compile_kernels(program.kernels)
-        workers = self._runtime.pool.num_threads
+        workers = self._runtime.workers
         per_worker = max(
             (contraction.scratch_bytes(c.dtype, host_target(), c.m, c.n, c.k) for c in program.calls if isinstance(c, DotCall)),
             default=0,
@@ -189,8 +192,13 @@ class Executable:
         }
         self._outputs = [(type.static_shape, type.dtype) for type in program.outputs]
         self._most_arguments = 1
+        self._is_parallel = False
         self._table = array("q", self._encode(per_worker, workers))
         self._table_address = self._table.buffer_info()[0]
+        self._pool_arguments: tuple[int | None, int | None] = (None, None)
+        if self._is_parallel:
+            pool = self._runtime.pool
+            self._pool_arguments = pool.address, pool.parallel_for_address
         self._results = [self._position(place.space, place.number) for place in program.results]
 
     def _position(self, space: str, number: int) -> int:
@@ -217,6 +225,7 @@ class Executable:
                 extent = contraction.parallel_units(*shape)
                 grain = contraction.grain(*shape, workers) if call.work >= 16 * SERIAL_WORK and workers > 1 else 0
             self._most_arguments = max(self._most_arguments, len(pairs))
+            self._is_parallel = self._is_parallel or grain > 0
             words += [kernel, extent, grain, len(pairs)]
             for pair in pairs:
                 words += pair
@@ -244,7 +253,7 @@ class Executable:
                 objects = array("Q", map(id, arrays))
                 status = native.run_arrays(
                     self._table_address, len(self.program.calls), objects.buffer_info()[0], len(objects),
-                    self._most_arguments, native.pool.address,
+                    self._most_arguments, *self._pool_arguments,
                 )  # fmt: skip
                 if status:
                     arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
@@ -254,7 +263,7 @@ class Executable:
                 pointers = array("Q", [a.ctypes.data for a in arrays])
                 native.run(
                     self._table_address, len(self.program.calls), pointers.buffer_info()[0],
-                    self._most_arguments, native.pool.address,
+                    self._most_arguments, *self._pool_arguments,
                 )  # fmt: skip
             break
         self._workspaces.append(workspace)

@@ -179,9 +179,3 @@ def test_zeros_infinities_nans_and_subnormals(kernel: Kernel) -> None:
             actual, expected = kernel(a, b), oracle(a, b)
             assert (np.isnan(actual) == np.isnan(expected)).all()
             assert_same_bits(np.nan_to_num(actual, nan=1.0), np.nan_to_num(expected, nan=1.0))
-
-
-def test_no_lines_of_the_inner_loop_spill(target: Target) -> None:
-    """Tiles fit the registers: vectors go to the stack only where a finished tile leaves its sums there."""
-    shape = contraction.blocking(FLOAT32, target)
-    assert 2 * shape.height + 3 <= target.vector_registers

@@ -1,7 +1,8 @@
 """Random graphs and arguments for them: what the fuzz tests of the passes and of the backends draw from.
 
-``random_graphs()`` draws graphs built from the primitives, ``random_arguments(graph)`` arrays with NaN,
-infinities, both zeros and the integers' ends among them.  :func:`reference` evaluates an op to the bit as the
+``random_graphs()`` draws graphs built from the primitives (small ones, for what is slow on large arrays; of any
+extents, for the backends), ``random_arguments(graph)`` arrays with NaN, infinities, subnormals, both zeros and the
+integers' ends among them.  :func:`reference` evaluates an op to the bit as the
 language defines it, where NumPy leaves bits open (the order of a sum, the maximum of -0.0 and 0.0).
 """
 
@@ -18,10 +19,23 @@ from hypothesis import strategies as st
 from tracejit.ir import PRIMITIVES, Builder, Constant, Graph, Location, Primitive, TensorType, Value
 from tracejit.ir.interpreter import evaluate_with_numpy
 from tracejit.ir.primitives.reduction import ordered_reduce
-from tracejit.ir.types import DType, bool_, broadcast_shapes, float32, float64, int32, int64, is_floating, is_integer
+from tracejit.ir.types import (
+    DType,
+    bool_,
+    broadcast_shapes,
+    float32,
+    float64,
+    int32,
+    int64,
+    is_floating,
+    is_integer,
+    uint32,
+    uint64,
+)
 
 DTYPES = (float32, float64, int32, int64, bool_)
 EXTENTS = (0, 1, 1, 2, 3)
+MAX_SIZE = 200
 LOCATIONS = (None, Location("demo.py", 3), Location("demo.py", 4, ("nn.py", 7), gradient=True))
 NAMES = (None, None, "x", "h", "loss", "w1'", "v3", "a b", "é")
 
@@ -31,17 +45,32 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 @st.composite
-def random_graphs(draw: Draw, max_ops: int = 10, dtypes: Sequence[DType] = DTYPES) -> Graph:
-    """A graph of up to ``max_ops`` ops (and a few that make operands fit), which returns some of its values."""
-    return _GraphMaker(draw, dtypes).make(draw(st.integers(1, max_ops)))
+def random_graphs(
+    draw: Draw,
+    max_ops: int = 10,
+    dtypes: Sequence[DType] = DTYPES,
+    extents: Sequence[int] = EXTENTS,
+    max_size: int = MAX_SIZE,
+    ops: Sequence[ApplyOp] | None = None,
+) -> Graph:
+    """A graph of up to ``max_ops`` of the ``ops`` (and a few that make operands fit), which returns some of its values.
+
+    Axes are as long as one of ``extents`` says; no value has more than ``max_size`` elements.
+    """
+    return _GraphMaker(draw, dtypes, extents, max_size, ops or OPS).make(draw(st.integers(1, max_ops)))
 
 
 class _GraphMaker:
     """Grows a graph: draws an op, and operands for it among the values so far."""
 
-    def __init__(self, draw: Draw, dtypes: Sequence[DType]) -> None:
+    def __init__(
+        self, draw: Draw, dtypes: Sequence[DType], extents: Sequence[int], max_size: int, ops: Sequence[ApplyOp]
+    ) -> None:
         self.draw = draw
         self.dtypes = list(dtypes)
+        self.extents = list(extents)
+        self.max_size = max_size
+        self.ops = ops
         self.graph = Graph("random")
         self.builder = Builder(self.graph)
         self.values: list[Value] = []
@@ -53,8 +82,11 @@ class _GraphMaker:
             self.values.append(self.builder.parameter(type, self.pick(NAMES), source))
         while len(self.graph.ops) < ops:
             self.builder.location = self.pick(LOCATIONS)
-            value = self.pick(OPS)(self)
-            if value is not None:
+            before, known = len(self.graph.ops), len(self.values)
+            value = self.pick(self.ops)(self)
+            if value is not None and value.type.size > self.max_size:
+                del self.graph.ops[before:], self.values[known:]
+            elif value is not None:
                 value.name = self.pick(NAMES)
                 self.values.append(value)
         self.graph.results = [self.pick(self.values) for _ in range(self.draw(st.integers(0, 2)))] + self.values[-1:]
@@ -66,7 +98,11 @@ class _GraphMaker:
         return choices[self.draw(st.integers(0, len(choices) - 1))]
 
     def shape(self, max_ndim: int = 3) -> tuple[int, ...]:
-        return tuple(self.pick(EXTENTS) for _ in range(self.draw(st.integers(0, max_ndim))))
+        shape: list[int] = []
+        for _ in range(self.draw(st.integers(0, max_ndim))):
+            extent = self.pick(self.extents)
+            shape.append(extent if extent * math.prod(shape) <= self.max_size else 1)
+        return tuple(shape)
 
     def value(self, fits: Callable[[Value], bool] = lambda value: True) -> Value | None:
         """A value made so far that fits."""
@@ -75,7 +111,7 @@ class _GraphMaker:
 
     def partner(self, value: Value) -> Value:
         """A value that broadcasts with ``value``: one made so far, a constant, or a constant's broadcast."""
-        found = self.value(lambda other: other.dtype == value.dtype and _broadcast(other, value))
+        found = self.value(lambda other: other.dtype == value.dtype and self.broadcast(other, value))
         kind = self.draw(st.integers(0, 3))
         if found is not None and kind <= 1:
             return found
@@ -91,12 +127,15 @@ class _GraphMaker:
     def apply(self, name: str, *operands: Value, **attributes: Any) -> Value:
         return self.builder.apply(PRIMITIVES[name], operands, attributes)
 
+    def broadcast(self, x: Value, y: Value) -> bool:
+        """Whether the two broadcast together, to something that is not too large."""
+        try:
+            return math.prod(broadcast_shapes(x.shape, y.shape)) <= self.max_size
+        except ValueError:
+            return False
 
-def _broadcast(x: Value, y: Value) -> bool:
-    try:
-        return math.prod(broadcast_shapes(x.shape, y.shape)) <= 200
-    except ValueError:
-        return False
+
+ApplyOp = Callable[[_GraphMaker], Value | None]
 
 
 def _numeric(value: Value) -> bool:
@@ -141,7 +180,7 @@ def _select(m: _GraphMaker) -> Value | None:
     if x is None:
         return None
     y = m.pick((x, m.partner(x)))
-    predicate = m.value(lambda p: p.dtype == bool_ and _broadcast(p, x) and _broadcast(p, y))
+    predicate = m.value(lambda p: p.dtype == bool_ and m.broadcast(p, x) and m.broadcast(p, y))
     if predicate is None or m.draw(st.integers(0, 3)) == 0:
         predicate = m.constant(bool_, ())
     try:
@@ -163,12 +202,12 @@ def _broadcast_in_dim(m: _GraphMaker) -> Value | None:
     dimensions = []
     for extent in x.type.static_shape:
         if m.draw(st.integers(0, 3)) == 0:
-            shape.append(m.pick(EXTENTS))
+            shape.append(m.pick(m.extents))
         dimensions.append(len(shape))
-        shape.append(m.pick(EXTENTS) if extent == 1 else extent)
+        shape.append(m.pick(m.extents) if extent == 1 else extent)
     if not shape or m.draw(st.integers(0, 3)) == 0:
-        shape.append(m.pick(EXTENTS))
-    if math.prod(shape) > 200 or len(shape) > 5:
+        shape.append(m.pick(m.extents))
+    if math.prod(shape) > m.max_size or len(shape) > 5:
         return None
     return m.apply("broadcast_in_dim", x, shape=tuple(shape), dimensions=tuple(dimensions))
 
@@ -226,7 +265,7 @@ def _dot(m: _GraphMaker) -> Value | None:
         return None
     transposed = m.draw(st.booleans())
     *batch, rows, columns = x.type.static_shape
-    inner, outer = (rows if transposed else columns), m.pick(EXTENTS)
+    inner, outer = (rows if transposed else columns), m.pick(m.extents)
     other = m.value(lambda value: value.type == TensorType(x.dtype, (*batch, inner, outer)))
     if other is not None:
         return m.apply("dot", x, other, transpose_lhs=transposed)
@@ -245,7 +284,7 @@ def _pad(m: _GraphMaker) -> Value | None:
 
 
 def _concatenate(m: _GraphMaker) -> Value | None:
-    x = m.value(lambda value: value.ndim > 0 and value.type.size <= 60)
+    x = m.value(lambda value: value.ndim > 0 and value.type.size <= 0.3 * m.max_size)
     if x is None:
         return None
     others = [value for value in m.values if value.type == x.type]
@@ -273,13 +312,62 @@ def _scatter(m: _GraphMaker) -> Value | None:
 
 
 def _iota(m: _GraphMaker) -> Value | None:
-    return m.apply("iota", size=m.pick(EXTENTS), dtype=m.pick([dtype for dtype in m.dtypes if dtype != bool_]))
+    return m.apply("iota", size=m.pick(m.extents), dtype=m.pick([dtype for dtype in m.dtypes if dtype != bool_]))
 
 
-OPS: tuple[Callable[[_GraphMaker], Value | None], ...] = (
+def _update_slice(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.ndim > 0 and value.type.size > 0)
+    update = x and m.value(
+        lambda value: (
+            value.dtype == x.dtype
+            and value.ndim == x.ndim
+            and all(part <= whole for part, whole in zip(value.type.static_shape, x.type.static_shape, strict=True))
+        )
+    )
+    if x is None or update is None:
+        return None
+    start, strides = [], []
+    for whole, part in zip(x.type.static_shape, update.type.static_shape, strict=True):
+        strides.append(m.pick((1, 2)) if 2 * part <= whole else 1)
+        start.append(m.draw(st.integers(0, whole - 1 - (part - 1) * strides[-1] if part else whole)))
+    return m.apply("update_slice", x, update, start=tuple(start), strides=tuple(strides))
+
+
+def _random_bits(m: _GraphMaker) -> Value | None:
+    key, offset = (Constant(np.array(m.pick((0, 1, 2**32, 2**64 - 1)), uint64)) for _ in range(2))
+    bits = m.apply("random_bits", key, offset, size=m.pick(m.extents))
+    dtype = m.pick([*m.dtypes, uint32])
+    return bits if dtype == uint32 else m.apply("convert", bits, dtype=dtype)
+
+
+def _function(m: _GraphMaker) -> Value | None:
+    x = m.value(lambda value: value.dtype in (float32, float64))
+    if x is None:
+        return None
+    name = m.pick(("exponential", "log", "tanh", "sine", "logistic", "rsqrt", "power", "erf", "round_nearest_even"))
+    return m.apply(name, x, m.partner(x)) if name == "power" else m.apply(name, x)
+
+
+def _normalize(m: _GraphMaker) -> Value | None:
+    """A row kernel: a reduction, its result put back beside the axes that stayed, and a reduction of that."""
+    x = m.value(lambda value: value.ndim > 0 and is_floating(value.dtype) and value.type.size > 0)
+    if x is None:
+        return None
+    axes = tuple(axis for axis in range(x.ndim) if m.draw(st.booleans())) or (x.ndim - 1,)
+    kept = tuple(1 if axis in axes else extent for axis, extent in enumerate(x.shape))
+    for name, combine in (("reduce_max", "subtract"), ("reduce_sum", "multiply")):
+        reduced = m.apply("reshape", m.apply(name, x, axes=axes), shape=kept)
+        if m.draw(st.booleans()):
+            m.values.append(reduced)
+        x = m.apply(combine, x, reduced)
+    return x
+
+
+OPS: tuple[ApplyOp, ...] = (
     _binary, _binary, _binary, _unary, _compare, _select, _convert, _broadcast_in_dim, _broadcast_in_dim, _reshape,
     _transpose, _slice, _reverse, _reduce, _dot, _pad, _concatenate, _gather, _scatter, _iota,
 )  # fmt: skip
+BACKEND_OPS: tuple[ApplyOp, ...] = (*OPS, _reduce, _reduce, _normalize, _update_slice, _random_bits, _function)
 
 # Arguments ------------------------------------------------------------------------------------------
 
@@ -298,13 +386,28 @@ def special_numbers(dtype: DType) -> st.SearchStrategy[Any]:
 
 @st.composite
 def random_arguments(draw: Draw, graph: Graph) -> list[np.ndarray]:
-    """An array for each parameter of ``graph``."""
+    """An array for each parameter of ``graph``: a few special numbers over and over, or numbers that all differ."""
     arguments = []
     for parameter in graph.parameters:
-        size = parameter.type.size
-        elements = draw(st.lists(special_numbers(parameter.dtype), min_size=min(size, 6), max_size=min(size, 6)))
-        arguments.append(np.resize(np.array(elements, parameter.dtype), parameter.type.static_shape))
+        shape, dtype, size = parameter.type.static_shape, parameter.dtype, parameter.type.size
+        if size > 6 and draw(st.booleans()):
+            arguments.append(varied_numbers(draw(st.integers(0, 1 << 16)), shape, dtype))
+            continue
+        elements = draw(st.lists(special_numbers(dtype), min_size=min(size, 6), max_size=min(size, 6)))
+        arguments.append(np.resize(np.array(elements, dtype), shape))
     return arguments
+
+
+def varied_numbers(seed: int, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    """Numbers of every size (subnormal ones too) and sign, whose sum depends on its order."""
+    generator = np.random.default_rng(seed)
+    if dtype == bool_:
+        return generator.integers(0, 2, shape).astype(bool)
+    if is_integer(dtype):
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    scale = float(generator.choice([1.0, 1.0, 1e3, 4 * float(ml_dtypes.finfo(dtype).smallest_normal)]))
+    return (generator.standard_normal(shape) * 2.0 ** generator.integers(-4, 5, shape) * scale).astype(dtype)
 
 
 # The reference --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.primitives import elementwise as primitives
 from tracejit.ir.types import DType, bool_, is_floating, is_integer
 
-from ..dispatch import apply
+from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tensor import Tensor, new_tensor

@@ -16,7 +16,7 @@ from tracejit.ir.primitives import placement, view
 from tracejit.ir.types import bool_, format_shape, int64, is_integer
 
 from .. import dispatch
-from ..dispatch import apply
+from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor
 from ..state import thread

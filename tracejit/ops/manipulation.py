@@ -9,7 +9,7 @@ from typing import Any
 from tracejit.ir.primitives import placement, view
 from tracejit.ir.types import broadcast_shapes, format_shape
 
-from ..dispatch import apply
+from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tensor import Tensor

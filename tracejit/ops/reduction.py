@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.primitives import reduction as primitives
 from tracejit.ir.types import bool_, int64, is_differentiable, uint64
 
-from ..dispatch import apply
+from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, kind
 from ..tensor import Tensor

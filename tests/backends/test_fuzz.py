@@ -1,0 +1,148 @@
+"""Random programs: run op by op as eager code is, and compiled in each way, they give the same bits.
+
+``TRACEJIT_FUZZ_EXAMPLES=20000 pytest tests/backends/test_fuzz.py`` makes it a long run, with other examples each time.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.backends.poison import guarded_memory
+from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs, same_bits
+from tracejit.backends import fusion, program
+from tracejit.backends.cpu import runtime
+from tracejit.backends.program import plan
+from tracejit.ir import Graph, Primitive
+from tracejit.ir.interpreter import interpret
+from tracejit.ir.passes import optimize
+from tracejit.ir.types import SHORT_NAMES, bfloat16, bool_, float16, float32, float64, int32, int64
+
+LONG_RUN = int(os.environ.get("TRACEJIT_FUZZ_EXAMPLES", "0"))
+
+# A step of a map's loop takes 16 elements, a sum has 32 lanes and blocks of 4096.
+EXTENTS = (0, 1, 1, 2, 3, 3, 5, 7, 15, 16, 17, 31, 33, 64, 129)
+LONG_EXTENTS = (1, 2, 3, 100, 1021, 4095, 4096, 4097, 5000)
+COMMON = (float32, float32, float32, float64, int32, int64, bool_)
+EVERY = tuple(dtype for dtype in SHORT_NAMES if dtype.kind != "c" and dtype not in (float16, bfloat16))
+
+FAMILIES = {
+    "small": random_graphs(max_ops=12, dtypes=COMMON, extents=EXTENTS, max_size=3000, ops=BACKEND_OPS),
+    "long": random_graphs(max_ops=6, dtypes=COMMON, extents=LONG_EXTENTS, max_size=20_000, ops=BACKEND_OPS),
+    "every dtype": random_graphs(max_ops=6, dtypes=EVERY, extents=EXTENTS, max_size=1000, ops=BACKEND_OPS),
+    "tiny": random_graphs(max_ops=20, dtypes=COMMON[:4], extents=(0, 1, 1, 2, 3), max_size=100, ops=BACKEND_OPS),
+}
+
+
+def fuzz(examples: int) -> Any:
+    """The settings of a test that draws so many examples, or as many as are asked for."""
+    return settings(
+        max_examples=LONG_RUN or examples,
+        deadline=None,
+        derandomize=not LONG_RUN,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
+def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
+    """What eager code does."""
+    with np.errstate(all="ignore"):
+        return runtime.evaluate(primitive, arrays, attributes)
+
+
+def run(graph: Graph, arguments: Sequence[np.ndarray], specialize: bool = True) -> list[np.ndarray]:
+    return runtime.Executable(plan(graph, specialize=specialize))(arguments)
+
+
+def check(graph: Graph, actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], how: str) -> None:
+    for number, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        assert same_bits(one, other), f"result {number} {how}:\n{one!r}\nbut eagerly:\n{other!r}\nof\n{graph}"
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Everything that may be split between threads is, into the smallest pieces."""
+    native = runtime.runtime()
+    with ExitStack() as stack:
+        for name in ("SERIAL_WORK", "CHUNK_WORK"):
+            stack.enter_context(mock.patch.object(runtime, name, 1))
+        for module in (fusion, program):
+            stack.enter_context(mock.patch.object(module, "LARGE_REDUCTION", 64))
+        stack.enter_context(mock.patch.object(native, "workers", count))
+        before = native.pool.num_threads
+        native.pool.set_num_threads(count)
+        stack.callback(native.pool.set_num_threads, before)
+        yield
+
+
+LAYOUTS = {
+    "contiguous": lambda array: array,
+    "transposed": lambda array: np.asfortranarray(array),
+    "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
+    "reversed": lambda array: np.flip(np.flip(array).copy()),
+    "unaligned": lambda array: _unaligned(array),
+    "read-only": lambda array: _read_only(array),
+}
+
+
+def _unaligned(array: np.ndarray) -> np.ndarray:
+    raw = np.empty(array.nbytes + 1, np.uint8)
+    result = raw[1:].view(array.dtype).reshape(array.shape)
+    result[...] = array
+    return result
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    result = array.copy()
+    result.flags.writeable = False
+    return result
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@fuzz(40)
+@given(data=st.data())
+def test_compiled_is_eager(family: str, data: st.DataObject) -> None:
+    graph = data.draw(FAMILIES[family])
+    arguments = data.draw(random_arguments(graph))
+    before = [argument.copy() for argument in arguments]
+    expected = interpret(graph, arguments, evaluate)
+    with guarded_memory() as memory:
+        guarded = [memory.copy(argument) for argument in arguments]
+        check(graph, run(graph, guarded), expected, "compiled")
+        check(graph, run(optimize(graph), guarded), expected, "compiled after the passes")
+        check(graph, run(graph, guarded, specialize=False), expected, "compiled for any shape")
+    for argument, copy in zip(guarded, before, strict=True):
+        assert same_bits(argument, copy), f"an argument has changed, of\n{graph}"
+
+
+@fuzz(30)
+@given(data=st.data())
+def test_layouts(data: st.DataObject) -> None:
+    graph = data.draw(FAMILIES["small"])
+    arguments = data.draw(random_arguments(graph))
+    expected = interpret(graph, arguments, evaluate)
+    layouts = [data.draw(st.sampled_from(sorted(LAYOUTS))) for _ in arguments]
+    laid_out = [LAYOUTS[layout](argument) for layout, argument in zip(layouts, arguments, strict=True)]
+    check(graph, interpret(graph, laid_out, evaluate), expected, f"eagerly of arguments that are {layouts}")
+    check(graph, run(graph, laid_out), expected, f"compiled of arguments that are {layouts}")
+
+
+@fuzz(40)
+@given(data=st.data())
+def test_threads(data: st.DataObject) -> None:
+    graph = data.draw(st.one_of(FAMILIES["small"], FAMILIES["long"]))
+    arguments = data.draw(random_arguments(graph))
+    expected = interpret(graph, arguments, evaluate)
+    with guarded_memory():
+        for count in (1, 2):
+            with threads(count):
+                check(graph, run(graph, arguments), expected, f"with {count} threads")
+                check(graph, run(graph, arguments, False), expected, f"for any shape, with {count} threads")
