@@ -180,11 +180,11 @@ class _Plan:
         if 0 in group.domain:
             self._lower_empty(group)
             return
-        if self._is_split_between_threads(group):
-            self._lower_in_blocks(group)
-            return
         try:
-            self._append(self._fused(group.ops, group.domain, group.reduced), group.ops[-1])
+            if self._is_split_between_threads(group):
+                self._lower_in_blocks(group)
+            else:
+                self._append(self._fused(group.ops, group.domain, group.reduced), group.ops[-1])
         except NotOneLoop:
             if len(group.ops) > 1:
                 self._lower_apart(group)
@@ -276,14 +276,10 @@ class _Plan:
         node = elements.element(op.result, index)
         partial = Value(TensorType(op.result.dtype, (*op.result.type.static_shape, blocks)))
         address = flat_address(partial.type.static_shape, (*index, Affine(((BLOCK_AXIS, 1),))))
-        try:
-            first = build_kernel(
-                elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,
-                title=_title(group.ops), specialize=self.specialize, blocks_of=extent,
-            )  # fmt: skip
-        except NotOneLoop:
-            self._lower_apart(group)
-            return
+        first = build_kernel(
+            elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,
+            title=_title(group.ops), specialize=self.specialize, blocks_of=extent,
+        )  # fmt: skip
         self._append(first, op)
         again = Op(op.primitive, (partial,), {"axes": (op.result.ndim,)}, [op.result.type], op.location)
         again.results = op.results
@@ -469,7 +465,7 @@ class _Plan:
 
     def _add_constant(self, value: Constant, constants: list[np.ndarray], places: dict[Value, Place]) -> None:
         places[value] = Place("constant", len(constants))
-        constants.append(np.ascontiguousarray(value.array))
+        constants.append(np.asarray(value.array, order="C"))
 
 
 def _reduction_domain(op: Op) -> tuple[tuple[int, ...], frozenset[int]]:

@@ -39,8 +39,8 @@ next:
   %more = icmp slt i64 %call, %calls
   br i1 %more, label %decode, label %done
 decode:
-  %kernel_number = load i64, ptr %row
-  %kernel = inttoptr i64 %kernel_number to ptr
+  %cell = load ptr, ptr %row
+  %kernel = load ptr, ptr %cell
   %extent_at = getelementptr i64, ptr %row, i64 1
   %extent = load i64, ptr %extent_at
   %grain_at = getelementptr i64, ptr %row, i64 2
@@ -128,7 +128,8 @@ class _Runtime:
     """The native functions that every program uses; the thread pool is loaded by the first program that wants it."""
 
     def __init__(self) -> None:
-        run, run_arrays = compiler.load_module("runtime", ["tj_run", "tj_run_arrays"], lambda: _RUNTIME)
+        names = ["tj_run", "tj_run_arrays"]
+        run, run_arrays = _addresses(compiler.load_module("runtime", names, lambda: _RUNTIME, in_background=False))
         word, pointer = ctypes.c_int64, ctypes.c_void_p
         self.run = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, pointer, pointer)(run)
         self.run_arrays = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer, pointer)(run_arrays)
@@ -138,8 +139,13 @@ class _Runtime:
     @cached_property
     def pool(self) -> threads.ThreadPool:
         names = ["tj_parallel_for", "tj_pool_worker"]
-        parallel_for, worker = compiler.load_module("pool", names, lambda: threads.pool_module(host_target()))
+        text = threads.pool_module(host_target())
+        parallel_for, worker = _addresses(compiler.load_module("pool", names, lambda: text, in_background=False))
         return threads.ThreadPool(parallel_for, worker, self.workers)
+
+
+def _addresses(cells: list[int]) -> list[int]:
+    return [ctypes.c_int64.from_address(cell).value for cell in cells]
 
 
 def _array_layout_is_known() -> bool:
@@ -174,7 +180,7 @@ class Executable:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._runtime = runtime()
-        self._addresses = compiler.compile_kernels(program.kernels)
+        self._cells = compiler.compile_kernels(program.kernels)
         workers = self._runtime.workers
         per_worker = max(
             (contraction.scratch_bytes(c.dtype, host_target(), c.m, c.n, c.k) for c in program.calls if isinstance(c, DotCall)),
@@ -206,7 +212,7 @@ class Executable:
         return self._spaces[space] + (0 if space == "arena" else number)
 
     def _encode(self, per_worker: int, workers: int) -> list[int]:
-        """The calls as words: kernel, extent, grain, count, then (array or -1, byte offset or number) pairs."""
+        """The calls as words: where the kernel's address stands, extent, grain, count, then (array or -1, byte offset or number) pairs."""
         program, words = self.program, []
         for call in program.calls:
             pairs: list[tuple[int, int]] = []
@@ -216,7 +222,7 @@ class Executable:
                 pairs.append((self._position(place.space, place.number), offset))
             if isinstance(call, KernelCall):
                 pairs += [(-1, value) for value in call.parameters]
-                kernel, extent = self._addresses[call.kernel.name], call.extent
+                kernel, extent = self._cells[call.kernel.name], call.extent
                 grain = _grain(extent, call.work, workers)
             else:
                 kernel = _dot_kernel(call.dtype)

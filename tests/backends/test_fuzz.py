@@ -19,7 +19,7 @@ from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs,
 from tracejit.backends import fusion, program
 from tracejit.backends.cpu import runtime
 from tracejit.backends.program import plan
-from tracejit.ir import Graph, Primitive
+from tracejit.ir import DType, Graph, Primitive
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import SHORT_NAMES, bfloat16, bool_, float16, float32, float64, int32, int64
@@ -32,11 +32,16 @@ LONG_EXTENTS = (1, 2, 3, 100, 1021, 4095, 4096, 4097, 5000)
 COMMON = (float32, float32, float32, float64, int32, int64, bool_)
 EVERY = tuple(dtype for dtype in SHORT_NAMES if dtype.kind != "c" and dtype not in (float16, bfloat16))
 
+
+def graphs(max_ops: int, dtypes: Sequence[DType], extents: Sequence[int], max_size: int) -> st.SearchStrategy[Graph]:
+    return st.booleans().flatmap(lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, BACKEND_OPS, all_alive))
+
+
 FAMILIES = {
-    "small": random_graphs(max_ops=12, dtypes=COMMON, extents=EXTENTS, max_size=3000, ops=BACKEND_OPS),
-    "long": random_graphs(max_ops=6, dtypes=COMMON, extents=LONG_EXTENTS, max_size=20_000, ops=BACKEND_OPS),
-    "every dtype": random_graphs(max_ops=6, dtypes=EVERY, extents=EXTENTS, max_size=1000, ops=BACKEND_OPS),
-    "tiny": random_graphs(max_ops=20, dtypes=COMMON[:4], extents=(0, 1, 1, 2, 3), max_size=100, ops=BACKEND_OPS),
+    "small": graphs(12, COMMON, EXTENTS, 3000),
+    "long": graphs(6, COMMON, LONG_EXTENTS, 20_000),
+    "every dtype": graphs(6, EVERY, EXTENTS, 1000),
+    "tiny": graphs(20, COMMON[:4], (0, 1, 1, 2, 3), 100),
 }
 
 
@@ -85,7 +90,7 @@ def threads(count: int) -> Iterator[None]:
 
 LAYOUTS = {
     "contiguous": lambda array: array,
-    "transposed": lambda array: np.asfortranarray(array),
+    "transposed": lambda array: array.copy(order="F"),
     "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
     "reversed": lambda array: np.flip(np.flip(array).copy()),
     "unaligned": lambda array: _unaligned(array),

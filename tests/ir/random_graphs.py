@@ -52,12 +52,20 @@ def random_graphs(
     extents: Sequence[int] = EXTENTS,
     max_size: int = MAX_SIZE,
     ops: Sequence[ApplyOp] | None = None,
+    all_alive: bool = False,
 ) -> Graph:
     """A graph of up to ``max_ops`` of the ``ops`` (and a few that make operands fit), which returns some of its values.
 
-    Axes are as long as one of ``extents`` says; no value has more than ``max_size`` elements.
+    Axes are as long as one of ``extents`` says; no value has more than ``max_size`` elements.  ``all_alive``: the
+    graph returns whatever nothing else reads.
     """
-    return _GraphMaker(draw, dtypes, extents, max_size, ops or OPS).make(draw(st.integers(1, max_ops)))
+    maker = _GraphMaker(draw, dtypes, extents, max_size, ops or OPS)
+    graph = maker.make(draw(st.integers(1, max_ops)))
+    if all_alive:
+        used = graph.uses()
+        graph.results += [value for value in maker.values if value not in used]
+        graph.result_names.clear()
+    return graph
 
 
 class _GraphMaker:

@@ -179,7 +179,8 @@ class Module:
         fields = self.__dict__
         places = [fields, *(fields.get(registry, {}) for registry in _REGISTRIES if registry != keep)]
         fields.get("_transient", set()).discard(name)
-        return any([items.pop(name, _ABSENT) is not _ABSENT for items in places])
+        dropped = [items.pop(name, _ABSENT) for items in places]
+        return any(item is not _ABSENT for item in dropped)
 
     def _watch(self) -> None:
         """The trace that is active, if any, relies on this module's attributes from here on."""

@@ -1,0 +1,211 @@
+"""Scalar instructions as CUDA C: the GPU's half of the one table (``backends/cpu/instructions.py`` is the other).
+
+Each function gets the operands' texts (names and literals) and the operands' dtype, and returns an expression.
+Floats use the plain operators, which IEEE 754 fixes to the bit: NVRTC is told not to contract ``a * b + c``
+(:data:`.nvrtc.OPTIONS`).  Integers wrap around: signed ones go through unsigned ones, whose overflow C defines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.types import DType, bool_, float32, float64, is_floating, short_name
+
+_INTEGER_NAMES = {1: "char", 2: "short", 4: "int", 8: "long long"}
+_FLOAT_NAMES = {float32: "float", float64: "double"}
+
+# The functions that kernels may call; a module contains those that it needs.
+HELPERS = {
+    "tj_maximum": """\
+// IEEE 754-2019: a NaN wins, and -0 < +0.
+template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
+  if (x == y) return x == 0 ? x + y : x;
+  return x > y ? x : y > x ? y : x + y;
+}
+""",
+    "tj_minimum": """\
+// IEEE 754-2019: a NaN wins, and -0 < +0.
+template <typename T> __device__ __forceinline__ T tj_minimum(T x, T y) {
+  if (x == y) return x == 0 ? -(-x - y) : x;
+  return x < y ? x : y < x ? y : x + y;
+}
+""",
+    "tj_saturate": """\
+// Truncates; below `lowest` is `least`, from `beyond` on `most`, and NaN is 0.
+template <typename Integer, typename Float>
+__device__ __forceinline__ Integer tj_saturate(Float x, Float lowest, Float beyond, Integer least, Integer most) {
+  return x != x ? 0 : x <= lowest ? least : x >= beyond ? most : (Integer)x;
+}
+""",
+}
+
+
+def element_type(dtype: DType) -> str:
+    """The C type of one element in a register: ``bool`` for bool."""
+    if dtype == bool_:
+        return "bool"
+    if dtype in _FLOAT_NAMES:
+        return _FLOAT_NAMES[dtype]
+    if dtype.kind not in "iu":
+        raise NotImplementedError(f"CUDA kernels do not compute with {short_name(dtype)}")
+    sign = "unsigned " if dtype.kind == "u" else "signed " if dtype.itemsize == 1 else ""
+    return sign + _INTEGER_NAMES[dtype.itemsize]
+
+
+def memory_type(dtype: DType) -> str:
+    """The C type of one element in memory: a bool is a byte."""
+    return "unsigned char" if dtype == bool_ else element_type(dtype)
+
+
+def literal(value: Any, dtype: DType) -> str:
+    """A number as C writes it, exactly: a float in decimal where that is short, else in hexadecimal."""
+    if is_floating(dtype):
+        return _float_literal(np.asarray(value, dtype))
+    if dtype == bool_:
+        return "true" if value else "false"
+    number = int(value)
+    suffix = ("u" if dtype.kind == "u" and dtype.itemsize >= 4 else "") + ("ll" if dtype.itemsize == 8 else "")
+    if dtype.kind == "i" and dtype.itemsize >= 4 and number == np.iinfo(dtype).min:
+        return f"({number + 1}{suffix} - 1)"  # C has no literal for it: the minus sign is an operator
+    return f"{number}{suffix}"
+
+
+def _float_literal(value: np.ndarray) -> str:
+    suffix = "f" if value.dtype == float32 else ""
+    if not np.isfinite(value):  # INFINITY and NAN would need headers
+        if value.dtype == float32:
+            return f"__int_as_float(0x{int(value.view(np.uint32)):08x})"
+        return f"__longlong_as_double(0x{int(value.view(np.uint64)):016x}ll)"
+    number = float(value)
+    decimal = repr(number)
+    if len(decimal) <= 10 and Fraction(decimal) == Fraction(number):
+        return decimal + suffix
+    digits, exponent = number.hex().split("p")
+    return f"{digits.rstrip('0').rstrip('.')}p{exponent}{suffix}"
+
+
+Emit = Callable[..., str]
+
+
+def _unsigned(dtype: DType) -> str:
+    """The unsigned type in which an integer's arithmetic is done: C widens narrow ones to ``int`` otherwise."""
+    return "unsigned long long" if dtype.itemsize == 8 else "unsigned int"
+
+
+def _infix(symbol: str) -> Emit:
+    return lambda x, y, *, dtype: f"{x} {symbol} {y}"
+
+
+def _wrapping(symbol: str) -> Emit:
+    def emit(x: str, y: str, *, dtype: DType) -> str:
+        if is_floating(dtype) or (dtype.kind == "u" and dtype.itemsize >= 4):
+            return f"{x} {symbol} {y}"
+        wide = _unsigned(dtype)
+        return f"({element_type(dtype)})(({wide}){x} {symbol} ({wide}){y})"
+
+    return emit
+
+
+def _function(name: str) -> Emit:
+    """A function of C's mathematical library that IEEE 754 fixes; ``f`` at its end says float."""
+
+    def emit(*operands: str, dtype: DType) -> str:
+        return f"{name}{'f' if dtype == float32 else ''}({', '.join(operands)})"
+
+    return emit
+
+
+def _extremum(symbol: str, name: str) -> Emit:
+    def emit(x: str, y: str, *, dtype: DType) -> str:
+        return f"tj_{name}({x}, {y})" if is_floating(dtype) else f"{x} {symbol} {y} ? {x} : {y}"
+
+    return emit
+
+
+def _negate(x: str, *, dtype: DType) -> str:
+    if is_floating(dtype):
+        return f"-{x}" if not x.startswith("-") else f"-({x})"
+    return f"({element_type(dtype)})(0 - ({_unsigned(dtype)}){x})"
+
+
+def _abs(x: str, *, dtype: DType) -> str:
+    if is_floating(dtype):
+        return _function("fabs")(x, dtype=dtype)
+    return x if dtype.kind == "u" else f"{x} < 0 ? {_negate(x, dtype=dtype)} : {x}"
+
+
+def _quotient(x: str, y: str, *, dtype: DType) -> str:
+    """The lowest integer by -1 overflows, and wraps around like the rest."""
+    return f"{x} / {y}" if dtype.kind == "u" else f"{y} == -1 ? {_negate(x, dtype=dtype)} : {x} / {y}"
+
+
+def _remainder(x: str, y: str, *, dtype: DType) -> str:
+    return f"{x} % {y}" if dtype.kind == "u" else f"{y} == -1 ? 0 : {x} % {y}"
+
+
+def _shift_left(x: str, y: str, *, dtype: DType) -> str:
+    return f"({element_type(dtype)})(({_unsigned(dtype)}){x} << {y})"
+
+
+INSTRUCTIONS: dict[str, Emit] = {
+    "add": _wrapping("+"),
+    "subtract": _wrapping("-"),
+    "multiply": _wrapping("*"),
+    "divide": _infix("/"),
+    "quotient": _quotient,
+    "remainder": _remainder,
+    "and_": _infix("&"),
+    "or_": _infix("|"),
+    "xor": _infix("^"),
+    "shift_left": _shift_left,
+    "shift_right": _infix(">>"),
+    "multiply_high": lambda x, y, *, dtype: f"__umulhi({x}, {y})",
+    "negate": _negate,
+    "abs": _abs,
+    "not_": lambda x, *, dtype: f"!{x}" if dtype == bool_ else f"~{x}",
+    "sqrt": _function("sqrt"),
+    "fma": _function("fma"),
+    "floor": _function("floor"),
+    "ceil": _function("ceil"),
+    "trunc": _function("trunc"),
+    "rint": _function("rint"),
+    "maximum": _extremum(">", "maximum"),
+    "minimum": _extremum("<", "minimum"),
+    "eq": _infix("=="),
+    "ne": _infix("!="),
+    "lt": _infix("<"),
+    "le": _infix("<="),
+    "gt": _infix(">"),
+    "ge": _infix(">="),
+}
+
+
+def select(predicate: str, x: str, y: str) -> str:
+    return f"{predicate} ? {x} : {y}"
+
+
+def bitcast(x: str, source: DType, target: DType) -> str:
+    if is_floating(source) and is_floating(target):
+        return x
+    if is_floating(target):
+        name = "__int_as_float" if target == float32 else "__longlong_as_double"
+        return f"{name}({x})"
+    if is_floating(source):
+        name = "__float_as_int" if source == float32 else "__double_as_longlong"
+        return f"({element_type(target)}){name}({x})"
+    return f"({element_type(target)}){x}"
+
+
+def convert(x: str, source: DType, target: DType) -> str:
+    """Value conversion; a float outside an integer's range saturates, NaN becomes 0."""
+    name = element_type(target)
+    if is_floating(source) and target.kind in "iu":
+        limits = np.iinfo(target)
+        bounds = [literal(float(limits.min), source), literal(float(limits.max + 1), source)]
+        bounds += [literal(limits.min, target), literal(limits.max, target)]
+        return f"tj_saturate<{name}>({x}, {', '.join(bounds)})"
+    return f"({name}){x}"

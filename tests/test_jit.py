@@ -1,0 +1,523 @@
+"""What ``jit`` promises: the same results and effects as eager code, to the bit; all effects or none; one trace a kind of call."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+
+
+def bits(x):
+    return np.asarray(x.detach() if isinstance(x, tj.Tensor) else x).tobytes()
+
+
+def random(*shape, seed=0):
+    return tj.tensor(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+@dataclass
+class Batch:
+    x: tj.Tensor
+    scale: float
+
+
+# Arguments and results -------------------------------------------------------------------------------
+
+CALLS = {
+    "tensor": (lambda x: x * 2 + 1, (random(3, 4),)),
+    "two tensors": (lambda x, y: tj.tanh(x) @ y, (random(3, 4), random(4, 5, seed=1))),
+    "float": (lambda x, a: x * a - a * 0.5, (random(3), 0.3)),
+    "int and string": (lambda x, n, mode: x.sum() if mode == "sum" else x * n, (random(3), 2, "scale")),
+    "none": (lambda x, y: x if y is None else x + y, (random(3), None)),
+    "numpy array": (lambda x: tj.add(x, 1), (np.ones((2, 3), np.float32),)),
+    "dict": (lambda d: {"sum": d["a"] + d["b"], "n": 3}, ({"a": random(3), "b": random(3, seed=1)},)),
+    "nested": (lambda t: [t[0], (t[1]["x"] * 2, "done")], ((random(2), {"x": random(3)}),)),
+    "namedtuple": (lambda p: Pair(p.right, p.left + 1), (Pair(random(2), random(3)),)),
+    "dataclass": (lambda b: b.x * b.scale, (Batch(random(3), 2.5),)),
+    "same tensor twice": (lambda x, y: x - y * 0.5, (lambda t: (t, t))(random(3))),
+    "scalar": (lambda x: x * x, (tj.tensor(3.0),)),
+    "empty": (lambda x: (x * 2).sum(), (tj.zeros(0, 3),)),
+    "no tensor op": (lambda x: (x, 1), (random(2),)),
+    "integers": (lambda x: x * 3 - 1, (tj.arange(5),)),
+    "bools": (lambda x: (x > 0) & ~(x > 1), (random(5),)),
+    "float64": (lambda x: tj.exp(x), (tj.tensor(np.linspace(-3, 3, 7)),)),
+    "float result": (lambda a, b: a * b + 1, (1.5, 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_jitted_call_equals_the_eager_one(name):
+    function, arguments = CALLS[name]
+    jitted = tj.jit(function)
+    expected = function(*arguments)
+    for _ in range(2):
+        found = jitted(*arguments)
+        assert type(found) is type(expected)
+        assert _shape_of(found) == _shape_of(expected)
+    assert jitted.cache_info().misses == 1
+    assert jitted.cache_info().hits == 1
+
+
+def _shape_of(item):
+    """A nested result with tensors as bits."""
+    if isinstance(item, tj.Tensor):
+        return str(item.dtype), item.shape, bits(item)
+    if isinstance(item, dict):
+        return {key: _shape_of(value) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [_shape_of(child) for child in item]
+    return item
+
+
+def test_floats_never_recompile_ints_and_shapes_do_once():
+    @tj.jit
+    def f(x, a, n):
+        return x * a + n
+
+    for a in (0.1, 0.2, 0.3):
+        assert bits(f(random(3), a, 1)) == bits(random(3) * a + 1)
+    assert f.cache_info().misses == 1
+    f(random(3), 0.1, 2)
+    f(random(5), 0.1, 1)
+    f(random(5), 0.7, 1)
+    assert f.cache_info().misses == 3
+
+
+def test_keyword_arguments_and_methods():
+    class Scaler:
+        def __init__(self, factor):
+            self.factor = factor
+
+        @tj.jit
+        def __call__(self, x, *, bias=0.0):
+            return x * self.factor + bias
+
+    first, second = Scaler(2.0), Scaler(3.0)
+    x = random(4)
+    assert bits(first(x, bias=1.0)) == bits(x * 2.0 + 1.0)
+    assert bits(second(x)) == bits(x * 3.0 + 0.0)
+
+
+def test_nested_jitted_functions_are_one_program():
+    inner = tj.jit(lambda x: tj.exp(x))
+    outer = tj.jit(lambda x: inner(x) + inner(x * 2))
+    x = random(5)
+    assert bits(outer(x)) == bits(tj.exp(x) + tj.exp(x * 2))
+    assert inner.cache_info().misses == 0
+
+
+# Captured state and effects --------------------------------------------------------------------------
+
+
+def test_a_captured_tensor_is_read_afresh():
+    w = random(3)
+    f = tj.jit(lambda x: x * w)
+    x = random(3, seed=1)
+    assert bits(f(x)) == bits(x * w)
+    w += 1
+    assert bits(f(x)) == bits(x * w)
+    assert f.cache_info().misses == 1
+
+
+def test_rebinding_a_captured_name_is_noticed():
+    factor, w = 2, random(3)
+
+    @tj.jit
+    def f(x):
+        return x * w * factor
+
+    x = random(3, seed=1)
+    assert bits(f(x)) == bits(x * w * 2)
+    factor = 3
+    assert bits(f(x)) == bits(x * w * 3)
+    w = random(3, seed=5)
+    assert bits(f(x)) == bits(x * w * 3)
+
+
+def test_effects_on_arguments_and_captured_tensors():
+    total = tj.zeros(3)
+
+    def update(x, y):
+        nonlocal total
+        total += x
+        y.mul_(2)
+        y[0] = 7.0
+        return y.sum()
+
+    results = []
+    for function in (update, tj.jit(update)):
+        total.zero_()
+        y = random(3, seed=2)
+        kept = y.detach()
+        outs = [bits(function(random(3), y)) for _ in range(3)]
+        results.append((outs, bits(total), bits(y), bits(kept)))
+    assert results[0] == results[1]
+
+
+def _training(jitted, steps=6):
+    w = random(8, 3).requires_grad_()
+    b = tj.zeros(3, requires_grad=True)
+
+    def step(x, y, lr):
+        loss = ((tj.tanh(x @ w + b) - y) ** 2).mean()
+        w.grad = b.grad = None
+        loss.backward()
+        with tj.no_grad():
+            for p in (w, b):
+                p -= lr * p.grad
+        return loss
+
+    run = tj.jit(step) if jitted else step
+    losses = [bits(run(random(5, 8, seed=i), random(5, 3, seed=i + 50), 0.1 / (i + 1))) for i in range(steps)]
+    return losses, bits(w), bits(b), bits(w.grad), bits(b.grad), run
+
+
+def test_a_training_step_compiles_whole_and_changes_no_digit():
+    eager, jitted = _training(False), _training(True)
+    assert eager[:-1] == jitted[:-1]
+    info = jitted[-1].cache_info()
+    assert (info.misses, info.hits, info.eager) == (1, 5, 0)
+
+
+def test_gradients_accumulate_into_the_same_cell():
+    w = random(3).requires_grad_()
+
+    @tj.jit
+    def accumulate(x):
+        (w * x).sum().backward()
+
+    x = random(3, seed=1)
+    accumulate(x)
+    first = w.grad
+    accumulate(x)
+    accumulate(x)
+    assert w.grad is first
+    np.testing.assert_array_equal(w.grad.numpy(), (x + x + x).numpy())
+    assert accumulate.cache_info().misses == 2  # without and with a gradient to add to
+
+
+def test_an_error_while_tracing_changes_nothing():
+    w = random(3).requires_grad_()
+    before = bits(w)
+
+    @tj.jit
+    def f(x):
+        with tj.no_grad():
+            w.mul_(2)
+        (w * x).sum().backward()
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        f(random(3))
+    assert bits(w) == before
+    assert w.grad is None
+    assert tj.jit(lambda x: x * w)(random(3)).shape == (3,)
+
+
+def test_a_check_that_fails_at_run_time_commits_nothing():
+    count = tj.zeros(())
+
+    @tj.jit
+    def pick(x, i):
+        count.add_(1)
+        return x[i]
+
+    x = random(4)
+    assert bits(pick(x, tj.tensor([1, -1]))) == bits(x[tj.tensor([1, 3])])
+    with pytest.raises(IndexError, match=r"out of bounds for axis 0 with size 4\n  at .*test_jit.py"):
+        pick(x, tj.tensor([0, 9]))
+    assert count.item() == 1
+    assert bits(pick(x, tj.tensor([2, 0]))) == bits(x[tj.tensor([2, 0])])
+
+
+def test_a_tensor_that_escapes_is_an_error():
+    escaped = []
+
+    @tj.jit
+    def f(x):
+        y = x * 2
+        escaped.append(y)
+        return y + 1
+
+    with pytest.raises(RuntimeError, match="stored outside"):
+        f(random(3))
+
+
+def test_random_numbers_are_fresh_at_each_call_and_the_same_as_eager():
+    def draw(x):
+        return x + tj.randn(3) * tj.rand(3)
+
+    tj.manual_seed(7)
+    eager = [bits(draw(tj.zeros(3))) for _ in range(3)]
+    tj.manual_seed(7)
+    jitted = tj.jit(draw)
+    assert [bits(jitted(tj.zeros(3))) for _ in range(3)] == eager
+    assert len(set(eager)) == 3
+    assert jitted.cache_info().misses == 1
+
+
+# Gradients through a jitted function -----------------------------------------------------------------
+
+
+def test_gradients_flow_through_a_jitted_function():
+    w = random(4, 3).requires_grad_()
+
+    def f(x):
+        return tj.tanh(x @ w), (x * x).sum()
+
+    def gradients(function):
+        w.grad = None
+        x = random(5, 4, seed=1).requires_grad_()
+        a, b = function(x * 2.0)
+        ((a * a).sum() + b).backward()
+        return bits(w.grad), bits(x.grad)
+
+    jitted = tj.jit(f)
+    assert gradients(jitted) == gradients(f)
+    assert gradients(jitted) == gradients(f)
+    assert jitted.cache_info().eager == 0
+
+
+def test_second_derivatives_flow_through_a_jitted_function():
+    w = random(4, 3).requires_grad_()
+
+    def penalty(function):
+        w.grad = None
+        x = random(5, 4, seed=1).requires_grad_()
+        (g,) = tj.autograd.grad(function(x).sum(), x, create_graph=True)
+        (g * g).sum().backward()
+        return bits(w.grad), bits(x.grad)
+
+    def f(x):
+        return tj.tanh(x @ w)
+
+    assert penalty(tj.jit(f)) == penalty(f)
+
+
+def test_an_output_whose_graph_was_freed_says_so():
+    w = random(3).requires_grad_()
+
+    @tj.jit
+    def f(x):
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        w.grad = None
+        loss = f(random(3))
+        assert loss.requires_grad
+        with pytest.raises(RuntimeError, match="a second time"):
+            loss.backward()
+
+
+def test_no_grad_is_part_of_the_key():
+    w = random(3).requires_grad_()
+    f = tj.jit(lambda x: w * x)
+    assert f(random(3)).requires_grad
+    with tj.no_grad():
+        assert not f(random(3)).requires_grad
+    assert f(random(3)).requires_grad
+    assert f.cache_info().misses == 2
+
+
+# What does not compile runs eagerly, and explain() says why ----------------------------------------------
+
+EAGER = {
+    "if": (lambda x: x * 2 if x.sum() > 0 else x - 1, "a condition"),
+    "item": (lambda x: x * x.sum().item(), "item()"),
+    "mask": (lambda x: x[x > 0], "a boolean mask"),
+    "numpy": (lambda x: tj.tensor(np.asarray(x) + 1), "numpy()"),
+}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_what_needs_a_value_runs_eagerly(name):
+    function, reason = EAGER[name]
+    jitted = tj.jit(function)
+    for seed in range(3):
+        x = random(6, seed=seed)
+        assert bits(jitted(x)) == bits(function(x))
+        assert bits(jitted(-x)) == bits(function(-x))
+    assert jitted.cache_info().eager == 6
+    report = jitted.explain()
+    assert reason in report
+    assert "test_jit.py" in report
+
+
+# Errors --------------------------------------------------------------------------------------------
+
+ERRORS = {
+    "shapes": (lambda x: x + tj.ones(4), ValueError, r"shapes \(3,\) \(4,\)"),
+    "matmul": (lambda x: tj.ones(2, 3) @ tj.ones(4, 5), ValueError, r"\(2x3 and 4x5\)"),
+    "not a tensor": (lambda x: tj.add(x, "a"), TypeError, "expected a Tensor, an array or a number, got str 'a'"),
+    "integer gradient": (lambda x: tj.tensor([1, 2], requires_grad=True), RuntimeError, "only Tensors of floating point"),
+    "reshape": (lambda x: x.reshape(2, 2), ValueError, r"shape \(3,\) into shape \(2, 2\)"),
+    "axis": (lambda x: x.sum(2), IndexError, "axis 2 is out of bounds for a tensor of dimension 1"),
+    "index": (lambda x: x[5], IndexError, "index 5 is out of bounds for axis 0 with size 3"),
+    "backward of no scalar": (lambda x: (x * 2).backward(), RuntimeError, "does not require grad"),
+}
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_operands_and_the_line_and_change_nothing(name, jitted):
+    function, error, message = ERRORS[name]
+    w = random(3).requires_grad_()
+    before = bits(w)
+
+    def step(x):
+        if jitted:  # eagerly an update before the error has happened
+            with tj.no_grad():
+                w.mul_(2)
+        return function(x)
+
+    with pytest.raises(error, match=message) as caught:
+        (tj.jit(step) if jitted else step)(random(3))
+    assert "test_jit.py:" in str(caught.value)
+    assert bits(w) == before
+    assert w.grad is None
+
+
+@pytest.mark.parametrize("jitted", [False, True], ids=["eager", "jit"])
+def test_anomaly_mode_names_the_line_of_the_first_nan(jitted):
+    w = tj.ones(3, requires_grad=True)
+
+    def step(x):
+        loss = tj.log(w * x).sum()  # here
+        loss.backward()
+        with tj.no_grad():
+            w.sub_(w.grad)
+        return loss
+
+    run = tj.jit(step) if jitted else step
+    with tj.autograd.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"log of -1.0 is NaN .*\n.*test_jit.py:\d+: loss = .*# here"):
+            run(tj.tensor([1.0, -1.0, 2.0]))
+        assert w.tolist() == [1.0, 1.0, 1.0]
+        assert w.grad is None
+        assert run(tj.tensor([1.0, 1.0, 2.0])).item() == pytest.approx(np.log(2.0))
+    w.grad = None
+    with tj.no_grad():
+        w.fill_(1)
+    assert np.isnan(run(tj.tensor([1.0, -1.0, 2.0])).item())  # outside NaN flows, as in NumPy
+
+
+# Looking inside, copying, threads --------------------------------------------------------------------
+
+
+def test_each_stage_prints():
+    w = random(4, 3).requires_grad_()
+
+    @tj.jit
+    def layer(x):
+        hidden = x @ w
+        return tj.relu(hidden + 1)
+
+    x = random(50, 4)
+    for stage in ("trace", "optimized"):
+        text = layer.ir(x, stage=stage)
+        assert "func @layer(" in text
+        assert "%hidden = dot %x, %w" in " ".join(text.split())
+        assert "test_jit.py:" in text
+    assert "cotangent0" in layer.ir(x, stage="grad")
+    kernels = layer.ir(x, stage="kernels")
+    assert "parallel" in kernels
+    assert "vector for" in kernels
+    assert "program layer" in kernels
+    assert "define void @" in layer.ir(x, stage="llvm")
+    assert "ret" in layer.ir(x, stage="asm")
+    assert "__global__" in layer.ir(x, stage="cuda")
+    assert layer.cache_info().misses == 1
+    with pytest.raises(ValueError, match="unknown stage 'mlir'"):
+        layer.ir(x, stage="mlir")
+
+
+def test_explain_tells_what_was_recompiled_and_why():
+    mode = 1
+
+    @tj.jit
+    def f(x):
+        return x * mode
+
+    assert "not called yet" in f.explain()
+    f(random(3))
+    mode = 2
+    f(random(3))
+    report = f.explain()
+    assert "called with (f32[3])" in report
+    assert "no longer true that mode is 1" in report
+    f.clear_cache()
+    assert f.cache_info().entries == 0
+
+
+def test_a_jitted_function_keeps_its_name_and_signature():
+    import inspect
+
+    @tj.jit
+    def documented(x, scale: float = 2.0):
+        """What it does."""
+        return x * scale
+
+    assert documented.__name__ == "documented"
+    assert documented.__doc__ == "What it does."
+    assert list(inspect.signature(documented).parameters) == ["x", "scale"]
+
+
+@tj.jit
+def module_level(x):
+    return tj.exp(x) * 2
+
+
+def test_pickling():
+    again = pickle.loads(pickle.dumps(tj.jit(abs)))
+    assert again(random(3)).shape == (3,)
+    x = pickle.loads(pickle.dumps(random(3).requires_grad_()))
+    assert x.requires_grad
+
+
+def test_coroutines_are_refused():
+    async def f(x):
+        return x
+
+    with pytest.raises(TypeError, match="coroutine"):
+        tj.jit(f)
+
+
+def test_many_threads_may_call_at_once():
+    f = tj.jit(lambda x, a: tj.exp(x * a).sum(0) + tj.tanh(x @ x.T).sum())
+    inputs = [(random(n, 7, seed=n), float(n)) for n in (3, 4, 5, 40, 300)]
+    expected = {n: bits(tj.exp(x * a).sum(0) + tj.tanh(x @ x.T).sum()) for n, (x, a) in enumerate(inputs)}
+    failures = []
+
+    def work(offset):
+        for i in range(40):
+            n = (i + offset) % len(inputs)
+            if bits(f(*inputs[n])) != expected[n]:
+                failures.append(n)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert f.cache_info().misses == len(inputs)
+
+
+def test_a_jitted_function_may_call_itself():
+    @tj.jit
+    def power(x, n):
+        return x if n == 1 else x * power(x, n - 1)
+
+    x = random(4)
+    assert bits(power(x, 4)) == bits(x * (x * (x * x)))
