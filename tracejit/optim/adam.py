@@ -1,0 +1,122 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracejit.ir.types import float64
+
+from ..locations import at_user_line
+from ..ops import creation, elementwise
+from ..tensor import Tensor
+from .optimizer import Group, Optimizer, check_at_least, step_counter, zeros_like
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015).
+
+    With the running means ``m`` of the gradient and ``v`` of its square, and ``t`` steps done, ``p`` moves by
+    ``-lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)``.  ``weight_decay`` adds to the gradient;
+    ``amsgrad`` puts the largest ``v`` so far in its place.
+
+    >>> import tracejit as tj
+    >>> from tracejit import optim
+    >>> p = tj.tensor([1.0, 2.0], requires_grad=True)
+    >>> opt = optim.Adam([p], lr=0.5)
+    >>> (p * p).sum().backward()
+    >>> opt.step()
+    >>> p
+    tensor([0.5, 1.5], requires_grad=True)
+    """
+
+    _decoupled = False  # whether weight decay shrinks the parameter itself
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        check_at_least(0.0, "learning rate", group["lr"])
+        check_at_least(0.0, "epsilon value", group["eps"])
+        check_at_least(0.0, "weight_decay value", group["weight_decay"])
+        for index, beta in enumerate(group["betas"]):
+            if not 0.0 <= beta < 1.0:
+                raise at_user_line(ValueError(f"Invalid beta parameter at index {index}: {beta}"))
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
+        state = {"step": step_counter(), "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = zeros_like(parameter)
+        return state
+
+    def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
+        lr = self._number(group, "lr")
+        beta1, beta2 = self._number(group, "betas", 0), self._number(group, "betas", 1)
+        if self._enabled(group, "maximize"):
+            gradient = -gradient
+        if self._enabled(group, "weight_decay"):
+            decay = self._number(group, "weight_decay")
+            if self._decoupled:
+                parameter.mul_(1 - lr * decay)
+            else:
+                gradient = gradient + decay * parameter
+        step, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
+        step.add_(1)
+        mean.copy_(beta1 * mean + (1 - beta1) * gradient)
+        square.copy_(beta2 * square + (1 - beta2) * (gradient * gradient))
+        if self._enabled(group, "amsgrad"):
+            largest = state["max_exp_avg_sq"]
+            largest.copy_(elementwise.maximum(largest, square))
+            square = largest
+        rate = elementwise.astype(lr / _one_minus_power(beta1, step), parameter.dtype)
+        scale = elementwise.astype(elementwise.rsqrt(_one_minus_power(beta2, step)), parameter.dtype)
+        denominator = elementwise.sqrt(square) * scale + self._number(group, "eps")
+        parameter.sub_(rate * (mean / denominator))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): ``p`` shrinks by ``lr * weight_decay`` first.
+
+    >>> import tracejit as tj
+    >>> from tracejit import optim
+    >>> p = tj.tensor([1.0], requires_grad=True)
+    >>> opt = optim.AdamW([p], lr=0.5, weight_decay=0.5)
+    >>> p.grad = tj.tensor([0.0])
+    >>> opt.step()
+    >>> p
+    tensor([0.75], requires_grad=True)
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+def _one_minus_power(beta: Any, step: Tensor) -> Tensor:
+    """``1 - beta ** step`` in float64, 0-d; from tensors in both modes, so that eager and compiled agree."""
+    base = creation.full((), beta, float64)
+    return -elementwise.expm1(elementwise.astype(step, float64) * elementwise.log(base))

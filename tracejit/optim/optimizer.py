@@ -1,0 +1,267 @@
+"""Optimizer: parameters in groups, each with its settings, and the state that goes with each parameter.
+
+How a step compiles.  State tensors and parameters are updated in place, so a jitted step finds them by
+identity.  Float settings are read at each call (a new learning rate recompiles nothing); whether a setting is
+zero, and flags, choose which operations are traced, and are guarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import enable_grad, no_grad
+from ..locations import at_user_line
+from ..nn.module import zero_gradients
+from ..ops.creation import from_numpy
+from ..state import thread
+from ..tensor import Tensor, new_tensor
+from ..tracing import Guard, SameValue, Untraceable
+
+Group = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SameTensors(Guard):
+    """An optimizer has the groups, the parameters and the state tensors it was traced with."""
+
+    optimizer: Optimizer
+    expected: tuple[Any, ...]
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        found = self.optimizer._held()
+        return len(found) == len(self.expected) and all(
+            item is other for item, other in zip(found, self.expected, strict=True)
+        )
+
+    def describe(self) -> str:
+        return f"{type(self.optimizer).__name__} has the same parameters and state tensors"
+
+
+class Optimizer:
+    """The base of optimizers; a subclass defines :meth:`_new_state` and :meth:`_update`.
+
+    ``params`` is an iterable of tensors, of ``(name, tensor)`` pairs, or of dicts (groups) with ``"params"`` and
+    settings of their own.  ``param_groups`` holds the settings, which may be changed at any time; ``state`` the
+    tensors that go with each parameter.
+    """
+
+    param_groups: list[Group]
+    state: dict[Tensor, dict[str, Tensor]]
+
+    def __init__(self, params: Any, defaults: Group) -> None:
+        if isinstance(params, Tensor):
+            message = "params argument given to the optimizer should be an iterable of Tensors or dicts, but got Tensor"
+            raise at_user_line(TypeError(message))
+        self.defaults = defaults
+        self.param_groups = []
+        self.state = {}
+        groups = list(params)
+        if not groups:
+            raise at_user_line(ValueError("optimizer got an empty parameter list"))
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for number, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {number}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
+        return "\n".join([*lines, ")"])
+
+    # To be defined by subclasses --------------------------------------------------------------------
+
+    def _check(self, group: Group) -> None:
+        """Raise ``ValueError`` for settings that make no sense."""
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
+        """The state of a parameter that has not been updated yet; :func:`zeros_like` makes its tensors."""
+        return {}
+
+    def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
+        """Update a parameter and its state in place."""
+        raise NotImplementedError
+
+    # Parameters -------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters with settings of their own; what is missing is taken from the defaults."""
+        if thread.trace is not None:
+            raise Untraceable("it gives an optimizer parameters")
+        if not isinstance(param_group, dict):
+            raise at_user_line(TypeError(f"param_group must be a dict, but got {type(param_group)}"))
+        group = {**self.defaults, **param_group}
+        params = group["params"]
+        if isinstance(params, set):
+            raise at_user_line(
+                TypeError(
+                    "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
+                    "sets will change between runs. Please use a list instead."
+                )
+            )
+        items = [params] if isinstance(params, Tensor) else list(params)
+        if items and all(isinstance(item, tuple) for item in items):
+            group["param_names"] = [name for name, _ in items]
+            items = [tensor for _, tensor in items]
+        self._check_parameters(items)
+        self._check(group)
+        group["params"] = items
+        self.param_groups.append(group)
+        # All state is made here rather than at the first step: a jitted step then finds it at every call, and
+        # compiles once.
+        for parameter in items:
+            self.state[parameter] = self._new_state(parameter, group)
+
+    def _check_parameters(self, items: list[Any]) -> None:
+        known = {id(parameter) for parameter in self._parameters()}
+        for item in items:
+            problem: Exception | None = None
+            if not isinstance(item, Tensor):
+                kind = type(item).__name__
+                problem = TypeError(f"optimizer can only optimize Tensors, but one of the params is {kind}")
+            elif not item.is_leaf:
+                problem = ValueError("can't optimize a non-leaf Tensor")
+            elif id(item) in known:
+                problem = ValueError("some parameters appear in more than one parameter group")
+            if problem is not None:
+                raise at_user_line(problem)
+            known.add(id(item))
+
+    def _parameters(self) -> Iterator[Tensor]:
+        return (parameter for group in self.param_groups for parameter in group["params"])
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The state tensors, named as in ``state_dict``: ``state.0.exp_avg``."""
+        for number, parameter in enumerate(self._parameters()):
+            for name, tensor in self.state.get(parameter, {}).items():
+                yield f"state.{number}.{name}", tensor
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or set them to zero."""
+        zero_gradients(self._parameters(), set_to_none)
+
+    # A step -----------------------------------------------------------------------------------------
+
+    @no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        ``closure``, if given, computes the gradients first; its result (the loss) is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        if thread.trace is not None:
+            thread.trace.guard(("optimizer", id(self)), SameTensors(self, self._held()))
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is not None:
+                    self._update(parameter, gradient, self.state[parameter], group)
+        return loss
+
+    def _held(self) -> tuple[Any, ...]:
+        """The objects that a compiled step relies on being the same ones."""
+        held: list[Any] = []
+        for group in self.param_groups:
+            held.append(group)
+            for parameter in group["params"]:
+                held.append(parameter)
+                held += self.state.get(parameter, {}).values()
+        return tuple(held)
+
+    def _number(self, group: Group, key: str, index: int | None = None) -> Any:
+        """A float setting: the number itself, or in a trace a weak 0-d tensor that is looked up at each call."""
+
+        def find() -> float:
+            return float(group[key] if index is None else group[key][index])
+
+        trace = thread.trace
+        if trace is None:
+            return find()
+        number = new_tensor(trace.number((id(group), (key, index)), find))
+        number._weak = True
+        return number
+
+    def _enabled(self, group: Group, key: str) -> bool:
+        """Whether a setting is on, or not zero; a trace that is told holds only while that stays so."""
+
+        def find() -> bool:
+            return bool(group[key])
+
+        enabled = find()
+        if thread.trace is not None:
+            what = f"whether {type(self).__name__}'s {key} is on"
+            thread.trace.guard(("enabled", id(group), key), SameValue(what, find, enabled))
+        return enabled
+
+    # Saving -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"state": {index: {name: tensor}}, "param_groups": [settings, with the parameters as indices]}``."""
+        numbers = {id(parameter): number for number, parameter in enumerate(self._parameters())}
+        state = {
+            number: {name: tensor.detach() for name, tensor in self.state[parameter].items()}
+            for number, parameter in enumerate(self._parameters())
+            if self.state.get(parameter)
+        }
+        groups = [{**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the settings and the state of a :meth:`state_dict`, in place: compiled steps go on with them."""
+        groups = state_dict["param_groups"]
+        if len(groups) != len(self.param_groups):
+            raise at_user_line(ValueError("loaded state dict has a different number of parameter groups"))
+        if any(len(own["params"]) != len(new["params"]) for own, new in zip(self.param_groups, groups, strict=True)):
+            message = "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            raise at_user_line(ValueError(message))
+        updates = list(self._matched_state(state_dict["state"], groups))
+        for own, new in zip(self.param_groups, groups, strict=True):
+            own.update({key: value for key, value in new.items() if key != "params"})
+        with no_grad():
+            for tensor, value in updates:
+                tensor.copy_(value)
+
+    def _matched_state(
+        self, state: Mapping[Any, Mapping[str, Any]], groups: Sequence[Group]
+    ) -> Iterator[tuple[Tensor, Any]]:
+        """Each own state tensor with the value it is to have; one that is missing starts over."""
+        numbers = [number for group in groups for number in group["params"]]
+        for parameter, number in zip(self._parameters(), numbers, strict=True):
+            saved = state.get(number, {})
+            for name, tensor in self.state[parameter].items():
+                value = saved.get(name)
+                if value is None:
+                    value = 0
+                elif not isinstance(value, Tensor):
+                    value = from_numpy(np.asarray(value))
+                if isinstance(value, Tensor) and value.shape != tensor.shape:
+                    message = f"loaded state dict has {name} of shape {value.shape} for a parameter of {tensor.shape}"
+                    raise at_user_line(ValueError(message))
+                yield tensor, value
+
+
+def zeros_like(parameter: Tensor) -> Tensor:
+    """A state tensor of a parameter's shape and dtype."""
+    return from_numpy(np.zeros(parameter.shape, parameter.dtype))
+
+
+def step_counter() -> Tensor:
+    """A state tensor that counts a parameter's updates: float32, as in PyTorch's checkpoints."""
+    return from_numpy(np.zeros((), np.float32))
+
+
+def check_at_least(minimum: float, what: str, value: Any) -> None:
+    """Raise ``ValueError`` for a setting that is too small (or NaN)."""
+    if not minimum <= value:
+        raise at_user_line(ValueError(f"Invalid {what}: {value}"))
+
+
+__all__ = ["Optimizer"]
