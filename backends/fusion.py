@@ -142,9 +142,7 @@ class _Fusion:
         for op in self.graph.ops:
             if not isinstance(op.primitive, View):
                 self._place(op)
-            elif op.result in self.results or is_alias(op):
-                self._open(op, squeezed(op.result.shape), closed=True)
-            elif op.result in self.aliased:  # an alias reads memory, so the view must stand there
+            elif op.result in self.results or is_alias(op) or op.result in self.aliased:
                 self._open(op, squeezed(op.result.shape), closed=True)
         return list(self._in_order())
 
@@ -354,4 +352,3 @@ class _Fusion:
                     yield group
             assert len(waiting) < len(pending), "fusion made a cycle"
             pending = waiting
-

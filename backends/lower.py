@@ -19,13 +19,16 @@ from tracejit.ir.primitive import Elementwise, Generation, Reduction
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.scalar import ScalarBuilder
-from tracejit.ir.types import int64
+from tracejit.ir.types import int64, uint64
 
 from . import kernel as k
 from .fusion import Affine, Index, operand_index, through_view
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
+
+
+ORIGIN = Affine(())
 
 
 class NotOneLoop(Exception):
@@ -40,7 +43,7 @@ class Node:
     operands: tuple[Node | k.Literal, ...]
     dtype: DType
     axes: frozenset[int]
-    address: Affine = Affine(())  # the element of a load; the position of an index
+    address: Affine = ORIGIN  # the element of a load; the position of an index
     buffer: Value | None = None
     reduced: frozenset[int] = frozenset()
     combine: str = ""
@@ -184,6 +187,8 @@ class Elements(ScalarBuilder):
 
     def _clamped(self, position: Any, extent: int) -> Affine:
         """A position inside ``[0, extent)``: memory is safe whatever the index."""
+        if position.dtype == uint64:  # before it becomes an i64: there its upper half is negative
+            position = self.minimum(position, max(extent - 1, 0))
         wide = self.convert(position, int64)
         return Affine((), 0, ((self.minimum(self.maximum(wide, 0), extent - 1), 1),))
 
@@ -297,8 +302,10 @@ def _merge_axes(
     while position > 0:
         inner, outer = order[position], order[position - 1]
         together = (inner in reduced) == (outer in reduced) and not keep_apart
-        if together and not {inner, outer} & pinned and all(
-            terms.get(outer, 0) == terms.get(inner, 0) * extents[inner] for terms in addresses
+        if (
+            together
+            and not {inner, outer} & pinned
+            and all(terms.get(outer, 0) == terms.get(inner, 0) * extents[inner] for terms in addresses)
         ):
             extents[inner] *= extents.pop(outer)
             merged[outer] = inner

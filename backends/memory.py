@@ -25,7 +25,9 @@ class Lifetime:
 def plan_arena(lifetimes: Mapping[Hashable, Lifetime]) -> tuple[dict[Hashable, int], int]:
     """Byte offsets and the arena's size.
 
-    >>> plan_arena({"a": Lifetime(100, 0, 1), "b": Lifetime(100, 1, 2), "c": Lifetime(60, 2, 3)})
+    >>> plan_arena(
+    ...     {"a": Lifetime(100, 0, 1), "b": Lifetime(100, 1, 2), "c": Lifetime(60, 2, 3)}
+    ... )
     ({'a': 0, 'b': 128, 'c': 0}, 256)
     """
     offsets: dict[Hashable, int] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,11 +20,25 @@ from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import DType, is_floating, short_name
 
 from .fusion import (
-    LARGE_REDUCTION, Affine, Group, Index, fuse, home_index, is_alias, squeezed, through_views,
+    LARGE_REDUCTION,
+    Affine,
+    Group,
+    Index,
+    fuse,
+    home_index,
+    is_alias,
+    squeezed,
+    through_views,
 )  # fmt: skip
 from .kernel import Kernel, Literal
 from .lower import (
-    BLOCK_AXIS, Elements, LoweredKernel, NotOneLoop, StoreRequest, build_kernel, flat_address,
+    BLOCK_AXIS,
+    Elements,
+    LoweredKernel,
+    NotOneLoop,
+    StoreRequest,
+    build_kernel,
+    flat_address,
 )  # fmt: skip
 from .memory import Lifetime, plan_arena
 
@@ -384,7 +399,7 @@ class _Plan:
         steps = [dict(address.terms).get(axis, 0) for axis in range(operand.ndim)]
         shape = operand.type.static_shape
         batch = [(extent, step) for extent, step in zip(shape[:-2], steps[:-2], strict=True) if extent != 1]
-        if any(step != inner_extent * inner for (_, step), (inner_extent, inner) in zip(batch, batch[1:], strict=False)):
+        if any(step != extent * inner for (_, step), (extent, inner) in pairwise(batch)):
             copied = Value(operand.type)
             elements = Elements()
             own = home_index(operand.shape)
@@ -412,9 +427,7 @@ class _Plan:
         domain = squeezed(shape)
         if 0 not in domain:
             store = self._store(product, point, node)
-            lowered = build_kernel(
-                elements, [store], domain, frozenset(), title="products", specialize=self.specialize
-            )
+            lowered = build_kernel(elements, [store], domain, frozenset(), title="products", specialize=self.specialize)
             self._append(lowered, op)
         from tracejit.ir.primitives.reduction import reduce_sum
 
@@ -455,7 +468,14 @@ class _Plan:
             for value in call.buffers:
                 places[value] = places[self._root(value)]
         return Program(
-            self.graph.name, [v.type for v in inputs], outputs, constants, arena_bytes, self.calls, places, result_places
+            self.graph.name,
+            [v.type for v in inputs],
+            outputs,
+            constants,
+            arena_bytes,
+            self.calls,
+            places,
+            result_places,
         )
 
     def _root(self, value: Value) -> Value:

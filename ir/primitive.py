@@ -84,9 +84,7 @@ class Primitive:
         return np.asarray(self.numpy(*arrays, **attributes))
 
     def is_differentiable_in(self, index: int) -> bool:
-        return self.vjp is not None and (
-            self.differentiable_operands is None or index in self.differentiable_operands
-        )
+        return self.vjp is not None and (self.differentiable_operands is None or index in self.differentiable_operands)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

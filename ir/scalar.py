@@ -16,7 +16,7 @@ result for it, and everything that is built from instructions (``exp``, ``tanh``
 ``multiply_high``                                   the upper 32 bits of a ``u32`` product
 ``eq ne lt le gt ge``                               give bools; false with NaN, but for ``ne``
 ``select(p, x, y)``                                 x where p, else y
-``convert(x, dtype)``                               value conversion; float to integer truncates and saturates, NaN gives 0
+``convert(x, dtype)``                               by value; float to integer truncates and saturates, NaN gives 0
 ``bitcast(x, dtype)``                               the same bits as another type of the same width
 ``constant(number, dtype)``
 ==================================================  ==========================================================

@@ -80,7 +80,7 @@ def erf(s: ScalarBuilder, x: Any) -> Any:
 
 def log(s: ScalarBuilder, x: Any) -> Any:
     """``k * ln 2 + log(m)``, with x = ``2**k * m`` and m between sqrt(1/2) and sqrt(2).  Ulp: @log@."""
-    return _log_special_cases(s, x, _log_of_positive(s, x))
+    return _log_special_cases(s, x, _log_of_parts(s, *_split(s, x)))
 
 
 def log2(s: ScalarBuilder, x: Any) -> Any:
@@ -98,7 +98,7 @@ def log1p(s: ScalarBuilder, x: Any) -> Any:
     exponent = _exponent(s, moved_bits, x.dtype, FORMATS[x.dtype].integer_zero)
     inverse_power = _inverse_power_of_two(s, moved_bits, x.dtype)
     fraction = s.fma(x, inverse_power, s.subtract(inverse_power, 1.0))
-    result = s.fma(exponent, math.log(2), s.add(fraction, _log1p_tail(s, fraction)))
+    result = _log_of_parts(s, exponent, fraction)
     is_own_logarithm = s.eq(s.add(x, x), x)  # 0, -0 and infinity
     result = s.select(is_own_logarithm, x, result)
     return s.select(s.gt(x, -1.0), result, s.select(s.eq(x, -1.0), s.constant(-math.inf, x.dtype), math.nan))
@@ -151,7 +151,8 @@ def erf_inv(s: ScalarBuilder, x: Any) -> Any:
     """A rational function of x, or of v = ``sqrt(-log((1 - x) / 2))``, after Wichura's AS 241.  Ulp: @erf_inv@."""
     magnitude = s.abs(x)
     is_tail = s.gt(magnitude, 0.85)
-    v = s.sqrt(s.negate(_log_of_positive(s, s.fma(magnitude, -0.5, 0.5))))
+    parts = _split_normal(s, s.fma(magnitude, -0.5, 0.5), FORMATS[x.dtype].integer_zero)
+    v = s.sqrt(s.negate(_log_of_parts(s, *parts)))
     variable = s.select(is_tail, s.subtract(v, 1.6), s.fma(s.negate(x), x, 0.85**2))
     numerator, denominator = (
         _polynomial(s, variable, [s.select(is_tail, s.constant(t, x.dtype), c) for t, c in zip(*tables, strict=True)])
@@ -335,9 +336,8 @@ def _expm1_near_zero(s: ScalarBuilder, x: Any) -> tuple[Any, Any]:
 # Pieces: logarithms ---------------------------------------------------------------------------------
 
 
-def _log_of_positive(s: ScalarBuilder, x: Any) -> Any:
-    """``log(x)`` for x > 0, not infinite."""
-    exponent, fraction = _split(s, x)
+def _log_of_parts(s: ScalarBuilder, exponent: Any, fraction: Any) -> Any:
+    """``log(2**exponent * (1 + fraction))``, with 1 + fraction between sqrt(1/2) and sqrt(2)."""
     return s.fma(exponent, math.log(2), s.add(fraction, _log1p_tail(s, fraction)))
 
 

@@ -1,4 +1,4 @@
-"""What ``jit`` promises: the same results and effects as eager code, to the bit; all effects or none; one trace a kind of call."""
+"""What ``jit`` promises: eager code's results and effects to the bit, all or none of them, one trace a kind of call."""
 
 from __future__ import annotations
 
@@ -360,7 +360,11 @@ ERRORS = {
     "shapes": (lambda x: x + tj.ones(4), ValueError, r"shapes \(3,\) \(4,\)"),
     "matmul": (lambda x: tj.ones(2, 3) @ tj.ones(4, 5), ValueError, r"\(2x3 and 4x5\)"),
     "not a tensor": (lambda x: tj.add(x, "a"), TypeError, "expected a Tensor, an array or a number, got str 'a'"),
-    "integer gradient": (lambda x: tj.tensor([1, 2], requires_grad=True), RuntimeError, "only Tensors of floating point"),
+    "integer gradient": (
+        lambda x: tj.tensor([1, 2], requires_grad=True),
+        RuntimeError,
+        "only Tensors of floating point",
+    ),
     "reshape": (lambda x: x.reshape(2, 2), ValueError, r"shape \(3,\) into shape \(2, 2\)"),
     "axis": (lambda x: x.sum(2), IndexError, "axis 2 is out of bounds for a tensor of dimension 1"),
     "index": (lambda x: x[5], IndexError, "index 5 is out of bounds for axis 0 with size 3"),

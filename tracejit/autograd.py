@@ -38,7 +38,11 @@ class Node:
     __slots__ = ("application", "edges", "location", "type")
 
     def __init__(
-        self, application: Application | None, edges: tuple[Node | None, ...], type: TensorType, location: Location | None
+        self,
+        application: Application | None,
+        edges: tuple[Node | None, ...],
+        type: TensorType,
+        location: Location | None,
     ) -> None:
         self.application = application  # None once freed
         self.edges = edges
@@ -279,7 +283,12 @@ def propagate(
 
 
 def _through_call(
-    node: CallNode, cotangents: dict[int, Any], emitter: Emitter, gathered: dict[int, Any], needed: set[int], create_graph: bool
+    node: CallNode,
+    cotangents: dict[int, Any],
+    emitter: Emitter,
+    gathered: dict[int, Any],
+    needed: set[int],
+    create_graph: bool,
 ) -> None:
     """Add the gradients of a compiled call's inputs to what is gathered."""
     if node.call is None:
@@ -327,7 +336,8 @@ def _initial(tensor: Tensor, gradient: Any, position: int, create_graph: bool) -
         )
     if gradient.dtype != tensor.dtype:
         raise RuntimeError(
-            f"Mismatch in dtype: grad_output[{position}] has dtype {gradient.dtype} and output[{position}] {tensor.dtype}."
+            f"Mismatch in dtype: grad_output[{position}] has dtype {gradient.dtype} "
+            f"and output[{position}] {tensor.dtype}."
         )
     return node, gradient if create_graph else dispatch.payload(gradient)
 

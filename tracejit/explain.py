@@ -38,7 +38,7 @@ def _path(path: Compiled) -> list[str]:
         f"({len(path.program.kernels)} distinct), {len(calls) - kernels} matrix products; "
         f"arena {path.program.arena_bytes:,} bytes",
     ]
-    captured = [label for label in path.graph.sources.values()]
+    captured = list(path.graph.sources.values())
     if captured:
         lines.append(f"captured: {', '.join(captured)}")
     for number, call in enumerate(calls):

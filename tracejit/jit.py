@@ -37,8 +37,8 @@ def jit(function: None = None) -> Callable[[Callable[..., Any]], JittedFunction]
 def jit(function: Callable[..., Any] | None = None) -> Any:
     """Compile ``function``: the same results, to the bit, and the same effects on tensors, faster.
 
-    The first call with arguments of some structure, shapes and dtypes records what the function does and compiles it; later
-    calls run the native program.  Tensors that the function reaches by itself (parameters, optimizer state)
+    The first call with arguments of some structure, shapes and dtypes records what the function does and compiles
+    it; later calls run the native program.  Tensors that the function reaches by itself (parameters, optimizer state)
     are read afresh at each call and updated when it has run.  What cannot be compiled runs eagerly, and
     :meth:`JittedFunction.explain` says why.
 
@@ -204,9 +204,7 @@ class Compiled:
         return CallNode(call, tuple(None if leaf is None else node_of(leaf) for leaf in leaves))
 
     @staticmethod
-    def _returned(
-        output: _Output, tensors: Sequence[Tensor], results: list[np.ndarray], node: CallNode | None
-    ) -> Any:
+    def _returned(output: _Output, tensors: Sequence[Tensor], results: list[np.ndarray], node: CallNode | None) -> Any:
         if output.kind == "static":
             return output.static
         if output.kind == "existing":
@@ -241,8 +239,10 @@ def _checked_run(compiled: Compiled, arrays: list[np.ndarray]) -> list[np.ndarra
 
     def evaluate(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
         result = runtime.evaluate(primitive, operands, attributes)
-        if result.dtype.kind == "f" and np.isnan(result).any() and not any(
-            a.dtype.kind == "f" and np.isnan(a).any() for a in operands
+        if (
+            result.dtype.kind == "f"
+            and np.isnan(result).any()
+            and not any(a.dtype.kind == "f" and np.isnan(a).any() for a in operands)
         ):
             raise FloatingPointError(dispatch.nan_message(primitive, operands, result))
         return result
@@ -351,8 +351,8 @@ class JittedFunction:
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The program that a call with these arguments runs, as text, without running it.
 
-        ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (the gradient of its outputs), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``, ``"cuda"`` or
-        ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
+        ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (the gradient of its outputs), ``"optimized"``,
+        ``"kernels"``, ``"llvm"``, ``"asm"``, ``"cuda"`` or ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
         """
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")
@@ -392,7 +392,9 @@ def _text(path: Compiled, stage: str) -> str:
             return str(path.graph)
         case "grad":
             if path.backward is None:
-                raise RuntimeError("no gradient flows out of this function: backward() inside it is part of stage 'trace'")
+                raise RuntimeError(
+                    "no gradient flows out of this function: backward() inside it is part of stage 'trace'"
+                )
             return str(path.backward.optimized)
         case "optimized":
             return str(path.optimized)
@@ -552,7 +554,7 @@ class _active:
 def _finish(
     trace: Trace, result: Any
 ) -> tuple[list[_Output], tree.Structure, list[_Effect], list[tuple[int, Check]], Backward | None]:
-    """What the trace returns and changes becomes results of the graph; its gradient, where wanted, a graph of its own."""
+    """Make what the trace returns and changes results of the graph, and its gradient, where wanted, another graph."""
     results: list[Value] = []
     names: list[str] = []
     positions: dict[Value, int] = {}
@@ -566,7 +568,9 @@ def _finish(
 
     leaves: list[Any] = []
     structure = tree.flatten(result, leaves)
-    outputs = [_output(trace, leaf, add, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)]
+    outputs = [
+        _output(trace, leaf, add, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)
+    ]
     effects: list[_Effect] = []
     kept = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     for shadow in list(trace.shadows.values()):
@@ -591,7 +595,9 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, _Output]]) 
     """Record the gradient of the outputs into the graph, then split it off."""
     graph = trace.graph
     forward_ops = len(graph.ops)
-    cotangents = [Value(TensorType(leaf.dtype, leaf.shape), f"cotangent{i}") for i, (leaf, _) in enumerate(differentiable)]
+    cotangents = [
+        Value(TensorType(leaf.dtype, leaf.shape), f"cotangent{i}") for i, (leaf, _) in enumerate(differentiable)
+    ]
     nodes = [node_of(leaf) for leaf, _ in differentiable]
     roots = [node for node in nodes if node is not None]
     try:
@@ -634,11 +640,9 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
     return _Output("tensor", add(leaf._value, leaf._value.name or label), spent=spent)
 
 
-def _effects_of(
-    trace: Trace, shadow: Shadow, add: Callable[[Value, str], int], kept: list[Tensor]
-) -> list[_Effect]:
+def _effects_of(trace: Trace, shadow: Shadow, add: Callable[[Value, str], int], kept: list[Tensor]) -> list[_Effect]:
     effects: list[_Effect] = []
-    read = dict(((id(source), value) for source, value in trace.captured))
+    read = {id(source): value for source, value in trace.captured}
     name = shadow._value.name if shadow._value is not None else None
     if shadow._node is not None:
         raise Untraceable("it changes a tensor from outside in place, with gradients")

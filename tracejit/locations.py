@@ -65,6 +65,9 @@ def at_user_line(error: ErrorType, location: Location | None = None) -> ErrorTyp
     if location is not None:
         source = linecache.getline(location.file, location.line).strip()
         message = str(error.args[0]) if error.args else ""
-        error.args = (f"{message}\n  at {location.file}:{location.line}{': ' + source if source else ''}", *error.args[1:])
+        error.args = (
+            f"{message}\n  at {location.file}:{location.line}{': ' + source if source else ''}",
+            *error.args[1:],
+        )
         error._names_line = True  # type: ignore[attr-defined]
     return error

@@ -129,7 +129,9 @@ class TensorMethods:
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """``self - alpha * other``, in place."""
-        return _in_place(ops.elementwise.subtract, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha))
+        return _in_place(
+            ops.elementwise.subtract, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha)
+        )
 
     def mul_(self, other: Any) -> Tensor:
         """``self * other``, in place."""
@@ -285,7 +287,9 @@ class TensorMethods:
 
     def expand(self, *shape: Any) -> Tensor:
         """See :func:`tracejit.broadcast_to`."""
-        return ops.manipulation.broadcast_to(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return ops.manipulation.broadcast_to(
+            self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        )
 
     def clone(self) -> Tensor:
         """A tensor of the same value; gradients flow through."""

@@ -15,7 +15,15 @@ import numpy as np
 from tracejit.ir import Value
 from tracejit.ir.primitives.elementwise import convert
 from tracejit.ir.types import (
-    DType, bfloat16, bool_, complex64, complex128, float16, float32, float64, int64,
+    DType,
+    bfloat16,
+    bool_,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int64,
 )  # fmt: skip
 
 from . import dispatch

@@ -261,7 +261,8 @@ class Tensor(TensorMethods):
         if fields(self)._node is not None:
             raise at_user_line(
                 RuntimeError(
-                    "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+                    "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol "
+                    "at the moment."
                 )
             )
         twin = _bare(type(self), dispatch.payload(self))
@@ -369,4 +370,3 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
-

@@ -312,7 +312,9 @@ class _KernelEmitter:
     def _store(self, statement: k.Store, c: _Context) -> None:
         e, dtype = self.e, self.dtypes[statement.buffer]
         lanes = c.lanes if self._is_vector(statement, c) else 1
-        assert lanes == 1 or not (statement.accumulate and self._lanes([s for s, _ in statement.address.dynamic], c) > 1)
+        assert lanes == 1 or not (
+            statement.accumulate and self._lanes([s for s, _ in statement.address.dynamic], c) > 1
+        )
         value = self._read(statement.value, lanes, c)
         if statement.accumulate:
             old, _ = self._load(_load_of(statement, dtype, c), c)
@@ -424,9 +426,7 @@ class _KernelEmitter:
         """Whether the order matters: sums of floats."""
         return any(c.combine == "add" and is_floating(c.result.dtype) for c in reduce.combinations)
 
-    def _one_block(
-        self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context
-    ) -> list[str]:
+    def _one_block(self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context) -> list[str]:
         if reduce.vector:
             return self._row_block(reduce, start, stop, extent, c)
         return self._column_block(reduce, start, stop, c)
@@ -448,9 +448,7 @@ class _KernelEmitter:
             for combination, table in zip(reduce.combinations, tables, strict=True)
         ]
 
-    def _row_block(
-        self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context
-    ) -> list[str]:
+    def _row_block(self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context) -> list[str]:
         """The reduced axis is the vector's: one lane of the register for each lane of the order."""
         e = self.e
 
@@ -476,9 +474,7 @@ class _KernelEmitter:
         identities = [e.constant(x.identity.value, x.result.dtype, LANES) for x in reduce.combinations]
         whole = self._whole_vectors(start, stop, LANES)
         with e.loop(start, whole, str(LANES), list(zip(types, identities, strict=True))) as (position, sums, updated):
-            for combination, total, value in zip(
-                reduce.combinations, sums, values(position, LANES, None), strict=True
-            ):
+            for combination, total, value in zip(reduce.combinations, sums, values(position, LANES, None), strict=True):
                 updated.append(self._combine(combination, total, value, LANES))
         before, rest, done = e.label, e.fresh("rest"), e.fresh("done")
         e.branch_if(e.assign(f"icmp slt i64 {whole}, {stop}"), rest, done)

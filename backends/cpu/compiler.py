@@ -61,7 +61,9 @@ def _fingerprint() -> str:
 
     target = host_target()
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return f"{target.triple} {target.cpu} {target.features} {llvmlite.__version__} {hashlib.sha256(sources).hexdigest()}"
+    return (
+        f"{target.triple} {target.cpu} {target.features} {llvmlite.__version__} {hashlib.sha256(sources).hexdigest()}"
+    )
 
 
 def module_text(kernels: Sequence[Kernel]) -> str:

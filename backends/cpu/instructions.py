@@ -76,7 +76,13 @@ def _intrinsic(float_name: str | None, signed_name: str | None = None, unsigned_
 
 def _negate(e: Emitter, x: str, *, dtype: DType, lanes: int) -> str:
     type = register_type(dtype, lanes)
-    return e.assign(f"fneg {type} {x}" if is_floating(dtype) else f"sub {type} zeroinitializer, {x}" if lanes > 1 else f"sub {type} 0, {x}")
+    return e.assign(
+        f"fneg {type} {x}"
+        if is_floating(dtype)
+        else f"sub {type} zeroinitializer, {x}"
+        if lanes > 1
+        else f"sub {type} 0, {x}"
+    )
 
 
 def _abs(e: Emitter, x: str, *, dtype: DType, lanes: int) -> str:

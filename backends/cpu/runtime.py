@@ -154,7 +154,8 @@ def _array_layout_is_known() -> bool:
     try:
         return all(
             ctypes.c_uint64.from_address(id(a) + 16).value == a.ctypes.data
-            and (ctypes.c_int32.from_address(id(a) + 64).value & 257 == 257) == (a.flags.c_contiguous and a.flags.aligned)
+            and (ctypes.c_int32.from_address(id(a) + 64).value & 257 == 257)
+            == (a.flags.c_contiguous and a.flags.aligned)
             for a in samples
         )
     except Exception:
@@ -183,9 +184,13 @@ class Executable:
         self._cells = compiler.compile_kernels(program.kernels)
         workers = self._runtime.workers
         per_worker = max(
-            (contraction.scratch_bytes(c.dtype, host_target(), c.m, c.n, c.k) for c in program.calls if isinstance(c, DotCall)),
+            [
+                contraction.scratch_bytes(call.dtype, host_target(), call.m, call.n, call.k)
+                for call in program.calls
+                if isinstance(call, DotCall)
+            ],
             default=0,
-        )  # fmt: skip
+        )
         self._workspace_bytes = program.arena_bytes + per_worker * workers
         self._workspaces: list[np.ndarray] = []
         first_output = len(program.inputs)
@@ -212,7 +217,11 @@ class Executable:
         return self._spaces[space] + (0 if space == "arena" else number)
 
     def _encode(self, per_worker: int, workers: int) -> list[int]:
-        """The calls as words: where the kernel's address stands, extent, grain, count, then (array or -1, byte offset or number) pairs."""
+        """The calls as words.
+
+        For each: where the kernel's address stands, the extent, the grain, how many arguments, and for each argument
+        the array that it points into (or -1) with a byte offset (or its number).
+        """
         program, words = self.program, []
         for call in program.calls:
             pairs: list[tuple[int, int]] = []
@@ -312,9 +321,7 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     return executable(arrays)[0]
 
 
-def one_op_executable(
-    primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]
-) -> Executable:
+def one_op_executable(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Executable:
     graph = Graph(primitive.name)
     builder = Builder(graph)
     operands = [builder.parameter(type_of(a)) for a in arrays]

@@ -39,7 +39,8 @@ def _address(operand: np.ndarray, indices: tuple[np.ndarray, ...], axes: tuple[i
     """The operand with the indexed axes in front, and the clamped indices."""
     rest = [axis for axis in range(operand.ndim) if axis not in axes]
     clamped = tuple(
-        np.clip(index, 0, operand.shape[axis] - 1) for index, axis in zip(indices, axes, strict=True)
+        np.clip(index, 0, min(operand.shape[axis] - 1, np.iinfo(index.dtype).max))
+        for index, axis in zip(indices, axes, strict=True)
     )
     return operand.transpose([*axes, *rest]), clamped
 

@@ -111,5 +111,9 @@ reduce_sum = _reduction(
 reduce_max = _reduction("reduce_max", "maximum", np.maximum, _lowest, vjp=_extremum_vjp, saves="0r")
 reduce_min = _reduction("reduce_min", "minimum", np.minimum, _highest, vjp=_extremum_vjp, saves="0r")
 _is_logical = lambda dtype: dtype == bool_ or is_integer(dtype)  # noqa: E731
-reduce_and = _reduction("reduce_and", "and_", np.bitwise_and, lambda dtype: True if dtype == bool_ else -1, accepts=_is_logical)
-reduce_or = _reduction("reduce_or", "or_", np.bitwise_or, lambda dtype: False if dtype == bool_ else 0, accepts=_is_logical)
+reduce_and = _reduction(
+    "reduce_and", "and_", np.bitwise_and, lambda dtype: True if dtype == bool_ else -1, accepts=_is_logical
+)
+reduce_or = _reduction(
+    "reduce_or", "or_", np.bitwise_or, lambda dtype: False if dtype == bool_ else 0, accepts=_is_logical
+)

@@ -113,9 +113,7 @@ def slice_extent(start: int, limit: int, stride: int) -> int:
     return max(0, math.ceil((limit - start) / stride))
 
 
-def _slice_type(
-    x: TensorType, start: tuple[int, ...], limit: tuple[int, ...], strides: tuple[int, ...]
-) -> TensorType:
+def _slice_type(x: TensorType, start: tuple[int, ...], limit: tuple[int, ...], strides: tuple[int, ...]) -> TensorType:
     shape: list[Dim] = []
     for extent, first, last, stride in zip(x.shape, start, limit, strides, strict=True):
         if stride < 1 or first < 0 or not isinstance(extent, int) or last > extent:

@@ -43,7 +43,6 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return _fans(tensor)[mode == "fan_out"]
 
 
-@no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform numbers in ``[a, b)``.
 
@@ -52,18 +51,16 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w >= 1.0).all()), bool((w < 2.0).all())
     (True, True)
     """
-    numbers = (generator or default_generator).uniform(tensor.shape, a, b, tensor.dtype)
-    return tensor.copy_(numbers)
+    with no_grad():
+        return tensor.copy_((generator or default_generator).uniform(tensor.shape, a, b, tensor.dtype))
 
 
-@no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal numbers of the given mean and standard deviation."""
-    numbers = (generator or default_generator).normal(tensor.shape, mean, std, tensor.dtype)
-    return tensor.copy_(numbers)
+    with no_grad():
+        return tensor.copy_((generator or default_generator).normal(tensor.shape, mean, std, tensor.dtype))
 
 
-@no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """``val`` everywhere.
 
@@ -71,7 +68,8 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     >>> constant_(tj.zeros(2), 0.5)
     tensor([0.5, 0.5])
     """
-    return tensor.fill_(val)
+    with no_grad():
+        return tensor.fill_(val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.primitives import indexing as primitives
-from tracejit.ir.primitives import placement, view
+from tracejit.ir.primitives import indexing as primitives, placement, view
 from tracejit.ir.types import bool_, format_shape, int64, is_integer
 
 from .. import dispatch
@@ -59,7 +58,9 @@ def _parse(x: Tensor, key: Any) -> _Key:
         raise at_user_line(IndexError("an index can only have a single ellipsis ('...')"))
     if used > x.ndim:
         raise at_user_line(
-            IndexError(f"too many indices for tensor of dimension {x.ndim}: shape {format_shape(x.shape)}, {used} indices")
+            IndexError(
+                f"too many indices for tensor of dimension {x.ndim}: shape {format_shape(x.shape)}, {used} indices"
+            )
         )
     fill = [slice(None)] * (x.ndim - used)
     if Ellipsis in [item for item in expanded if not isinstance(item, Tensor)]:
@@ -104,8 +105,8 @@ def _integer(item: Any, extent: int, axis: int) -> int:
     if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
         raise at_user_line(
             TypeError(
-                "tensor indices must be integers, slices (':'), ellipsis ('...'), None, integer tensors or boolean masks, "
-                f"got {type(item).__name__}"
+                "tensor indices must be integers, slices (':'), ellipsis ('...'), None, integer tensors or boolean "
+                f"masks, got {type(item).__name__}"
             )
         )
     position = item.__index__()
@@ -128,7 +129,9 @@ def _index_array(item: Any) -> Tensor:
         item = np.asarray(item, dtype=None if item else np.int64)
     tensor = as_tensor(item, "index")
     if tensor.dtype != bool_ and not is_integer(tensor.dtype):
-        raise at_user_line(IndexError(f"tensors used as indices must be integer or boolean tensors, got {tensor.dtype}"))
+        raise at_user_line(
+            IndexError(f"tensors used as indices must be integer or boolean tensors, got {tensor.dtype}")
+        )
     return tensor
 
 

@@ -41,7 +41,8 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
     if math.prod(wanted) != tensor.size or any(extent < 0 for extent in wanted):
         raise at_user_line(
             ValueError(
-                f"reshape: cannot reshape a tensor of shape {format_shape(tensor.shape)} into shape {format_shape(wanted)}"
+                f"reshape: cannot reshape a tensor of shape {format_shape(tensor.shape)} "
+                f"into shape {format_shape(wanted)}"
             )
         )
     if tuple(wanted) == tensor.shape:
@@ -122,7 +123,9 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
         fits = False
     if not fits:
         raise at_user_line(
-            ValueError(f"broadcast_to: shape {format_shape(tensor.shape)} cannot be broadcast to {format_shape(wanted)}")
+            ValueError(
+                f"broadcast_to: shape {format_shape(tensor.shape)} cannot be broadcast to {format_shape(wanted)}"
+            )
         )
     offset = len(wanted) - tensor.ndim
     dimensions = tuple(range(offset, len(wanted)))

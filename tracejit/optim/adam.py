@@ -9,7 +9,7 @@ from tracejit.ir.types import float64
 from ..locations import at_user_line
 from ..ops import creation, elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least, step_counter, zeros_like
+from .optimizer import Group, Optimizer, check_at_least
 
 
 class Adam(Optimizer):
@@ -56,11 +56,8 @@ class Adam(Optimizer):
             if not 0.0 <= beta < 1.0:
                 raise at_user_line(ValueError(f"Invalid beta parameter at index {index}: {beta}"))
 
-    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
-        state = {"step": step_counter(), "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
-        if group["amsgrad"]:
-            state["max_exp_avg_sq"] = zeros_like(parameter)
-        return state
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
 
     def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
         lr = self._number(group, "lr")

@@ -7,7 +7,7 @@ zero, and flags, choose which operations are traced, and are guarded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..nn.module import zero_gradients
 from ..ops.creation import from_numpy
 from ..state import thread
 from ..tensor import Tensor, new_tensor
+from ..tensor import _rebuild as untraced_tensor
 from ..tracing import Guard, SameValue, Untraceable
 
 Group = dict[str, Any]
@@ -42,7 +43,7 @@ class SameTensors(Guard):
 
 
 class Optimizer:
-    """The base of optimizers; a subclass defines :meth:`_new_state` and :meth:`_update`.
+    """The base of optimizers; a subclass defines :meth:`_check`, :meth:`_state_names` and :meth:`_update`.
 
     ``params`` is an iterable of tensors, of ``(name, tensor)`` pairs, or of dicts (groups) with ``"params"`` and
     settings of their own.  ``param_groups`` holds the settings, which may be changed at any time; ``state`` the
@@ -79,9 +80,9 @@ class Optimizer:
     def _check(self, group: Group) -> None:
         """Raise ``ValueError`` for settings that make no sense."""
 
-    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
-        """The state of a parameter that has not been updated yet; :func:`zeros_like` makes its tensors."""
-        return {}
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        """Which tensors go with each parameter: ``"step"`` counts its updates, others have the parameter's shape."""
+        return ()
 
     def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
         """Update a parameter and its state in place."""
@@ -112,10 +113,10 @@ class Optimizer:
         self._check(group)
         group["params"] = items
         self.param_groups.append(group)
-        # All state is made here rather than at the first step: a jitted step then finds it at every call, and
-        # compiles once.
+        # All state is made here rather than at the first step: a jitted step then finds the same tensors at every
+        # call, and compiles once.
         for parameter in items:
-            self.state[parameter] = self._new_state(parameter, group)
+            self._complete_state(parameter, group)
 
     def _check_parameters(self, items: list[Any]) -> None:
         known = {id(parameter) for parameter in self._parameters()}
@@ -132,6 +133,18 @@ class Optimizer:
                 raise at_user_line(problem)
             known.add(id(item))
 
+    def _complete_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
+        """The state of a parameter; what is missing (of a setting that was changed later) starts at zero.
+
+        The tensors are made outside of any trace: zeros that a trace which fails leaves behind change nothing.
+        """
+        state = self.state.setdefault(parameter, {})
+        for name in self._state_names(group):
+            if name not in state:
+                zeros = np.zeros((), np.float32) if name == "step" else np.zeros(parameter.shape, parameter.dtype)
+                state[name] = untraced_tensor(Tensor, zeros, False)
+        return state
+
     def _parameters(self) -> Iterator[Tensor]:
         return (parameter for group in self.param_groups for parameter in group["params"])
 
@@ -147,7 +160,6 @@ class Optimizer:
 
     # A step -----------------------------------------------------------------------------------------
 
-    @no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
@@ -157,13 +169,14 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    gradient = parameter.grad
+                    if gradient is not None:
+                        self._update(parameter, gradient, self._complete_state(parameter, group), group)
         if thread.trace is not None:
             thread.trace.guard(("optimizer", id(self)), SameTensors(self, self._held()))
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is not None:
-                    self._update(parameter, gradient, self.state[parameter], group)
         return loss
 
     def _held(self) -> tuple[Any, ...]:
@@ -216,46 +229,43 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take the settings and the state of a :meth:`state_dict`, in place: compiled steps go on with them."""
+        if thread.trace is not None:
+            raise Untraceable("it loads the state of an optimizer")
         groups = state_dict["param_groups"]
         if len(groups) != len(self.param_groups):
             raise at_user_line(ValueError("loaded state dict has a different number of parameter groups"))
         if any(len(own["params"]) != len(new["params"]) for own, new in zip(self.param_groups, groups, strict=True)):
             message = "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
             raise at_user_line(ValueError(message))
-        updates = list(self._matched_state(state_dict["state"], groups))
+        numbers = [number for group in groups for number in group["params"]]
+        saved = {
+            parameter: _loaded(parameter, state_dict["state"].get(number, {}))
+            for parameter, number in zip(self._parameters(), numbers, strict=True)
+        }
         for own, new in zip(self.param_groups, groups, strict=True):
             own.update({key: value for key, value in new.items() if key != "params"})
         with no_grad():
-            for tensor, value in updates:
-                tensor.copy_(value)
-
-    def _matched_state(
-        self, state: Mapping[Any, Mapping[str, Any]], groups: Sequence[Group]
-    ) -> Iterator[tuple[Tensor, Any]]:
-        """Each own state tensor with the value it is to have; one that is missing starts over."""
-        numbers = [number for group in groups for number in group["params"]]
-        for parameter, number in zip(self._parameters(), numbers, strict=True):
-            saved = state.get(number, {})
-            for name, tensor in self.state[parameter].items():
-                value = saved.get(name)
-                if value is None:
-                    value = 0
-                elif not isinstance(value, Tensor):
-                    value = from_numpy(np.asarray(value))
-                if isinstance(value, Tensor) and value.shape != tensor.shape:
-                    message = f"loaded state dict has {name} of shape {value.shape} for a parameter of {tensor.shape}"
-                    raise at_user_line(ValueError(message))
-                yield tensor, value
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    for name, tensor in self._complete_state(parameter, group).items():
+                        tensor.copy_(saved[parameter].get(name, 0))
 
 
-def zeros_like(parameter: Tensor) -> Tensor:
-    """A state tensor of a parameter's shape and dtype."""
-    return from_numpy(np.zeros(parameter.shape, parameter.dtype))
-
-
-def step_counter() -> Tensor:
-    """A state tensor that counts a parameter's updates: float32, as in PyTorch's checkpoints."""
-    return from_numpy(np.zeros((), np.float32))
+def _loaded(parameter: Tensor, saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state saved for a parameter as tensors, checked."""
+    values: dict[str, Tensor] = {}
+    for name, item in saved.items():
+        if item is None:
+            continue
+        value = item if isinstance(item, Tensor) else from_numpy(np.asarray(item))
+        expected = () if name == "step" else parameter.shape
+        if value.shape != expected:
+            message = f"loaded state dict has {name!r} of shape {value.shape}, expected {expected}"
+            raise at_user_line(ValueError(message))
+        values[name] = value
+    if values and "step" not in values:  # of a library that does not count: not the first step, at any rate
+        values["step"] = from_numpy(np.asarray(1.0, np.float32))
+    return values
 
 
 def check_at_least(minimum: float, what: str, value: Any) -> None:

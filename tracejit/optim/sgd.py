@@ -7,7 +7,7 @@ from typing import Any
 from ..locations import at_user_line
 from ..ops import elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least, step_counter, zeros_like
+from .optimizer import Group, Optimizer, check_at_least
 
 
 class SGD(Optimizer):
@@ -51,10 +51,8 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise at_user_line(ValueError("Nesterov momentum requires a momentum and zero dampening"))
 
-    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
-        if not group["momentum"]:
-            return {}
-        return {"step": step_counter(), "momentum_buffer": zeros_like(parameter)}
+    def _state_names(self, group: Group) -> tuple[str, ...]:
+        return ("step", "momentum_buffer") if group["momentum"] else ()
 
     def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
         direction = -gradient if self._enabled(group, "maximize") else gradient

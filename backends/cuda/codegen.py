@@ -1,0 +1,414 @@
+"""Kernels as CUDA C.
+
+Kept loops are dealt out: a *point* is one combination of their positions, and a *team* of threads works on a
+point (:class:`Team`).  The order of a reduction (see :mod:`tracejit.ir.primitives.reduction`) maps onto the
+device as it stands: the 32 lanes of the order are the lanes of a warp, or 32 threads of a block, so sums have
+the CPU's bits.  Every kernel is right for any number of blocks.
+
+A kernel's arguments are pointers to its buffers, then its parameters as 64-bit integers.  A buffer that is
+written overlaps no other buffer of the call (the memory plan sees to that); a bool in memory is a byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tracejit.ir.primitives.reduction import BLOCK, LANES
+from tracejit.ir.types import bool_, is_floating
+
+from .. import kernel as k
+from . import instructions
+
+MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
+_FULL_WARP = "0xffffffffu"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The blocks of a launch and the threads of a block, as CUDA counts them; no dynamic shared memory."""
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who works on a point; a block has ``threads`` threads and works on ``points`` points at a time."""
+
+    name: str
+    threads: int
+    points: int
+
+
+# One thread: there is nothing to reduce, or so little that the lanes fit into registers.
+THREAD = Team("thread", threads=256, points=256)
+# A warp: neighbouring threads read neighbouring elements of the reduced axis.
+WARP = Team("warp", threads=256, points=256 // LANES)
+# 32 threads of a block that are 16 apart: neighbouring threads read neighbouring points.  As many points as
+# the block has warps, so that each warp folds the lanes of one point.
+COLUMN = Team("column", threads=16 * LANES, points=16)
+
+
+def module_source(kernels: Sequence[k.Kernel]) -> str:
+    """The text of a module that contains the kernels, each under its name."""
+    functions = {kernel.name: kernel_source(kernel) for kernel in kernels}
+    body = "\n".join(functions.values())
+    helpers = [text for name, text in instructions.HELPERS.items() if f"{name}(" in body or f"{name}<" in body]
+    return "\n".join([*helpers, body])
+
+
+def kernel_source(kernel: k.Kernel) -> str:
+    """A kernel's function; what it calls of :data:`.instructions.HELPERS` stands in front of it in a module."""
+    return _KernelEmitter(kernel).run()
+
+
+def launch_shape(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
+    """The launch that gives every point a team (as far as ``MAX_BLOCKS`` allows) for these parameters' values."""
+    values = dict(zip(kernel.parameters, parameters, strict=True))
+    mapping = _map(kernel)
+    extents = [loop.extent if isinstance(loop.extent, int) else values[loop.extent] for loop in mapping.loops]
+    blocks = -(-math.prod(extents) // mapping.team.points)
+    return Launch((max(1, min(blocks, MAX_BLOCKS)), 1, 1), (mapping.threads, 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    """``loops``, one in the other, are dealt out to teams."""
+
+    team: Team
+    loops: tuple[k.Loop, ...]
+
+    @property
+    def threads(self) -> int:
+        """The threads of a block: one warp where there is but one point."""
+        return self.team.threads if self.loops else LANES
+
+
+def _map(kernel: k.Kernel) -> _Mapping:
+    statements = list(k.walk(kernel.body))
+    if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
+        # Two stores may find the same element: their order counts, but along the vector axis.
+        loops = tuple(s for s in statements if isinstance(s, k.Loop) and "vector" in s.kinds)
+        return _Mapping(THREAD, loops)
+    reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
+    loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
+    if all(isinstance(reduce.extent, int) and reduce.extent <= LANES for reduce in reduces):
+        return _Mapping(THREAD, loops)
+    return _Mapping(WARP if any(reduce.vector for reduce in reduces) else COLUMN, loops)
+
+
+def _kept_loops(statements: Sequence[k.Statement], reduced: set[str]) -> Iterator[k.Loop]:
+    """The loops over axes that are not reduced: each is the last statement in the one around it."""
+    if any(isinstance(statement, k.Store) for statement in statements):
+        return
+    last = statements[-1]
+    if isinstance(last, k.Loop) and last.axis not in reduced:
+        yield last
+        yield from _kept_loops(last.body, reduced)
+
+
+class _KernelEmitter:
+    def __init__(self, kernel: k.Kernel) -> None:
+        self.kernel = kernel
+        self.name = kernel.name  # also gives every scalar its number
+        self.mapping = _map(kernel)
+        self.team = self.mapping.team
+        self.dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
+        self.shared: list[str] = []
+        self.lines: list[str] = []
+        self.depth = 1
+        self.among_lanes = False  # in a loop that is split between the lanes of a team
+
+    def run(self) -> str:
+        self._kernel_body()
+        parameters = [self._buffer(buffer) for buffer in self.kernel.buffers]
+        parameters += [f"const long long {parameter}" for parameter in self.kernel.parameters]
+        head = f'extern "C" __global__ void __launch_bounds__({self.mapping.threads}) {self.name}('
+        return "\n".join(
+            [
+                f"// {self._summary()}",
+                head,
+                ",\n".join(f"    {parameter}" for parameter in parameters),
+                ") {",
+                *(f"  {line}" for line in self.shared),
+                *self.lines,
+                "}\n",
+            ]
+        )
+
+    def _summary(self) -> str:
+        axes = ", ".join(loop.axis for loop in self.mapping.loops)
+        who = {THREAD: "One thread", WARP: "One warp", COLUMN: "32 threads of a block"}[self.team]
+        return f"{who} for each {axes}." if axes else f"{who}."
+
+    def _buffer(self, buffer: k.Buffer) -> str:
+        constant = "" if buffer.written else "const "
+        return f"{constant}{instructions.memory_type(buffer.dtype)} *__restrict__ {buffer.name}"
+
+    def _kernel_body(self) -> None:
+        if not self.mapping.loops:
+            members = "threadIdx.x == 0" if self.team is THREAD else f"threadIdx.x < {LANES}"
+            with self._braces(f"if (blockIdx.x == 0 && {members})"):
+                if self.team is WARP:
+                    self._line("const int lane = threadIdx.x;")
+                self._block(self.kernel.body)
+            return
+        if self.team is WARP:
+            self._line(f"const int lane = threadIdx.x % {LANES};")
+        elif self.team is COLUMN:
+            self._line(f"const int lane = threadIdx.x / {COLUMN.points}, column = threadIdx.x % {COLUMN.points};")
+        self._block(self.kernel.body)
+
+    # Lines ------------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        self.lines.append("  " * self.depth + text)
+
+    @contextmanager
+    def _braces(self, head: str) -> Iterator[None]:
+        self._line(f"{head} {{")
+        self.depth += 1
+        yield
+        self.depth -= 1
+        self._line("}")
+
+    def _define(self, scalar: k.Scalar, expression: str) -> None:
+        self._line(f"const {instructions.element_type(scalar.dtype)} {_name(scalar)} = {expression};")
+
+    # Statements -------------------------------------------------------------------------------------
+
+    def _block(self, statements: Sequence[k.Statement]) -> None:
+        for statement in statements:
+            match statement:
+                case k.Instruction():
+                    self._define(statement.result, _expression(statement))
+                case k.Index(axis, result):
+                    self._define(result, axis)
+                case k.Load(buffer, address, result):
+                    self._define(result, self._element(buffer, address))
+                case k.Store():
+                    self._store(statement)
+                case k.Loop():
+                    self._loop(statement)
+                case k.Reduce():
+                    self._reduce(statement)
+
+    def _element(self, buffer: str, address: k.Address) -> str:
+        element = f"{buffer}[{_address(address)}]"
+        return f"{element} != 0" if self.dtypes[buffer] == bool_ else element
+
+    def _store(self, store: k.Store) -> None:
+        value = _read(store.value)
+        if store.accumulate:
+            old = self._element(store.buffer, store.address)
+            value = instructions.INSTRUCTIONS["add"](old, value, dtype=self.dtypes[store.buffer])
+        text = f"{store.buffer}[{_address(store.address)}] = {value};"
+        if self.team is not THREAD and not self.among_lanes:
+            text = f"if ({'lane == 0' if self.team is WARP else 'lane == 0 && active'}) {text}"
+        self._line(text)
+
+    # Loops ------------------------------------------------------------------------------------------
+
+    def _loop(self, loop: k.Loop) -> None:
+        if any(loop is other for other in self.mapping.loops):
+            self._points()
+        elif self.team is THREAD:
+            with self._braces(f"for (long long {loop.axis} = 0; {loop.axis} < {loop.extent}; ++{loop.axis})"):
+                self._block(loop.body)
+        else:
+            present = "active && " if self.team is COLUMN else ""
+            self.among_lanes = True
+            with self._braces(_lane_loop(loop.axis, "lane", f"{present}{loop.axis} < {loop.extent}")):
+                self._block(loop.body)
+            self.among_lanes = False
+
+    def _points(self) -> None:
+        """The loops that are dealt out, as one loop over points; each team takes every so many-th."""
+        loops, team = self.mapping.loops, self.team
+        count = str(loops[0].extent)
+        if len(loops) > 1:
+            count = "points"
+            self._line(f"const long long points = {' * '.join(_wide(loop.extent) for loop in loops)};")
+        position = loops[0].axis if len(loops) == 1 else "point"
+        if team is COLUMN:  # all threads of a block stay together: they meet at barriers
+            with self._braces(f"for (long long tile = blockIdx.x; tile * {team.points} < {count}; tile += gridDim.x)"):
+                self._line(f"const bool active = tile * {team.points} + column < {count};")
+                self._line(f"const long long {position} = active ? tile * {team.points} + column : {count} - 1;")
+                self._point()
+            return
+        member = "threadIdx.x" if team is THREAD else f"threadIdx.x / {LANES}"
+        first, step = f"blockIdx.x * {team.points}ll + {member}", f"gridDim.x * {team.points}ll"
+        with self._braces(f"for (long long {position} = {first}; {position} < {count}; {position} += {step})"):
+            self._point()
+
+    def _point(self) -> None:
+        """What stands in the loops that are dealt out, outermost first."""
+        loops = self.mapping.loops
+        if len(loops) > 1:
+            for number, loop in enumerate(loops):
+                inner = [str(other.extent) for other in loops[number + 1 :]]
+                outer = " / ".join(["point", *reversed(inner)])
+                self._line(f"const long long {loop.axis} = {outer}{f' % {loop.extent}' if number else ''};")
+        for loop, inside in zip(loops, [*loops[1:], None], strict=True):
+            self._block([statement for statement in loop.body if statement is not inside])
+
+    # Reductions -------------------------------------------------------------------------------------
+
+    def _reduce(self, reduce: k.Reduce) -> None:
+        if self.team is THREAD:
+            self._reduce_in_registers(reduce)
+            return
+        results = [_name(combination.result) for combination in reduce.combinations]
+        if self.team is COLUMN:
+            for combination, result in zip(reduce.combinations, results, strict=True):
+                type = instructions.element_type(combination.result.dtype)
+                self.shared.append(f"__shared__ {type} table_{result}[{LANES + 1}][{COLUMN.points + 1}];")
+        self._accumulators(reduce, results)
+        axis, extent = reduce.axis, reduce.extent
+        if reduce.block is not None:
+            first, end = f"{reduce.block} * {BLOCK}", f"({reduce.block} + 1) * {BLOCK}"
+            self._combine_lanes(reduce, results, f"{first} + lane", f"{axis} < {extent} && {axis} < {end}")
+        elif reduce.one_block or not _is_ordered(reduce):
+            self._combine_lanes(reduce, results, "lane", f"{axis} < {extent}")
+        else:
+            self._combine_blocks(reduce, results)
+        self._fold(reduce, results)
+
+    def _combine_blocks(self, reduce: k.Reduce, results: Sequence[str]) -> None:
+        """More than one block: the blocks' results go to the lanes in turn, as elements do."""
+        axis, extent = reduce.axis, reduce.extent
+        parts = [f"part_{result}" for result in results]
+        with self._braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
+            self._accumulators(reduce, parts)
+            self._combine_lanes(reduce, parts, "first + lane", f"{axis} < {extent} && {axis} < first + {BLOCK}")
+            self._fold(reduce, parts)
+            with self._braces(f"if (first / {BLOCK} % {LANES} == lane)"):
+                for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
+                    self._line(f"{result} = {_combined(combination, result, part)};")
+
+    def _accumulators(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        for combination, name in zip(reduce.combinations, names, strict=True):
+            dtype = combination.result.dtype
+            identity = instructions.literal(combination.identity.value, dtype)
+            self._line(f"{instructions.element_type(dtype)} {name} = {identity};")
+
+    def _combine_lanes(self, reduce: k.Reduce, names: Sequence[str], first: str, condition: str) -> None:
+        """Each lane combines its elements, in order."""
+        with self._braces(_lane_loop(reduce.axis, first, condition)):
+            self._block(reduce.body)
+            for combination, name in zip(reduce.combinations, names, strict=True):
+                self._line(f"{name} = {_combined(combination, name, _read(combination.value))};")
+
+    def _fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        """The lanes combined in halves; every lane gets the result.
+
+        Lane ``l`` and lane ``l + half`` trade values, so both have the sum: adding commutes to the bit.
+        """
+        if self.team is COLUMN:
+            self._fold_tables(reduce, names)
+            return
+        self._trade(reduce, names)
+
+    def _trade(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        self._line("#pragma unroll")
+        with self._braces(f"for (int half = {LANES // 2}; half > 0; half /= 2)"):
+            for combination, name in zip(reduce.combinations, names, strict=True):
+                type = instructions.element_type(combination.result.dtype)
+                self._line(f"const {type} other_{name} = __shfl_xor_sync({_FULL_WARP}, {name}, half);")
+                self._line(f"{name} = {_combined(combination, name, f'other_{name}')};")
+
+    def _fold_tables(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        """Through shared memory: a warp folds one column of the table, and puts the result into its last row."""
+        tables = [f"table_{_name(combination.result)}" for combination in reduce.combinations]
+        for name, table in zip(names, tables, strict=True):
+            self._line(f"{table}[lane][column] = {name};")
+        self._line("__syncthreads();")
+        slot, warp = f"threadIdx.x % {LANES}", f"threadIdx.x / {LANES}"
+        for name, table in zip(names, tables, strict=True):
+            self._line(f"{name} = {table}[{slot}][{warp}];")
+        self._trade(reduce, names)
+        for name, table in zip(names, tables, strict=True):
+            self._line(f"if ({slot} == 0) {table}[{LANES}][{warp}] = {name};")
+        self._line("__syncthreads();")
+        for name, table in zip(names, tables, strict=True):
+            self._line(f"{name} = {table}[{LANES}][column];")
+
+    def _reduce_in_registers(self, reduce: k.Reduce) -> None:
+        """A short extent, by one thread: its elements are the first lanes, the others hold the neutral element."""
+        assert isinstance(reduce.extent, int)
+        width = 1 << (reduce.extent - 1).bit_length()
+        lanes = [f"lanes_{_name(combination.result)}" for combination in reduce.combinations]
+        for combination, name in zip(reduce.combinations, lanes, strict=True):
+            dtype = combination.result.dtype
+            identity = instructions.literal(combination.identity.value, dtype)
+            rest = ", ".join([identity] * width)
+            self._line(f"{instructions.element_type(dtype)} {name}[{width}] = {{{rest}}};")
+        self._line("#pragma unroll")
+        with self._braces(f"for (int {reduce.axis} = 0; {reduce.axis} < {reduce.extent}; ++{reduce.axis})"):
+            self._block(reduce.body)
+            for combination, name in zip(reduce.combinations, lanes, strict=True):
+                self._line(f"{name}[{reduce.axis}] = {_read(combination.value)};")
+        self._line("#pragma unroll")
+        with self._braces(f"for (int half = {width // 2}; half > 0; half /= 2)"):
+            self._line("#pragma unroll")
+            with self._braces("for (int lane = 0; lane < half; ++lane)"):
+                for combination, name in zip(reduce.combinations, lanes, strict=True):
+                    folded = _combined(combination, f"{name}[lane]", f"{name}[lane + half]")
+                    self._line(f"{name}[lane] = {folded};")
+        for combination, name in zip(reduce.combinations, lanes, strict=True):
+            self._define(combination.result, f"{name}[0]")
+
+
+def _name(scalar: k.Scalar) -> str:
+    """``%7`` in the kernel's text is ``v7`` here."""
+    return f"v{scalar.name[1:]}"
+
+
+def _read(operand: k.Operand) -> str:
+    return instructions.literal(operand.value, operand.dtype) if isinstance(operand, k.Literal) else _name(operand)
+
+
+def _expression(statement: k.Instruction) -> str:
+    operands = [_read(operand) for operand in statement.operands]
+    source, target = statement.operands[0].dtype, statement.result.dtype
+    match statement.name:
+        case "copy":
+            return operands[0]
+        case "select":
+            return instructions.select(*operands)
+        case "convert":
+            return instructions.convert(operands[0], source, target)
+        case "bitcast":
+            return instructions.bitcast(operands[0], source, target)
+        case name:
+            return instructions.INSTRUCTIONS[name](*operands, dtype=source)
+
+
+def _combined(combination: k.Combination, x: str, y: str) -> str:
+    return instructions.INSTRUCTIONS[combination.combine](x, y, dtype=combination.result.dtype)
+
+
+def _is_ordered(reduce: k.Reduce) -> bool:
+    """Whether the order matters: sums of floats."""
+    return any(c.combine == "add" and is_floating(c.result.dtype) for c in reduce.combinations)
+
+
+def _address(address: k.Address) -> str:
+    """An index into a buffer, in 64 bits."""
+    steps = [(axis, stride) for axis, stride in address.terms.items()]
+    steps += [(_read(scalar), stride) for scalar, stride in address.dynamic]
+    parts = [text if stride == 1 else f"{text} * {stride}" for text, stride in steps if stride != 0]
+    if address.offset != 0 or not parts:
+        parts.append(str(address.offset))
+    return " + ".join(parts)
+
+
+def _wide(extent: k.Extent) -> str:
+    return f"{extent}ll" if isinstance(extent, int) else extent
+
+
+def _lane_loop(axis: str, first: str, condition: str) -> str:
+    return f"for (long long {axis} = {first}; {condition}; {axis} += {LANES})"

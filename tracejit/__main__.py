@@ -1,0 +1,59 @@
+"""``python -m tracejit``: the demo, and a look at the disk cache."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracejit.backends import cache
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the process's exit status."""
+    parser = argparse.ArgumentParser(prog="tracejit", description=__doc__.split(": ", 1)[1])
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train a digit classifier, eagerly and compiled, and compare")
+    demo.add_argument("--epochs", type=_positive, default=30, help="how often each training sees all images (30)")
+    demo.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    demo.add_argument("--seed", type=int, default=0, help="of the starting weights and the order of the images (0)")
+    disk = commands.add_parser("cache", help="the machine code that is kept on disk")
+    disk.add_argument("action", choices=("info", "clear"), help="say how much there is, or delete it")
+    options = parser.parse_args(argv)
+    if options.command == "cache":
+        return _cache(options.action)
+    from tracejit.demo.train import run_demo
+
+    return run_demo(options.epochs, options.device, options.seed)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {number}")
+    return number
+
+
+def _cache(action: str) -> int:
+    folder = cache.directory()
+    if folder is None:
+        print("There is no disk cache: TRACEJIT_CACHE_DIR is empty, or the folder cannot be used.")
+        return 0
+    entries = _entries(folder)
+    if action == "clear":
+        for path in entries:
+            path.unlink(missing_ok=True)
+        print(f"Deleted {len(entries)} entries from {folder}")
+        return 0
+    size = sum(path.stat().st_size for path in entries)
+    print(f"folder   {folder}\nentries  {len(entries)}\nbytes    {size:,}")
+    return 0
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.o"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
