@@ -233,9 +233,9 @@ def _print(kernel: Kernel) -> Iterator[str]:
                     yield from block(body, indent + "  ")
                     yield f"{indent}}}"
                 case Reduce(axis, extent, one_block, vector, body, combinations, in_block):
-                    kinds = ("vector " if vector else "") + ("" if one_block or in_block else "blocked ")
+                    marks = ("vector " if vector else "") + ("" if one_block or in_block else "blocked ")
                     where = f" of {in_block}" if in_block else ""
-                    yield f"{indent}{kinds}reduce over {axis} in {extent}{where} {{"
+                    yield f"{indent}{marks}reduce over {axis} in {extent}{where} {{"
                     yield from block(body, indent + "  ")
                     values = [operand(c.value) for c in combinations]
                     results = [

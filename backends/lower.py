@@ -396,10 +396,10 @@ class _Emission:
     def _may_vectorize(self) -> bool:
         """Whether iterations over the innermost kept axis are independent (not where stores may collide)."""
         innermost = self.layout.kept[-1]
-        return not self.serial or not any(
-            isinstance(node, Node) and any(self._final(axis) == innermost for axis in node.axes)
+        return not self.serial or all(
+            any(axis == innermost for axis, _ in store.address.terms)
+            and not any(isinstance(node, Node) and innermost in node.axes for node, _ in store.address.dynamic)
             for store in self.stores
-            for node, _ in store.address.dynamic
         )
 
     # Scopes -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -22,7 +23,10 @@ class Lifetime:
     last: int
 
 
-def plan_arena(lifetimes: Mapping[Hashable, Lifetime]) -> tuple[dict[Hashable, int], int]:
+Key = TypeVar("Key", bound=Hashable)
+
+
+def plan_arena(lifetimes: Mapping[Key, Lifetime]) -> tuple[dict[Key, int], int]:
     """Byte offsets and the arena's size.
 
     >>> plan_arena(
@@ -30,7 +34,7 @@ def plan_arena(lifetimes: Mapping[Hashable, Lifetime]) -> tuple[dict[Hashable, i
     ... )
     ({'a': 0, 'b': 128, 'c': 0}, 256)
     """
-    offsets: dict[Hashable, int] = {}
+    offsets: dict[Key, int] = {}
     placed: list[tuple[int, int, Lifetime]] = []
     total = 0
     for key, life in sorted(lifetimes.items(), key=lambda item: -item[1].nbytes):

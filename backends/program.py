@@ -463,7 +463,7 @@ class _Plan:
                     lives[root] = replace(life, last=step)
         offsets, arena_bytes = plan_arena(lives)
         for value, offset in offsets.items():
-            places[value] = Place("arena", offset)  # type: ignore[index]
+            places[value] = Place("arena", offset)
         for call in self.calls:
             for value in call.buffers:
                 places[value] = places[self._root(value)]

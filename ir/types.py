@@ -133,6 +133,11 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def broadcast_static_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """:func:`broadcast_shapes` of shapes that are all known."""
+    return broadcast_shapes(*shapes)  # type: ignore[return-value]
+
+
 def format_shape(shape: Sequence[Dim]) -> str:
     """A shape as NumPy writes it: ``(3,)``, ``(2, 3)``."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -50,7 +50,7 @@ def infer_types(
     """
     keywords = {**attributes, "regions": tuple(regions)} if regions else attributes
     inferred: TensorType | tuple[TensorType, ...] = primitive.infer(operand_types, keywords)
-    return inferred if type(inferred) is tuple else (inferred,)
+    return (inferred,) if isinstance(inferred, TensorType) else inferred
 
 
 class _Verifier:

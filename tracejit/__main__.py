@@ -12,7 +12,8 @@ from tracejit.backends import cache
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; the process's exit status."""
-    parser = argparse.ArgumentParser(prog="tracejit", description=__doc__.split(": ", 1)[1])
+    description = "An eager tensor library that compiles itself: its demo, and a look at its disk cache."
+    parser = argparse.ArgumentParser(prog="tracejit", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="train a digit classifier, eagerly and compiled, and compare")
     demo.add_argument("--epochs", type=_positive, default=30, help="how often each training sees all images (30)")

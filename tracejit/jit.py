@@ -9,6 +9,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -25,7 +26,19 @@ from .autograd import FREED, Call, CallNode, CallOutput, Node, apply, node_of, p
 from .locations import at_user_line, is_library
 from .state import thread
 from .tensor import Tensor, new_tensor
-from .tracing import Argument, Captured, Check, Guard, SameValue, Shadow, Source, Trace, Untraceable
+from .tracing import (
+    Argument,
+    Captured,
+    Check,
+    FloatArgument,
+    Guard,
+    Input,
+    SameValue,
+    Shadow,
+    Source,
+    Trace,
+    Untraceable,
+)  # fmt: skip
 
 STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
@@ -158,7 +171,7 @@ class Compiled:
     optimized: Graph
     program: Program
     executable: runtime.Executable
-    inputs: list[Callable[[Sequence[Tensor], Sequence[Any]], np.ndarray]]
+    inputs: list[Input]
     guards: list[Guard]
     effects: list[_Effect]
     checks: list[tuple[int, Check]]
@@ -173,7 +186,7 @@ class Compiled:
 
     def run(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> Any:
         """Run the program, then commit its effects: all, or none where something fails."""
-        arrays = [find(tensors, floats) for find in self.inputs]
+        arrays = [source.array(tensors, floats) for source in self.inputs]
         results = _checked_run(self, arrays) if thread.anomaly or self.trace.anomaly else self.executable(arrays)
         for position, check in self.checks:
             if not results[position]:
@@ -524,7 +537,7 @@ def _compile(function: Callable[..., Any], name: str, call: _Call) -> Compiled:
         outputs, structure, effects, checks, backward = _finish(trace, result)
         del result
     _name_captured(trace, function)
-    inputs = _input_finders(trace, floats)
+    inputs = _inputs(trace, floats)
     lap("trace")
     optimized = optimize(trace.graph)
     lap("optimize")
@@ -662,23 +675,12 @@ def _effects_of(trace: Trace, shadow: Shadow, add: Callable[[Value, str], int], 
     return effects
 
 
-def _input_finders(
-    trace: Trace, floats: Sequence[Value]
-) -> list[Callable[[Sequence[Tensor], Sequence[Any]], np.ndarray]]:
-    """For each parameter of the graph, how to get its array at a call."""
-    finders: dict[Value, Callable[[Sequence[Tensor], Sequence[Any]], np.ndarray]] = {}
-    for source, value in trace.captured:
-        if isinstance(source, Argument):
-            finders[value] = lambda tensors, floats, position=source.position: tensors[position]._value
-        elif isinstance(source, Captured):
-            finders[value] = lambda tensors, floats, tensor=source.tensor: tensor._value
-        else:
-            finders[value] = lambda tensors, floats, source=source: source.find(tensors)._value
-    for position, value in enumerate(floats):
-        finders[value] = lambda tensors, floats, position=position: np.asarray(floats[position], float64)
-    for value, find in trace.numbers.values():
-        finders[value] = lambda tensors, floats, find=find: np.asarray(find(), float64)
-    return [finders[parameter] for parameter in trace.graph.parameters]
+def _inputs(trace: Trace, floats: Sequence[Value]) -> list[Input]:
+    """For each parameter of the graph, where its array comes from at a call."""
+    inputs: dict[Value, Input] = {value: source for source, value in trace.captured}
+    inputs.update((value, FloatArgument(position)) for position, value in enumerate(floats))
+    inputs.update((value, number) for number, value in trace.numbers.values())
+    return [inputs[parameter] for parameter in trace.graph.parameters]
 
 
 def _name_captured(trace: Trace, function: Callable[..., Any]) -> None:
@@ -734,11 +736,11 @@ def _names_read_by(function: Callable[..., Any], limit: int = 64) -> list[tuple[
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield name, lambda cell=cell: cell.cell_contents
+        yield name, partial(getattr, cell, "cell_contents")
     space = function.__globals__
     for name in _global_names(function.__code__):
         if name in space:
-            yield name, lambda space=space, name=name: space[name]
+            yield name, partial(space.__getitem__, name)
 
 
 def _global_names(code: types.CodeType) -> set[str]:

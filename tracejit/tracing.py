@@ -63,12 +63,45 @@ class Shadow:
         self.gradient_is_written = True
 
 
+class Input:
+    """Where the array for one parameter of a graph comes from at each call."""
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        """The array, given the call's tensor and float arguments."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Source:
-    """Where a tensor that a trace reads is found at each call."""
+class FloatArgument(Input):
+    """The float at a position among the call's float arguments."""
+
+    position: int
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        return np.asarray(floats[self.position], np.float64)
+
+
+@dataclass(frozen=True)
+class Number(Input):
+    """A Python float that the function looks up by itself."""
+
+    find: Callable[[], float]
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        return np.asarray(self.find(), np.float64)
+
+
+class Source(Input):
+    """A tensor that a trace reads."""
 
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        """The tensor, given the call's tensor arguments."""
         raise NotImplementedError
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        tensor = self.find(tensors)
+        assert tensor is not None
+        return tensor._value
 
 
 @dataclass(frozen=True)
@@ -113,7 +146,7 @@ class Trace:
     captured: list[tuple[Source, Value]] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    numbers: dict[tuple[int, Any], tuple[Value, Callable[[], float]]] = field(default_factory=dict)
+    numbers: dict[tuple[int, Any], tuple[Number, Value]] = field(default_factory=dict)
     born: list[weakref.ref[Tensor]] = field(default_factory=list)
     anomaly: bool = False  # detect_anomaly() was entered
     differentiated: Location | None = None  # the forward op whose gradient is being recorded
@@ -179,8 +212,8 @@ class Trace:
         found = self.numbers.get(key)
         if found is None:
             value = self.builder.parameter(TensorType(np.dtype(np.float64), ()))
-            found = self.numbers[key] = value, find
-        return found[0]
+            found = self.numbers[key] = Number(find), value
+        return found[1]
 
     # Ops --------------------------------------------------------------------------------------------
 

@@ -535,16 +535,16 @@ class _KernelEmitter:
             wide = instructions.register_type(dtype, lanes)
             half = lanes // 2
             if half == 1:
-                parts = [self.e.assign(f"extractelement {wide} {register}, i64 {lane}") for lane in (0, 1)]
-                return self._combine(combination, *parts, 1)
-            parts = [
+                low, high = [self.e.assign(f"extractelement {wide} {register}, i64 {lane}") for lane in (0, 1)]
+                return self._combine(combination, low, high, 1)
+            low, high = [
                 self.e.assign(
                     f"shufflevector {wide} {register}, {wide} poison, "
                     f"<{half} x i32> <{', '.join(f'i32 {lane}' for lane in range(first, first + half))}>"
                 )
                 for first in (0, half)
             ]
-            register = self._combine(combination, *parts, half)
+            register = self._combine(combination, low, high, half)
             lanes = half
         return register
 

@@ -378,7 +378,7 @@ class ContractionWriter(Writer):
                 with self.choose(by_row, by_column) as case:
                     case("row by row")
                     with self.loop("0", "%depth", 1, [("ptr", source), ("ptr", target)], runs_once=True) as ks:
-                        self.copy_lanes(*ks.carried, left)
+                        self.copy_lanes(ks.carried[0], ks.carried[1], left)
                         ks.next = [self.offset(ks.carried[0], "%b_k"), self.offset(ks.carried[1], self.strip_bytes)]
                     case("column by column")
                     self.pack_transposed(source, target, left, buffers)

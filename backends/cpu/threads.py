@@ -384,6 +384,7 @@ def cgroup_quota() -> float:
         groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     except OSError:
         return quota
+    names: tuple[str, ...]
     for _, controllers, path in groups:
         if controllers == "":
             root, names = Path("/sys/fs/cgroup"), ("cpu.max",)

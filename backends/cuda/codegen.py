@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tracejit.ir.primitives.reduction import BLOCK, LANES
-from tracejit.ir.types import bool_, is_floating
+from tracejit.ir.types import bool_, is_floating, short_name
 
 from .. import kernel as k
 from . import instructions
 
 MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
-_FULL_WARP = "0xffffffffu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class _KernelEmitter:
         self.mapping = _map(kernel)
         self.team = self.mapping.team
         self.dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
-        self.shared: list[str] = []
+        self.shared: dict[str, str] = {}  # tables in shared memory: name → declaration
         self.lines: list[str] = []
         self.depth = 1
         self.among_lanes = False  # in a loop that is split between the lanes of a team
@@ -133,7 +132,7 @@ class _KernelEmitter:
                 head,
                 ",\n".join(f"    {parameter}" for parameter in parameters),
                 ") {",
-                *(f"  {line}" for line in self.shared),
+                *(f"  {line}" for line in self.shared.values()),
                 *self.lines,
                 "}\n",
             ]
@@ -262,10 +261,6 @@ class _KernelEmitter:
             self._reduce_in_registers(reduce)
             return
         results = [_name(combination.result) for combination in reduce.combinations]
-        if self.team is COLUMN:
-            for combination, result in zip(reduce.combinations, results, strict=True):
-                type = instructions.element_type(combination.result.dtype)
-                self.shared.append(f"__shared__ {type} table_{result}[{LANES + 1}][{COLUMN.points + 1}];")
         self._accumulators(reduce, results)
         axis, extent = reduce.axis, reduce.extent
         if reduce.block is not None:
@@ -291,9 +286,8 @@ class _KernelEmitter:
 
     def _accumulators(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         for combination, name in zip(reduce.combinations, names, strict=True):
-            dtype = combination.result.dtype
-            identity = instructions.literal(combination.identity.value, dtype)
-            self._line(f"{instructions.element_type(dtype)} {name} = {identity};")
+            type = instructions.element_type(combination.result.dtype)
+            self._line(f"{type} {name} = {_read(combination.identity)};")
 
     def _combine_lanes(self, reduce: k.Reduce, names: Sequence[str], first: str, condition: str) -> None:
         """Each lane combines its elements, in order."""
@@ -303,38 +297,37 @@ class _KernelEmitter:
                 self._line(f"{name} = {_combined(combination, name, _read(combination.value))};")
 
     def _fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
-        """The lanes combined in halves; every lane gets the result.
+        """The lanes combined in halves; every lane gets the result."""
+        for combination, name in zip(reduce.combinations, names, strict=True):
+            if self.team is WARP:
+                self._fold_warp(combination, name)
+            else:
+                self._fold_column(combination, name)
 
-        Lane ``l`` and lane ``l + half`` trade values, so both have the sum: adding commutes to the bit.
-        """
-        if self.team is COLUMN:
-            self._fold_tables(reduce, names)
-            return
-        self._trade(reduce, names)
-
-    def _trade(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+    def _fold_warp(self, combination: k.Combination, name: str) -> None:
+        """Lane ``l`` and lane ``l + half`` trade values, so that both have the sum: adding commutes to the bit."""
+        type = instructions.element_type(combination.result.dtype)
         self._line("#pragma unroll")
         with self._braces(f"for (int half = {LANES // 2}; half > 0; half /= 2)"):
-            for combination, name in zip(reduce.combinations, names, strict=True):
-                type = instructions.element_type(combination.result.dtype)
-                self._line(f"const {type} other_{name} = __shfl_xor_sync({_FULL_WARP}, {name}, half);")
-                self._line(f"{name} = {_combined(combination, name, f'other_{name}')};")
+            self._line(f"const {type} other = __shfl_xor_sync(0xffffffffu, {name}, half);")
+            self._line(f"{name} = {_combined(combination, name, 'other')};")
 
-    def _fold_tables(self, reduce: k.Reduce, names: Sequence[str]) -> None:
-        """Through shared memory: a warp folds one column of the table, and puts the result into its last row."""
-        tables = [f"table_{_name(combination.result)}" for combination in reduce.combinations]
-        for name, table in zip(names, tables, strict=True):
-            self._line(f"{table}[lane][column] = {name};")
-        self._line("__syncthreads();")
+    def _fold_column(self, combination: k.Combination, name: str) -> None:
+        """Through a table in shared memory: each warp folds one column of it, and writes the result below.
+
+        Two barriers do: the next fold writes the rows that were read before the second one.
+        """
+        dtype = combination.result.dtype
+        table = f"table_{short_name(dtype)}"
+        self.shared[table] = f"__shared__ {instructions.element_type(dtype)} {table}[{LANES + 1}][{COLUMN.points + 1}];"
         slot, warp = f"threadIdx.x % {LANES}", f"threadIdx.x / {LANES}"
-        for name, table in zip(names, tables, strict=True):
-            self._line(f"{name} = {table}[{slot}][{warp}];")
-        self._trade(reduce, names)
-        for name, table in zip(names, tables, strict=True):
-            self._line(f"if ({slot} == 0) {table}[{LANES}][{warp}] = {name};")
+        self._line(f"{table}[lane][column] = {name};")
         self._line("__syncthreads();")
-        for name, table in zip(names, tables, strict=True):
-            self._line(f"{name} = {table}[{LANES}][column];")
+        self._line(f"{name} = {table}[{slot}][{warp}];")
+        self._fold_warp(combination, name)
+        self._line(f"if ({slot} == 0) {table}[{LANES}][{warp}] = {name};")
+        self._line("__syncthreads();")
+        self._line(f"{name} = {table}[{LANES}][column];")
 
     def _reduce_in_registers(self, reduce: k.Reduce) -> None:
         """A short extent, by one thread: its elements are the first lanes, the others hold the neutral element."""
@@ -342,15 +335,17 @@ class _KernelEmitter:
         width = 1 << (reduce.extent - 1).bit_length()
         lanes = [f"lanes_{_name(combination.result)}" for combination in reduce.combinations]
         for combination, name in zip(reduce.combinations, lanes, strict=True):
-            dtype = combination.result.dtype
-            identity = instructions.literal(combination.identity.value, dtype)
-            rest = ", ".join([identity] * width)
-            self._line(f"{instructions.element_type(dtype)} {name}[{width}] = {{{rest}}};")
+            self._line(f"{instructions.element_type(combination.result.dtype)} {name}[{width}];")
         self._line("#pragma unroll")
         with self._braces(f"for (int {reduce.axis} = 0; {reduce.axis} < {reduce.extent}; ++{reduce.axis})"):
             self._block(reduce.body)
             for combination, name in zip(reduce.combinations, lanes, strict=True):
                 self._line(f"{name}[{reduce.axis}] = {_read(combination.value)};")
+        if width > reduce.extent:
+            self._line("#pragma unroll")
+            with self._braces(f"for (int lane = {reduce.extent}; lane < {width}; ++lane)"):
+                for combination, name in zip(reduce.combinations, lanes, strict=True):
+                    self._line(f"{name}[lane] = {_read(combination.identity)};")
         self._line("#pragma unroll")
         with self._braces(f"for (int half = {width // 2}; half > 0; half /= 2)"):
             self._line("#pragma unroll")

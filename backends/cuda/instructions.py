@@ -96,13 +96,18 @@ def _unsigned(dtype: DType) -> str:
     return "unsigned long long" if dtype.itemsize == 8 else "unsigned int"
 
 
+def _is_unsigned(dtype: DType) -> bool:
+    """Whether C's own arithmetic wraps around."""
+    return dtype.kind == "u" and dtype.itemsize >= 4
+
+
 def _infix(symbol: str) -> Emit:
     return lambda x, y, *, dtype: f"{x} {symbol} {y}"
 
 
 def _wrapping(symbol: str) -> Emit:
     def emit(x: str, y: str, *, dtype: DType) -> str:
-        if is_floating(dtype) or (dtype.kind == "u" and dtype.itemsize >= 4):
+        if is_floating(dtype) or _is_unsigned(dtype):
             return f"{x} {symbol} {y}"
         wide = _unsigned(dtype)
         return f"({element_type(dtype)})(({wide}){x} {symbol} ({wide}){y})"
@@ -148,7 +153,7 @@ def _remainder(x: str, y: str, *, dtype: DType) -> str:
 
 
 def _shift_left(x: str, y: str, *, dtype: DType) -> str:
-    return f"({element_type(dtype)})(({_unsigned(dtype)}){x} << {y})"
+    return f"{x} << {y}" if _is_unsigned(dtype) else f"({element_type(dtype)})(({_unsigned(dtype)}){x} << {y})"
 
 
 INSTRUCTIONS: dict[str, Emit] = {

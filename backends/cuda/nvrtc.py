@@ -26,7 +26,7 @@ class CompileError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
-    """What a kernel takes of the machine: registers a thread, bytes of shared memory a block, and what went to memory."""
+    """What a kernel takes: registers a thread, shared memory a block, and memory in place of registers."""
 
     name: str
     registers: int

@@ -53,7 +53,7 @@ def _random_scalar(s: Any, index: Any, key: Any, offset: Any, size: int) -> Any:
 
 def _random_numpy(key: np.ndarray, offset: np.ndarray, size: int) -> np.ndarray:
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
-    block = np.asarray(offset, np.uint64) + np.arange((size + 3) // 4, dtype=np.uint64)
+    block: Any = np.asarray(offset, np.uint64) + np.arange((size + 3) // 4, dtype=np.uint64)
     c0, c1 = block & mask, block >> shift
     c2 = c3 = np.zeros_like(block)
     k0, k1 = int(key) & 0xFFFFFFFF, int(key) >> 32

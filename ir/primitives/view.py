@@ -29,7 +29,7 @@ def _broadcast_numpy(x: np.ndarray, shape: Shape, dimensions: tuple[int, ...]) -
     full = [1] * len(shape)
     for axis, dimension in enumerate(dimensions):
         full[dimension] = x.shape[axis]
-    return np.broadcast_to(x.reshape(full), shape)
+    return np.broadcast_to(x.reshape(full), TensorType(x.dtype, shape).static_shape)
 
 
 def _broadcast_index(index: tuple[Any, ...], x: TensorType, shape: Shape, dimensions: tuple[int, ...]) -> Any:
@@ -126,7 +126,7 @@ def _slice_vjp(e: Emitter, g: Any, op: Application) -> Any:
     start, strides = op.attributes["start"], op.attributes["strides"]
     low, high, interior = [], [], []
     for extent, first, stride, kept in zip(
-        op.operand_types[0].shape, start, strides, op.result_type.shape, strict=True
+        op.operand_types[0].static_shape, start, strides, op.result_type.static_shape, strict=True
     ):
         covered = (kept - 1) * stride + 1 if kept else 0
         low.append(first if kept else extent)
@@ -148,8 +148,8 @@ slice_ = View(
 
 def _reverse_index(index: tuple[Any, ...], x: TensorType, dimensions: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(
-        entry * -1 + (extent - 1) if axis in dimensions else entry  # type: ignore[operator]
-        for axis, (entry, extent) in enumerate(zip(index, x.shape, strict=True))
+        entry * -1 + (extent - 1) if axis in dimensions else entry
+        for axis, (entry, extent) in enumerate(zip(index, x.static_shape, strict=True))
     )
 
 

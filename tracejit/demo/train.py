@@ -18,7 +18,7 @@ from tracejit.device import why_no_cuda
 from tracejit.jit import JittedFunction
 
 TRAIN, BATCH = 1437, 64
-IR_LINES, IR_COLUMNS = 16, 118
+IR_COLUMNS = 120
 
 Batch = tuple[tj.Tensor, tj.Tensor]
 
@@ -177,7 +177,20 @@ def _show_ir(data: Data, jitted: Run, out: TextIO) -> None:
     assert isinstance(jitted.step, JittedFunction)
     x, y = next(data.batches(np.arange(BATCH)))
     lines = jitted.step.ir(x, y).splitlines()
-    print(f"\nThe program, {len(lines)} lines for forward, backward and Adam (print(train_step.ir(x, y))):\n", file=out)
-    shown = IR_LINES - 3
-    for line in [*lines[:shown], f"  … {len(lines) - shown - 2} more lines …", *lines[-2:]]:
+    print(f"\nFrom print(train_step.ir(x, y)), {len(lines)} lines for forward, backward and Adam:\n", file=out)
+    for line in _excerpt(lines):
         print(line if len(line) <= IR_COLUMNS else line[: IR_COLUMNS - 1] + "…", file=out)
+
+
+def _excerpt(lines: list[str]) -> Iterator[str]:
+    """The lines where the inputs, the forward pass and the gradient begin, and the last update."""
+    body = next(number for number, line in enumerate(lines) if line.endswith("{")) + 1
+    loss = next(number for number, line in enumerate(lines) if line.startswith("  %loss"))
+    end = next(number for number, line in enumerate(lines) if line.startswith("  return"))
+    shown = [*range(4), *range(body, body + 4), *range(loss, loss + 3), end - 1, len(lines) - 1]
+    previous = -1
+    for number in sorted(set(shown)):
+        if number > previous + 1:
+            yield f"  … {number - previous - 1} lines …"
+        yield lines[number]
+        previous = number

@@ -15,8 +15,7 @@ from tracejit.ir.types import format_shape, int64, is_floating, is_integer
 
 from .. import dispatch, random
 from ..locations import at_user_line, user_location
-from ..ops import creation, elementwise, indexing, linalg, manipulation
-from ..ops import reduction as reductions  # ``reduction`` is an argument of the losses, as in PyTorch
+from ..ops import creation, elementwise, indexing, linalg, manipulation, reduction as reductions
 from ..promotion import as_tensor
 from ..tensor import Tensor, new_tensor
 

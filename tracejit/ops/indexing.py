@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.primitives import indexing as primitives, placement, view
-from tracejit.ir.types import bool_, format_shape, int64, is_integer
+from tracejit.ir.types import bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
 from .. import dispatch
 from ..autograd import apply
@@ -194,10 +194,8 @@ def _to_place(count: int, first: int, ndim: int) -> list[int]:
 
 
 def _broadcast(indices: list[Tensor]) -> list[Tensor]:
-    from tracejit.ir.types import broadcast_shapes
-
     try:
-        shape = broadcast_shapes(*(index.shape for index in indices))
+        shape = broadcast_static_shapes(*(index.shape for index in indices))
     except ValueError:
         shapes = " ".join(format_shape(index.shape) for index in indices)
         raise at_user_line(

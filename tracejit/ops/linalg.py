@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracejit.ir.primitives.contraction import dot
-from tracejit.ir.types import format_shape
+from tracejit.ir.types import broadcast_static_shapes, format_shape
 
 from ..autograd import apply
 from ..locations import at_user_line
@@ -40,10 +40,8 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 
 def _batched(lhs: Tensor, rhs: Tensor) -> Tensor:
-    from tracejit.ir.types import broadcast_shapes
-
     try:
-        batch = broadcast_shapes(lhs.shape[:-2], rhs.shape[:-2])
+        batch = broadcast_static_shapes(lhs.shape[:-2], rhs.shape[:-2])
     except ValueError:
         shapes = f"{format_shape(lhs.shape)} and {format_shape(rhs.shape)}"
         raise at_user_line(ValueError(f"matmul: batch dimensions of {shapes} do not broadcast")) from None

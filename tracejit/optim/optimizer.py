@@ -18,8 +18,7 @@ from ..locations import at_user_line
 from ..nn.module import zero_gradients
 from ..ops.creation import from_numpy
 from ..state import thread
-from ..tensor import Tensor, new_tensor
-from ..tensor import _rebuild as untraced_tensor
+from ..tensor import Tensor, _rebuild as untraced_tensor, new_tensor
 from ..tracing import Guard, SameValue, Untraceable
 
 Group = dict[str, Any]
@@ -198,7 +197,9 @@ class Optimizer:
         trace = thread.trace
         if trace is None:
             return find()
-        number = new_tensor(trace.number((id(group), (key, index)), find))
+        value = trace.number((id(group), (key, index)), find)
+        value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
+        number = new_tensor(value)
         number._weak = True
         return number
 
