@@ -22,9 +22,9 @@ from .special_coefficients import (
     ERF_INV_TAIL,
     ERF_IS_ONE,
     EXP2_RANGE,
+    EXP_RANGE,
     EXPM1_RANGE,
     EXPONENTIAL,
-    EXP_RANGE,
     HALF_PI,
     HALF_SQRT_PI,
     INVERSE_LN2,
@@ -34,9 +34,9 @@ from .special_coefficients import (
     LOG2_FOR_POWER_FLOAT32,
     LOG2_SERIES_FLOAT64,
     SIN,
-    TANH_IS_ONE,
     TAN_DENOMINATOR,
     TAN_NUMERATOR,
+    TANH_IS_ONE,
     TWO_OVER_PI,
 )
 from .types import DType, float32, float64, uint32, uint64

@@ -2,7 +2,7 @@
 
 Folding must give the bits that running would give.  NumPy's are those only for primitives marked ``exact``; a
 caller that can run the compiled one-op kernels passes their ``evaluate``, and then everything folds.  A
-result is never larger than its operands together (``zeros(10**8)`` stays a broadcast), nor than
+result is never larger than its operands together (``zeros(10**8)`` stays a broadcast), if it has any, nor than
 :data:`SIZE_LIMIT` elements.
 """
 
@@ -48,7 +48,8 @@ def _folded(op: Op, known: Mapping[Value, Value], evaluate: Evaluate | None) -> 
     arrays = tuple([_array(known.get(operand, operand)) for operand in op.operands])
     if len(op.results) != 1 or op.regions or not op.result.type.is_static:
         return None
-    if op.result.type.size > min(SIZE_LIMIT, sum(array.size for array in arrays)):
+    operands_size = sum(array.size for array in arrays) if arrays else SIZE_LIMIT
+    if op.result.type.size > min(SIZE_LIMIT, operands_size):
         return None
     if evaluate is None:
         if not op.primitive.exact:

@@ -42,10 +42,13 @@ def simplify(graph: Graph) -> Graph:
     }
     """
 
+    uses = graph.uses()
+
     def rewrite(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
         if len(op.results) != 1 or not _rules(op.primitive):
             return None
-        value = _Candidate(op.primitive, operands, op.attributes, op.results[0].type, emit).simplified()
+        alone = all(uses[operand] == 1 for operand in op.operands)
+        value = _Candidate(op.primitive, operands, op.attributes, op.results[0].type, emit, alone).simplified()
         return None if value is None else (value,)
 
     return graph.rewrite(rewrite)
@@ -60,6 +63,7 @@ class _Candidate:
     attributes: Mapping[str, Any]
     type: TensorType
     emit: Emit
+    reads_alone: bool = False  # nothing else is known to read its operands
 
     def simplified(self) -> Value | None:
         """What the first rule that fits gives."""
@@ -244,6 +248,11 @@ def _transpose(op: _Candidate) -> Value | None:
     if _is_made_by(x, transpose):
         inner = _attribute(x, "permutation")
         return op.make(transpose, _operand(x), permutation=tuple(inner[axis] for axis in permutation))
+    if op.reads_alone and _is_made_by(x, dot) and permutation == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
+        assert x.op is not None
+        lhs, rhs = x.op.operands  # (l @ r)^T is r^T @ l^T, to the bit: products and their order stay
+        flags = [not x.op.attributes.get(name, False) for name in ("transpose_rhs", "transpose_lhs")]
+        return op.make(dot, rhs, lhs, transpose_lhs=flags[0], transpose_rhs=flags[1])
     return None
 
 

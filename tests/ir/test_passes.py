@@ -167,6 +167,18 @@ SIMPLIFICATIONS = {
         " %z = dot %a, %b {transpose_lhs} : f32[2,2] return %z",
         "%z = dot %x, %y {transpose_rhs} : f32[2,2] return %z",
     ),
+    "transpose of a dot": (
+        XY, "f32[2,2]",
+        "%a = dot %x, %y {transpose_rhs} : f32[2,2] %z = transpose %a {permutation=[1, 0]} : f32[2,2] return %z",
+        "%z = dot %y, %x {transpose_rhs} : f32[2,2] return %z",
+    ),
+    "transpose of a dot that is read elsewhere": (
+        XY, "f32[2,2]",
+        "%a = dot %x, %y {transpose_rhs} : f32[2,2] %b = transpose %a {permutation=[1, 0]} : f32[2,2]"
+        " %z = add %a, %b : f32[2,2] return %z",
+        "%a = dot %x, %y {transpose_rhs} : f32[2,2] %b = transpose %a {permutation=[1, 0]} : f32[2,2]"
+        " %z = add %a, %b : f32[2,2] return %z",
+    ),
     "dot of transposed heads": (
         "%q: f32[5,2,3], %k: f32[4,2,3]", "f32[2,5,4]",
         "%a = transpose %q {permutation=[1, 0, 2]} : f32[2,5,3] %b = transpose %k {permutation=[1, 2, 0]} : f32[2,3,4]"
@@ -250,7 +262,8 @@ FOLDS = {
     "view": ("", "f32[2]", "%z = reshape [1.0, 2.0]:f32[1,2] {shape=[2]} : f32[2] return %z",
              "return [1.0, 2.0]:f32[2]"),
     "no growth": ("", "f32[9]", "%z = broadcast_in_dim 0.0 {shape=[9], dimensions=[]} : f32[9] return %z", None),
-    "no generation": ("", "i64[2]", "%z = iota {size=2, dtype=i64} : i64[2] return %z", None),
+    "counting a little": ("", "i64[2]", "%z = iota {size=2, dtype=i64} : i64[2] return %z", "return [0, 1]:i64[2]"),
+    "no counting far": ("", "i64[2000]", "%z = iota {size=2000, dtype=i64} : i64[2000] return %z", None),
     "not exact in NumPy": ("", "f32[]", "%z = exponential 1.0 : f32[] return %z", None),
     "a parameter": ("%x: f32[]", "f32[]", "%z = add %x, 1.0 : f32[] return %z", None),
     "fails when it runs": (

@@ -18,7 +18,7 @@ from tracejit.device import why_no_cuda
 from tracejit.jit import JittedFunction
 
 TRAIN, BATCH = 1437, 64
-IR_COLUMNS = 120
+IR_COLUMNS = 128
 
 Batch = tuple[tj.Tensor, tj.Tensor]
 
@@ -76,7 +76,7 @@ def train(data: Data, epochs: int, seed: int, progress: Progress, *, compiled: b
     """Train a new model; the same seed gives the same start and the same batches."""
     tj.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
-    opt = optim.Adam(model.parameters(), lr=2e-3)
+    opt = optim.Adam(model.parameters(), lr=3e-3)
 
     def train_step(x: tj.Tensor, y: tj.Tensor) -> tj.Tensor:
         loss = F.cross_entropy(model(x), y)

@@ -1,0 +1,1 @@
+"""A CPU shim for CUDA: kernels' text, compiled by g++ and run thread by thread."""

@@ -1,0 +1,51 @@
+// Lets the text of CUDA kernels be compiled by g++ and run on a CPU.  What CUDA adds to C++ and the kernels use:
+// the thread's coordinates, barriers and shuffles (built on threads.h), and a few functions.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "threads.h"
+
+#define __global__
+#define __device__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __shared__ static __attribute__((section("shared_memory")))
+
+#define threadIdx (shim::current->index)
+#define blockIdx (shim::block)
+#define blockDim (shim::block_extent)
+#define gridDim (shim::grid_extent)
+
+#define __syncthreads() shim::barrier(__LINE__)
+
+// Every lane of a warp shows a value, and reads that of the lane `source(own lane)`.
+template <typename T, typename Source> T shim_shuffle(unsigned mask, T value, Source source, int line) {
+  static_assert(sizeof(T) <= 8, "a shuffle moves up to 8 bytes");
+  uint64_t bits = 0;
+  memcpy(&bits, &value, sizeof value);
+  const uint64_t *shown = shim::exchange(mask, bits, line);
+  memcpy(&value, &shown[source(shim::current->lane) & 31], sizeof value);
+  return value;
+}
+template <typename T> T __shfl_xor_sync(unsigned mask, T value, int bits, int line = __builtin_LINE()) {
+  return shim_shuffle(mask, value, [=](int lane) { return lane ^ bits; }, line);
+}
+template <typename T> T __shfl_sync(unsigned mask, T value, int source, int line = __builtin_LINE()) {
+  return shim_shuffle(mask, value, [=](int) { return source; }, line);
+}
+template <typename T> T __shfl_down_sync(unsigned mask, T value, int step, int line = __builtin_LINE()) {
+  return shim_shuffle(mask, value, [=](int lane) { return lane + step < 32 ? lane + step : lane; }, line);
+}
+
+template <typename To, typename From> To shim_bits(From from) {
+  To to;
+  static_assert(sizeof to == sizeof from, "the same bits as another type");
+  memcpy(&to, &from, sizeof to);
+  return to;
+}
+inline int __float_as_int(float x) { return shim_bits<int>(x); }
+inline float __int_as_float(int x) { return shim_bits<float>(x); }
+inline long long __double_as_longlong(double x) { return shim_bits<long long>(x); }
+inline double __longlong_as_double(long long x) { return shim_bits<double>(x); }
+inline unsigned int __umulhi(unsigned int x, unsigned int y) { return (uint64_t)x * y >> 32; }

@@ -1,0 +1,135 @@
+"""Runs CUDA kernels on the CPU, so that their meaning is checked where there is no GPU.
+
+The text is the one that NVRTC gets; ``cuda.h`` and ``threads.h`` supply what CUDA adds to C++.  What is wrong shows:
+a missing barrier makes results depend on the order of the threads, what is read before it is written is NaN,
+an access beyond a buffer faults at the unreadable page beside it, and integer overflow, bad shifts and indices trap.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from tracejit.backends.cuda import codegen
+from tracejit.backends.program import KernelCall, Place, Program
+from tracejit.ir import TensorType
+
+_HEADERS = [Path(__file__).with_name(name) for name in ("threads.h", "cuda.h")]
+_CHECKS = "bounds,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,alignment"
+_FLAGS = [
+    "-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions",
+    f"-fsanitize={_CHECKS}", "-fsanitize-undefined-trap-on-error",
+]  # fmt: skip
+_libc = ctypes.CDLL(None)
+
+
+class ShimError(RuntimeError):
+    """A kernel has done what it may not do; the message says which block and thread, and what."""
+
+
+class Order(IntEnum):
+    """Which thread goes first; warp by warp, but for ``SHUFFLED``."""
+
+    UP = 0
+    DOWN = 1
+    SHUFFLED = 2
+
+
+def why_unavailable() -> str:
+    """Why the shim cannot run here; empty where it can."""
+    if shutil.which("g++") is None:
+        return "g++ is not installed, which compiles CUDA kernels for the CPU (apt install g++)"
+    return "" if os.name == "posix" and os.uname().sysname == "Linux" else "the shim for CUDA kernels runs on Linux only"
+
+
+class Module:
+    """The kernels of a source, compiled once for each content into ``folder``."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        names = re.findall(r"__global__ void __launch_bounds__\(\d+\) (\w+)\(", source)
+        exports = "\n".join(f"SHIM_EXPORT({name})" for name in names)
+        text = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{source}\n{exports}\n'
+        key = hashlib.sha256("\0".join([text, *_FLAGS, *(header.read_text() for header in _HEADERS)]).encode())
+        library = folder / f"{key.hexdigest()[:20]}.so"
+        if not library.exists():
+            self._compile(text, library)
+        self._library = ctypes.CDLL(str(library))
+
+    def _compile(self, text: str, library: Path) -> None:
+        source = library.with_suffix(f".{os.getpid()}.cpp")
+        source.write_text(text)
+        unfinished = library.with_suffix(f".{os.getpid()}.so")
+        command = ["g++", *_FLAGS, f"-I{_HEADERS[0].parent}", str(source), "-o", str(unfinished)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ShimError(f"{source} does not compile:\n{done.stderr[:4000]}")
+        source.unlink()
+        unfinished.replace(library)
+
+    def launch(self, name: str, blocks: int, threads: int, arguments: Sequence[int], order: Order) -> None:
+        """One launch; the arguments are addresses and 64-bit integers."""
+        values = (ctypes.c_int64 * len(arguments))(*arguments)
+        first = ctypes.addressof(values)
+        table = (ctypes.c_void_p * len(arguments))(*(first + 8 * number for number in range(len(arguments))))
+        message = ctypes.create_string_buffer(256)
+        function = getattr(self._library, f"launch_{name}")
+        function.restype = ctypes.c_bool
+        if not function(table, blocks, threads, order, message):
+            raise ShimError(f"{name}: {message.value.decode()}")
+
+
+class Guarded:
+    """Poisoned memory between unreadable pages: it ends at the second one, or starts at the first."""
+
+    def __init__(self, nbytes: int, at_end: bool = True) -> None:
+        page = mmap.PAGESIZE
+        body = -(-max(nbytes, 1) // page) * page
+        pages = mmap.mmap(-1, body + 2 * page)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        offset = page + (body - nbytes if at_end else 0)
+        self.bytes = np.frombuffer(pages, np.uint8, nbytes, offset)
+        self.bytes[...] = 0xFF  # NaN in every float format
+        self.address = base + offset
+        for guard in (base, base + page + body):
+            _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), mmap.PROT_NONE if hasattr(mmap, "PROT_NONE") else 0)
+
+    def view(self, type: TensorType) -> np.ndarray:
+        return self.bytes.view(type.dtype).reshape(type.static_shape)
+
+
+def run(
+    program: Program, module: Module, inputs: Sequence[np.ndarray], order: Order, most_blocks: int = 1 << 30
+) -> list[np.ndarray]:
+    """The results of a program without matrix products; each buffer has memory of its own, also in the arena."""
+    memory: dict[int, Guarded] = {}
+
+    def at(place: Place, type: TensorType, content: np.ndarray | None = None) -> Guarded:
+        found = memory.get(id(place))
+        if found is None:
+            found = memory[id(place)] = Guarded(type.nbytes, at_end=order != Order.DOWN)
+            if place.space == "input":
+                content = inputs[place.number]
+            elif place.space == "constant":
+                content = program.constants[place.number]
+            if content is not None:
+                found.view(type)[...] = content
+        return found
+
+    for call in program.calls:
+        assert isinstance(call, KernelCall), "the shim has no matrix product"
+        launch = codegen.launch_shape(call.kernel, call.parameters)
+        arguments = [at(program.places[value], value.type).address for value in call.buffers]
+        blocks = min(launch.grid[0], most_blocks)
+        module.launch(call.kernel.name, blocks, launch.block[0], [*arguments, *call.parameters], order)
+    types = {"input": program.inputs, "output": program.outputs}
+    return [at(place, types[place.space][place.number]).view(types[place.space][place.number]) for place in program.results]
