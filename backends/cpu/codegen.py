@@ -11,7 +11,6 @@ slots (buffers, then parameters), ``[begin, end)`` a range of the kernel's paral
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from tracejit.ir.primitives.reduction import BLOCK, LANES
@@ -19,49 +18,29 @@ from tracejit.ir.types import DType, bool_, int64, is_floating
 
 from .. import kernel as k
 from . import instructions
+from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
 
 
-class Emitter:
-    """Lines of one function, with names for its registers and labels."""
+class Emitter(Writer):
+    """One function: the writer's lines, with stack slots, declarations and vectors."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        super().__init__()
         self.entry: list[str] = []  # stack slots, which belong into the first block
         self.declarations: dict[str, None] = {}
-        self.label = "entry"
-        self._count = 0
-
-    def fresh(self, stem: str = "t") -> str:
-        self._count += 1
-        return f"{stem}{self._count}"
-
-    def line(self, text: str) -> None:
-        self.lines.append(f"  {text}")
 
     def assign(self, text: str) -> str:
-        name = f"%{self.fresh()}"
-        self.lines.append(f"  {name} = {text}")
-        return name
+        return self.let("t", text)
 
     def declare(self, text: str) -> None:
         self.declarations[text] = None
 
-    def place(self, label: str) -> None:
-        self.lines.append(f"{label}:")
-        self.label = label
-
-    def branch(self, label: str) -> None:
-        self.line(f"br label %{label}")
-
-    def branch_if(self, condition: str, yes: str, no: str) -> None:
-        self.line(f"br i1 {condition}, label %{yes}, label %{no}")
-
     def stack(self, type: str, count: int) -> str:
-        name = f"%{self.fresh('stack')}"
-        self.entry.append(f"  {name} = alloca [{count} x {type}], align 64")
-        return name
+        (label,) = self.labels("stack")
+        self.entry.append(f"  %{label} = alloca [{count} x {type}], align 64")
+        return f"%{label}"
 
     def constant(self, value: Any, dtype: DType, lanes: int) -> str:
         text = instructions.literal(value, dtype)
@@ -78,43 +57,15 @@ class Emitter:
         self.declare(f"declare {type} @{name}({', '.join([type] * len(operands))})")
         return self.assign(f"call {type} @{name}({', '.join(f'{type} {operand}' for operand in operands)})")
 
-    def add(self, x: str, y: str) -> str:
-        return y if x == "0" else x if y == "0" else self.assign(f"add i64 {x}, {y}")
+    def add(self, x: str, y: str | int, name: str = "sum") -> str:
+        return str(y) if x == "0" else x if str(y) == "0" else super().add(x, y, name)
 
-    def multiply(self, x: str, y: str) -> str:
-        return x if y == "1" else y if x == "1" else self.assign(f"mul i64 {x}, {y}")
+    def mul(self, x: str, y: str | int, name: str = "product") -> str:
+        return x if str(y) == "1" else str(y) if x == "1" else super().mul(x, y, name)
 
-    def minimum(self, x: str, y: str) -> str:
-        return self.intrinsic("smin", (x, y), int64, 1)
-
-    @contextmanager
-    def loop(self, start: str, stop: str, step: str, carried: Sequence[tuple[str, str]] = ()):  # type: ignore[no-untyped-def]
-        """A loop ``for i in range(start, stop, step)`` that may run no times.
-
-        ``carried`` are (type, first value); the body gets ``i`` and the current values, and must put the
-        next values into the list it is handed.
-        """
-        before, head, body, after = self.label, self.fresh("head"), self.fresh("body"), self.fresh("after")
-        self.branch(head)
-        self.place(head)
-        position = f"%{self.fresh('i')}"
-        phis = [f"%{self.fresh('c')}" for _ in carried]
-        mark = len(self.lines)
-        following = f"%{self.fresh('i')}"
-        self.lines.append("")  # the phis, once the end of the body is known
-        more = self.assign(f"icmp slt i64 {position}, {stop}")
-        self.branch_if(more, body, after)
-        self.place(body)
-        updated: list[str] = []
-        yield position, phis, updated
-        self.line(f"{following} = add i64 {position}, {step}")
-        last = self.label
-        self.branch(head)
-        nodes = [f"  {position} = phi i64 [ {start}, %{before} ], [ {following}, %{last} ]"]
-        for phi, (type, first), value in zip(phis, carried, updated, strict=True):
-            nodes.append(f"  {phi} = phi {type} [ {first}, %{before} ], [ {value}, %{last} ]")
-        self.lines[mark] = "\n".join(nodes)
-        self.place(after)
+    def min(self, x: str, y: str | int, name: str = "min") -> str:
+        self.declare("declare i64 @llvm.smin.i64(i64, i64)")
+        return super().min(x, y, name)
 
 
 class _Context:
@@ -154,11 +105,11 @@ class _KernelEmitter:
         slots += [(f"%{parameter}", "i64") for parameter in self.kernel.parameters]
         for number, (name, type) in enumerate(slots):
             slot = e.assign(f"getelementptr i64, ptr %arguments, i64 {number}")
-            e.line(f"{name} = load {type}, ptr {slot}")
+            e.do(f"{name} = load {type}, ptr {slot}")
         context = _Context()
         self._enter(context, self.kernel.body)
         self._block(self.kernel.body, context)
-        e.line("ret void")
+        e.do("ret void")
         head = f"define void @{self.kernel.name}(ptr %arguments, i64 %begin, i64 %end, i64 %worker) {{"
         return "\n".join([head, "entry:", *e.entry, *e.lines, "}"]), list(e.declarations)
 
@@ -234,7 +185,7 @@ class _KernelEmitter:
                 offset = _text(at.offset) if id(statement) not in c.pointers else "0"
                 ready = [axis for axis in at.terms if axis in c.axes and axis not in included]
                 for axis in ready:
-                    offset = self.e.add(offset, self.e.multiply(c.axes[axis], _text(at.terms[axis])))
+                    offset = self.e.add(offset, self.e.mul(c.axes[axis], _text(at.terms[axis])))
                 if offset != "0":
                     pointer = self._advance(pointer, statement.buffer, offset)
                 c.pointers[id(statement)] = pointer, included | set(ready)
@@ -250,13 +201,13 @@ class _KernelEmitter:
         offset = "0"
         for axis, stride in at.terms.items():
             if axis not in included:
-                offset = e.add(offset, e.multiply(c.axes[axis], _text(stride)))
+                offset = e.add(offset, e.mul(c.axes[axis], _text(stride)))
         vectors: list[str] = []
         for scalar, stride in at.dynamic:
             lanes = self._lanes([scalar], c)
             register = self._read(scalar, lanes, c)
             if lanes == 1:
-                offset = e.add(offset, e.multiply(register, _text(stride)))
+                offset = e.add(offset, e.mul(register, _text(stride)))
             elif stride == 1:
                 vectors.append(register)
             else:
@@ -331,19 +282,19 @@ class _KernelEmitter:
             suffix = f"{_memory_overload(dtype, lanes)}.v{lanes}p0"
             e.declare(f"declare void @llvm.masked.scatter.{suffix}({type}, <{lanes} x ptr>, i32, <{lanes} x i1>)")
             mask = c.mask or "splat (i1 true)"
-            e.line(
+            e.do(
                 f"call void @llvm.masked.scatter.{suffix}({type} {value}, <{lanes} x ptr> {addresses}, i32 {align}, "
                 f"<{lanes} x i1> {mask})"
             )
         elif lanes > 1 and c.mask is not None:
             suffix = f"{_memory_overload(dtype, lanes)}.p0"
             e.declare(f"declare void @llvm.masked.store.{suffix}({type}, ptr, i32, <{lanes} x i1>)")
-            e.line(
+            e.do(
                 f"call void @llvm.masked.store.{suffix}({type} {value}, ptr {pointer}, i32 {align}, "
                 f"<{lanes} x i1> {c.mask})"
             )
         else:
-            e.line(f"store {type} {value}, ptr {pointer}, align {align}")
+            e.do(f"store {type} {value}, ptr {pointer}, align {align}")
 
     # Loops ------------------------------------------------------------------------------------------
 
@@ -356,8 +307,8 @@ class _KernelEmitter:
         if "vector" in loop.kinds:
             self._vector_loop(loop, start, stop, c)
             return
-        with self.e.loop(start, stop, "1") as (position, _, _):
-            inner = self._opened(c, loop.axis, position)
+        with self.e.loop(start, stop, "1") as steps:
+            inner = self._opened(c, loop.axis, steps.index)
             self._enter(inner, loop.body)
             self._block(loop.body, inner)
 
@@ -387,14 +338,10 @@ class _KernelEmitter:
             body(start, width, None if width == extent or width == 1 else _leading_lanes(extent, width))
             return
         whole = self._whole_vectors(start, stop, lanes)
-        with e.loop(start, whole, str(lanes)) as (position, _, _):
-            body(position, lanes, None)
-        rest, done = e.fresh("rest"), e.fresh("done")
-        e.branch_if(e.assign(f"icmp slt i64 {whole}, {stop}"), rest, done)
-        e.place(rest)
-        body(whole, lanes, self._mask(whole, stop, lanes))
-        e.branch(done)
-        e.place(done)
+        with e.loop(start, whole, str(lanes)) as steps:
+            body(steps.index, lanes, None)
+        with e.when(e.compare("slt", whole, stop)):
+            body(whole, lanes, self._mask(whole, stop, lanes))
 
     def _whole_vectors(self, start: str, stop: str, lanes: int) -> str:
         """Where the last whole vector ends."""
@@ -411,8 +358,8 @@ class _KernelEmitter:
     def _reduce(self, reduce: k.Reduce, c: _Context) -> None:
         self._enter(c, reduce.body)
         if reduce.block is not None:
-            start = self.e.multiply(c.axes[reduce.block], str(BLOCK))
-            stop = self.e.minimum(self.e.add(start, str(BLOCK)), _text(reduce.extent))
+            start = self.e.mul(c.axes[reduce.block], str(BLOCK))
+            stop = self.e.min(self.e.add(start, str(BLOCK)), _text(reduce.extent))
             results = self._one_block(reduce, start, stop, None, c)
         elif reduce.one_block or not self._ordered(reduce):
             results = self._one_block(reduce, "0", _text(reduce.extent), reduce.extent, c)
@@ -437,8 +384,9 @@ class _KernelEmitter:
         lanes = 1 if reduce.vector else c.lanes
         tables = [self._table(combination, lanes) for combination in reduce.combinations]
         extent = _text(reduce.extent)
-        with e.loop("0", extent, str(BLOCK)) as (start, _, _):
-            stop = e.minimum(e.add(start, str(BLOCK)), extent)
+        with e.loop("0", extent, str(BLOCK)) as steps:
+            start = steps.index
+            stop = e.min(e.add(start, str(BLOCK)), extent)
             results = self._one_block(reduce, start, stop, None, c)
             slot = e.assign(f"and i64 {e.assign(f'udiv i64 {start}, {BLOCK}')}, {LANES - 1}")
             for combination, table, value in zip(reduce.combinations, tables, results, strict=True):
@@ -473,23 +421,26 @@ class _KernelEmitter:
         types = [instructions.register_type(x.result.dtype, LANES) for x in reduce.combinations]
         identities = [e.constant(x.identity.value, x.result.dtype, LANES) for x in reduce.combinations]
         whole = self._whole_vectors(start, stop, LANES)
-        with e.loop(start, whole, str(LANES), list(zip(types, identities, strict=True))) as (position, sums, updated):
-            for combination, total, value in zip(reduce.combinations, sums, values(position, LANES, None), strict=True):
-                updated.append(self._combine(combination, total, value, LANES))
-        before, rest, done = e.label, e.fresh("rest"), e.fresh("done")
-        e.branch_if(e.assign(f"icmp slt i64 {whole}, {stop}"), rest, done)
-        e.place(rest)
+        with e.loop(start, whole, str(LANES), list(zip(types, identities, strict=True))) as steps:
+            found = values(steps.index, LANES, None)
+            steps.next = [
+                self._combine(combination, total, value, LANES)
+                for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
+            ]
+        before = e.block
+        rest, done = e.labels("rest", "done")
+        e.do(f"br i1 {e.compare('slt', whole, stop)}, label %{rest}, label %{done}")
+        e.begin(rest)
+        found = values(whole, LANES, self._mask(whole, stop, LANES))
         masked = [
             self._combine(combination, total, value, LANES)
-            for combination, total, value in zip(
-                reduce.combinations, sums, values(whole, LANES, self._mask(whole, stop, LANES)), strict=True
-            )
+            for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
         ]
-        last = e.label
-        e.branch(done)
-        e.place(done)
+        last = e.block
+        e.do(f"br label %{done}")
+        e.begin(done)
         results = []
-        for combination, type, total, value in zip(reduce.combinations, types, sums, masked, strict=True):
+        for combination, type, total, value in zip(reduce.combinations, types, steps.carried, masked, strict=True):
             register = e.assign(f"phi {type} [ {total}, %{before} ], [ {value}, %{last} ]")
             results.append((combination, register))
         return [self._fold(combination, register, LANES) for combination, register in results]
@@ -501,7 +452,8 @@ class _KernelEmitter:
         types = [instructions.register_type(x.result.dtype, c.lanes) for x in reduce.combinations]
         if ordered:
             tables = [self._table(combination, c.lanes) for combination in reduce.combinations]
-            with e.loop(start, stop, "1") as (position, _, _):
+            with e.loop(start, stop, "1") as steps:
+                position = steps.index
                 values = self._column_values(reduce, position, c)
                 lane = position if start == "0" else e.assign(f"sub i64 {position}, {start}")
                 slot = e.assign(f"and i64 {lane}, {LANES - 1}")
@@ -512,12 +464,13 @@ class _KernelEmitter:
                 for combination, table in zip(reduce.combinations, tables, strict=True)
             ]
         identities = [e.constant(x.identity.value, x.result.dtype, c.lanes) for x in reduce.combinations]
-        with e.loop(start, stop, "1", list(zip(types, identities, strict=True))) as (position, sums, updated):
-            for combination, total, value in zip(
-                reduce.combinations, sums, self._column_values(reduce, position, c), strict=True
-            ):
-                updated.append(self._combine(combination, total, value, c.lanes))
-        return list(sums)
+        with e.loop(start, stop, "1", list(zip(types, identities, strict=True))) as steps:
+            values = self._column_values(reduce, steps.index, c)
+            steps.next = [
+                self._combine(combination, total, value, c.lanes)
+                for combination, total, value in zip(reduce.combinations, steps.carried, values, strict=True)
+            ]
+        return steps.carried
 
     def _column_values(self, reduce: k.Reduce, position: str, c: _Context) -> list[str]:
         inner = self._opened(c, reduce.axis, position)
@@ -555,16 +508,16 @@ class _KernelEmitter:
         dtype = combination.result.dtype
         type = instructions.register_type(dtype, lanes)
         table = self.e.stack(type, LANES)
-        with self.e.loop("0", str(LANES), "1") as (slot, _, _):
-            pointer = self.e.assign(f"getelementptr {type}, ptr {table}, i64 {slot}")
-            self.e.line(f"store {type} {self.e.constant(combination.identity.value, dtype, lanes)}, ptr {pointer}")
+        with self.e.loop("0", str(LANES), "1") as steps:
+            pointer = self.e.assign(f"getelementptr {type}, ptr {table}, i64 {steps.index}")
+            self.e.do(f"store {type} {self.e.constant(combination.identity.value, dtype, lanes)}, ptr {pointer}")
         return table
 
     def _combine_into(self, combination: k.Combination, table: str, slot: str, value: str, lanes: int) -> None:
         type = instructions.register_type(combination.result.dtype, lanes)
         pointer = self.e.assign(f"getelementptr {type}, ptr {table}, i64 {slot}")
         old = self.e.assign(f"load {type}, ptr {pointer}")
-        self.e.line(f"store {type} {self._combine(combination, old, value, lanes)}, ptr {pointer}")
+        self.e.do(f"store {type} {self._combine(combination, old, value, lanes)}, ptr {pointer}")
 
     def _fold_table(self, combination: k.Combination, table: str, lanes: int) -> str:
         e, dtype = self.e, combination.result.dtype
@@ -572,11 +525,11 @@ class _KernelEmitter:
             type = instructions.register_type(dtype, LANES)
             return self._fold(combination, e.assign(f"load {type}, ptr {table}"), LANES)
         type = instructions.register_type(dtype, lanes)
-        with e.loop("0", str(LANES.bit_length() - 1), "1") as (level, _, _):
-            half = e.assign(f"lshr i64 {LANES // 2}, {level}")
-            with e.loop("0", half, "1") as (slot, _, _):
-                pointer = e.assign(f"getelementptr {type}, ptr {table}, i64 {e.add(slot, half)}")
-                self._combine_into(combination, table, slot, e.assign(f"load {type}, ptr {pointer}"), lanes)
+        with e.loop("0", str(LANES.bit_length() - 1), "1") as levels:
+            half = e.assign(f"lshr i64 {LANES // 2}, {levels.index}")
+            with e.loop("0", half, "1") as steps:
+                pointer = e.assign(f"getelementptr {type}, ptr {table}, i64 {e.add(steps.index, half)}")
+                self._combine_into(combination, table, steps.index, e.assign(f"load {type}, ptr {pointer}"), lanes)
         return e.assign(f"load {type}, ptr {table}")
 
 

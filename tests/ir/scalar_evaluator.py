@@ -70,7 +70,7 @@ _C_FMA = _load_fma()
 
 def _maximum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """NaN wins, and -0 < +0."""
-    return np.where((x == y) & (x == 0), x + y if x.dtype.kind == "f" else x, np.maximum(x, y))
+    return np.where((x == 0) & (y == 0), x + y, np.maximum(x, y))
 
 
 def _minimum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -91,8 +91,8 @@ def _convert(x: np.ndarray, dtype: DType) -> np.ndarray:
         return x.astype(dtype)
     info = np.iinfo(dtype)
     inside = (x > info.min - 1.0) & (x < 2.0 ** (info.bits - (dtype.kind == "i")))
-    limit = np.where(x > 0, info.max, np.where(x < 0, info.min, 0))
-    return np.where(inside, np.where(inside, x, 0).astype(dtype), limit.astype(dtype))
+    limit = np.where(x > 0, dtype.type(info.max), np.where(x < 0, dtype.type(info.min), dtype.type(0)))
+    return np.where(inside, np.where(inside, x, 0).astype(dtype), limit)
 
 
 INSTRUCTIONS: dict[str, Callable[..., Any]] = {

@@ -8,6 +8,7 @@ an access beyond a buffer faults at the unreadable page beside it, and integer o
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import mmap
 import os
@@ -22,7 +23,7 @@ import numpy as np
 
 from tracejit.backends.cuda import codegen
 from tracejit.backends.program import KernelCall, Place, Program
-from tracejit.ir import TensorType
+from tracejit.ir import TensorType, type_of
 
 _HEADERS = [Path(__file__).with_name(name) for name in ("threads.h", "cuda.h")]
 _CHECKS = "bounds,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,alignment"
@@ -31,6 +32,7 @@ _FLAGS = [
     f"-fsanitize={_CHECKS}", "-fsanitize-undefined-trap-on-error",
 ]  # fmt: skip
 _libc = ctypes.CDLL(None)
+_PROT_NONE = 0
 
 
 class ShimError(RuntimeError):
@@ -61,20 +63,11 @@ class Module:
         text = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{source}\n{exports}\n'
         key = hashlib.sha256("\0".join([text, *_FLAGS, *(header.read_text() for header in _HEADERS)]).encode())
         library = folder / f"{key.hexdigest()[:20]}.so"
-        if not library.exists():
-            self._compile(text, library)
+        with library.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may be compiling the same
+            if not library.exists():
+                _compile(text, library)
         self._library = ctypes.CDLL(str(library))
-
-    def _compile(self, text: str, library: Path) -> None:
-        source = library.with_suffix(f".{os.getpid()}.cpp")
-        source.write_text(text)
-        unfinished = library.with_suffix(f".{os.getpid()}.so")
-        command = ["g++", *_FLAGS, f"-I{_HEADERS[0].parent}", str(source), "-o", str(unfinished)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ShimError(f"{source} does not compile:\n{done.stderr[:4000]}")
-        source.unlink()
-        unfinished.replace(library)
 
     def launch(self, name: str, blocks: int, threads: int, arguments: Sequence[int], order: Order) -> None:
         """One launch; the arguments are addresses and 64-bit integers."""
@@ -86,6 +79,16 @@ class Module:
         function.restype = ctypes.c_bool
         if not function(table, blocks, threads, order, message):
             raise ShimError(f"{name}: {message.value.decode()}")
+
+
+def _compile(text: str, library: Path) -> None:
+    source, unfinished = library.with_suffix(".cpp"), library.with_suffix(".unfinished")
+    source.write_text(text)
+    command = ["g++", *_FLAGS, f"-I{_HEADERS[0].parent}", str(source), "-o", str(unfinished)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ShimError(f"{source} does not compile:\n{done.stderr[:4000]}")
+    unfinished.replace(library)
 
 
 class Guarded:
@@ -101,7 +104,7 @@ class Guarded:
         self.bytes[...] = 0xFF  # NaN in every float format
         self.address = base + offset
         for guard in (base, base + page + body):
-            _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), mmap.PROT_NONE if hasattr(mmap, "PROT_NONE") else 0)
+            _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), _PROT_NONE)
 
     def view(self, type: TensorType) -> np.ndarray:
         return self.bytes.view(type.dtype).reshape(type.static_shape)
@@ -111,19 +114,15 @@ def run(
     program: Program, module: Module, inputs: Sequence[np.ndarray], order: Order, most_blocks: int = 1 << 30
 ) -> list[np.ndarray]:
     """The results of a program without matrix products; each buffer has memory of its own, also in the arena."""
+    contents = {"input": inputs, "constant": program.constants, "output": (), "arena": ()}
     memory: dict[int, Guarded] = {}
 
-    def at(place: Place, type: TensorType, content: np.ndarray | None = None) -> Guarded:
-        found = memory.get(id(place))
-        if found is None:
-            found = memory[id(place)] = Guarded(type.nbytes, at_end=order != Order.DOWN)
-            if place.space == "input":
-                content = inputs[place.number]
-            elif place.space == "constant":
-                content = program.constants[place.number]
-            if content is not None:
-                found.view(type)[...] = content
-        return found
+    def at(place: Place, type: TensorType) -> Guarded:
+        if id(place) not in memory:
+            memory[id(place)] = Guarded(type.nbytes, at_end=order != Order.DOWN)
+            if contents[place.space]:
+                memory[id(place)].view(type)[...] = contents[place.space][place.number]
+        return memory[id(place)]
 
     for call in program.calls:
         assert isinstance(call, KernelCall), "the shim has no matrix product"
@@ -131,5 +130,6 @@ def run(
         arguments = [at(program.places[value], value.type).address for value in call.buffers]
         blocks = min(launch.grid[0], most_blocks)
         module.launch(call.kernel.name, blocks, launch.block[0], [*arguments, *call.parameters], order)
-    types = {"input": program.inputs, "output": program.outputs}
-    return [at(place, types[place.space][place.number]).view(types[place.space][place.number]) for place in program.results]
+    types = {"input": program.inputs, "output": program.outputs, "constant": list(map(type_of, program.constants))}
+    results = [(place, types[place.space][place.number]) for place in program.results]
+    return [at(place, type).view(type) for place, type in results]

@@ -1,0 +1,283 @@
+"""The programs that the CUDA printer is tested on: a table of graphs, with inputs for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tracejit.backends.kernel import Kernel
+from tracejit.backends.program import Program, plan
+from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
+from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, bool_, int64, is_floating, uint32
+
+BOOL_AND_NUMBERS = [name for name in DTYPES_BY_SHORT_NAME if name not in ("f16", "bf16", "c64", "c128")]
+INTEGERS = [name for name in BOOL_AND_NUMBERS if name[0] in "iu"]
+FUNCTIONS = [
+    "exponential", "exponential_minus_one", "log", "log_plus_one", "logistic", "tanh", "sine", "cosine", "tan", "erf",
+    "erf_inv", "sqrt", "rsqrt", "floor", "ceil", "round_nearest_even", "sign", "abs", "is_finite",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A graph, given by a function of an emitter and the graph's parameters."""
+
+    name: str
+    function: Callable[..., Any]
+    types: tuple[TensorType, ...]
+
+    @property
+    def graph(self) -> Graph:
+        graph = Graph(re.sub(r"\W", "_", self.name))
+        builder = Builder(graph)
+        emitter = Emitter(builder.apply, Constant)
+        results = self.function(emitter, *[builder.parameter(type) for type in self.types])
+        graph.results = list(results) if isinstance(results, list | tuple) else [results]
+        return graph
+
+    def inputs(self) -> list[np.ndarray]:
+        random = np.random.default_rng(len(self.name))
+        return [_numbers(random, type) for type in self.types]
+
+
+def _numbers(random: np.random.Generator, type: TensorType) -> np.ndarray:
+    """Numbers of all sizes; vectors of floats start with special ones, integers have their ends among them."""
+    shape, dtype = type.static_shape, type.dtype
+    if dtype == bool_:
+        return np.asarray(random.integers(0, 2, shape), bool)
+    if not is_floating(dtype):
+        small, limits = random.integers(0, 12, shape), np.iinfo(dtype)
+        ends = random.choice([limits.min, limits.max, limits.max - 1], shape)
+        return np.where(random.random(shape) < 0.8, small.astype(dtype), ends.astype(dtype)).astype(dtype)
+    numbers = (random.standard_normal(shape) * np.exp(random.standard_normal(shape) * 2)).astype(dtype)
+    if type.ndim == 1 and type.size in SPECIAL_SIZES:
+        limits = np.finfo(dtype)
+        special = [np.nan, np.inf, -np.inf, 0.0, -0.0, limits.max, limits.tiny, limits.smallest_subnormal, 0.5, 1.0, -1.0]
+        numbers[: len(special)] = special
+    return numbers
+
+
+SPECIAL_SIZES = (300,)  # a vector of so many floats has NaN, infinities and the like in it
+
+
+@cache
+def programs(case: Case) -> dict[str, Program]:
+    """The case's program with small extents written into the kernels, and with none."""
+    graph = case.graph
+    return {"specialized": plan(graph), "for any shape": plan(graph, specialize=False)}
+
+
+def kernels(case: Case) -> Iterator[Kernel]:
+    for program in programs(case).values():
+        yield from program.kernels
+
+
+# The table -------------------------------------------------------------------------------------------------
+
+CASES: dict[str, Case] = {}
+
+
+def _add(name: str, function: Callable[..., Any], *types: str) -> None:
+    """A case for a function of parameters of these types, written ``"f32[2,3]"``."""
+    assert name not in CASES
+    CASES[name] = Case(name, function, tuple(map(_type, types)))
+
+
+def _type(text: str) -> TensorType:
+    dtype, extents = text.rstrip("]").split("[")
+    return TensorType(DTYPES_BY_SHORT_NAME[dtype], tuple(int(extent) for extent in extents.split(",") if extent))
+
+
+def _elementwise(name: str) -> Callable[..., Any]:
+    return lambda e, *operands: getattr(e, name)(*operands)
+
+
+def _arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
+    results = [e.add(x, y), e.subtract(x, y), e.multiply(x, y), e.negate(x), e.maximum(x, y), e.minimum(x, y)]
+    return [*results, *(e.compare(x, y, direction=direction) for direction in ("eq", "ne", "lt", "le", "gt", "ge"))]
+
+
+def _integer_arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
+    results = [*_arithmetic(e, x, y), e.abs(x), e.sign(x), getattr(e, "not")(x)]
+    results += [getattr(e, name)(x, y) for name in ("and", "or", "xor")]
+    if x.dtype.kind == "u":
+        width = e.scalar(8 * x.dtype.itemsize - 1, x.dtype)
+        results.append(e.shift_right_logical(x, e.minimum(y, width)))
+    return results
+
+
+def _logic(e: Emitter, p: Any, q: Any, x: Any) -> list[Any]:
+    results = [getattr(e, name)(p, q) for name in ("and", "or", "xor", "maximum", "minimum")]
+    return [*results, getattr(e, "not")(p), e.select(p, x, e.negate(x)), e.compare(p, q, direction="lt")]
+
+
+def _conversions(e: Emitter, x: Any) -> list[Any]:
+    targets = [DTYPES_BY_SHORT_NAME[name] for name in BOOL_AND_NUMBERS]
+    return [e.convert(x, dtype=dtype) for dtype in targets if dtype != x.dtype]
+
+
+def _broadcasts(e: Emitter, x: Any, row: Any, column: Any, scalar: Any) -> Any:
+    return e.add(e.multiply(e.add(x, row), column), scalar)
+
+
+def _slices(e: Emitter, x: Any) -> Any:
+    odd = e.slice(x, start=(1, 3), limit=(20, 40), strides=(2, 3))
+    return e.add(odd, e.reverse(odd, dimensions=(1,)))
+
+
+def _gelu(e: Emitter, x: Any) -> Any:
+    return e.multiply(e.multiply(x, 0.5), e.add(e.erf(e.multiply(x, 0.7071067811865476)), 1))
+
+
+def _scalar_update(e: Emitter, x: Any, y: Any) -> list[Any]:
+    return [e.add(x, y), e.exponential(x)]
+
+
+def _outer(e: Emitter, x: Any, y: Any) -> Any:
+    shape = (x.shape[0], y.shape[0])
+    stretched = e.broadcast_in_dim(x, shape=shape, dimensions=(0,)), e.broadcast_in_dim(y, shape=shape, dimensions=(1,))
+    return e.multiply(*stretched)
+
+
+for _name in FUNCTIONS:
+    for _dtype in ("f32", "f64"):
+        _add(f"{_name} {_dtype}", _elementwise(_name), f"{_dtype}[300]")
+for _dtype in ("f32", "f64"):
+    _add(f"power {_dtype}", _elementwise("power"), f"{_dtype}[300]", f"{_dtype}[300]")
+    _add(f"arithmetic {_dtype}", _arithmetic, f"{_dtype}[300]", f"{_dtype}[300]")
+    _add(f"divide {_dtype}", _elementwise("divide"), f"{_dtype}[300]", f"{_dtype}[300]")
+for _dtype in INTEGERS:
+    _add(f"arithmetic {_dtype}", _integer_arithmetic, f"{_dtype}[200]", f"{_dtype}[200]")
+for _dtype in BOOL_AND_NUMBERS:
+    _add(f"conversions of {_dtype}", _conversions, f"{_dtype}[300]")
+_add("logic", _logic, "bool[100]", "bool[100]", "f32[100]")
+_add("broadcasts", _broadcasts, "f32[37,33]", "f32[33]", "f32[37,1]", "f32[]")
+_add("broadcasts of a small array", _broadcasts, "f32[3,5]", "f32[5]", "f32[3,1]", "f32[1,1]")
+_add("outer product", _outer, "f64[40]", "f64[70]")
+_add("transpose", lambda e, x, y: e.add(e.transpose(x, permutation=(1, 0)), y), "f32[40,30]", "f32[30,40]")
+_add("transpose of four axes", lambda e, x: e.negate(e.transpose(x, permutation=(2, 0, 3, 1))), "i32[3,17,5,20]")
+_add("slices", _slices, "f32[20,50]")
+_add("gelu", _gelu, "f32[50,300]")
+_add("scalars", _scalar_update, "f32[]", "f32[]")
+_add("one element", _scalar_update, "f32[1,1]", "f32[]")
+_add("iota", lambda e, x: [e.add(e.iota(size=500, dtype=x.dtype), x), e.iota(size=7, dtype=uint32)], "i32[]")
+_add("random bits", lambda e, key, offset: e.random_bits(key, offset, size=1001), "u64[]", "u64[]")
+
+
+# Reductions by rows and by columns
+
+
+def _softmax(e: Emitter, x: Any, axis: int = -1) -> Any:
+    axes = (axis % x.ndim,)
+    shifted = e.subtract(x, e.keep_axes(e.reduce_max(x, axes=axes), x.shape, axes))
+    numerator = e.exponential(shifted)
+    return e.divide(numerator, e.keep_axes(e.reduce_sum(numerator, axes=axes), x.shape, axes))
+
+
+def _normalize(e: Emitter, x: Any, scale: Any, axis: int = -1) -> list[Any]:
+    """Layer norm over an axis; the mean and the deviation are results too."""
+    axes, count = (axis % x.ndim,), x.shape[axis]
+    mean = e.keep_axes(e.divide(e.reduce_sum(x, axes=axes), count), x.shape, axes)
+    centered = e.subtract(x, mean)
+    variance = e.divide(e.reduce_sum(e.multiply(centered, centered), axes=axes), count)
+    deviation = e.rsqrt(e.add(e.keep_axes(variance, x.shape, axes), 1e-5))
+    return [e.multiply(e.multiply(centered, deviation), scale), mean, variance]
+
+
+def _argmax(e: Emitter, x: Any, axis: int) -> Any:
+    extent = x.shape[axis]
+    is_largest = e.compare(x, e.keep_axes(e.reduce_max(x, axes=(axis,)), x.shape, (axis,)), direction="eq")
+    positions = e.broadcast_in_dim(e.iota(size=extent, dtype=int64), shape=x.shape, dimensions=(axis,))
+    return e.reduce_min(e.select(is_largest, positions, e.scalar(extent, int64)), axes=(axis,))
+
+
+def _reductions(*axes: int) -> Callable[..., Any]:
+    """All that the dtype has, of one operand."""
+
+    def reductions(e: Emitter, x: Any) -> list[Any]:
+        names = ["reduce_max", "reduce_min"]
+        names += ["reduce_sum"] if x.dtype != bool_ else []
+        names += ["reduce_and", "reduce_or"] if not is_floating(x.dtype) else []
+        return [getattr(e, name)(x, axes=axes) for name in names]
+
+    return reductions
+
+
+def _sum(*axes: int) -> Callable[..., Any]:
+    return lambda e, x: e.reduce_sum(x, axes=axes)
+
+
+def _mean_square(e: Emitter, x: Any) -> Any:
+    return e.divide(e.reduce_sum(e.multiply(x, x), axes=tuple(range(x.ndim))), x.type.size)
+
+
+for _extent in (1, 2, 5, 16, 17, 31, 32, 33, 4095, 4096, 4097, 9000):
+    _add(f"softmax of rows of {_extent}", _softmax, f"f32[11,{_extent}]")
+    _add(f"sums of rows of {_extent}", _sum(1), f"f32[9,{_extent}]")
+    _add(f"sums of columns of {_extent}", _sum(0), f"f32[{_extent},19]")
+for _extent in (3, 40, 5000):
+    _add(f"softmax of columns of {_extent}", lambda e, x: _softmax(e, x, 0), f"f32[{_extent},17]")
+    _add(f"argmax of rows of {_extent}", lambda e, x: _argmax(e, x, 1), f"f32[9,{_extent}]")
+    _add(f"argmax of columns of {_extent}", lambda e, x: _argmax(e, x, 0), f"i32[{_extent},9]")
+for _dtype in BOOL_AND_NUMBERS:
+    _add(f"row reductions of {_dtype}", _reductions(1), f"{_dtype}[13,70]")
+    _add(f"column reductions of {_dtype}", _reductions(0), f"{_dtype}[70,13]")
+    _add(f"short reductions of {_dtype}", _reductions(1), f"{_dtype}[50,6]")
+_add("reductions of special numbers", _reductions(0), "f32[300]")
+_add("layer norm", _normalize, "f32[10,257]", "f32[257]")
+_add("layer norm f64", _normalize, "f64[3,4,40]", "f64[40]")
+_add("layer norm of short rows", _normalize, "f32[40,8]", "f32[8]")
+_add("layer norm of columns", lambda e, x, scale: _normalize(e, x, scale, 0), "f32[100,40]", "f32[40]")
+_add("layer norm of a middle axis", lambda e, x, scale: _normalize(e, x, scale, 1), "f64[3,50,7]", "f64[7]")
+_add("sums of a matrix's rows and columns", lambda e, x: [_sum(0)(e, x), _sum(1)(e, x)], "f32[65,67]")
+_add("sum of all", _sum(0, 1), "f32[200,200]")
+_add("sum of all between threads", _sum(0, 1), "f32[300,300]")
+_add("sum of a long vector", _sum(0), "f32[70001]")
+_add("sums of few long rows", _sum(1), "f64[3,30011]")
+_add("integer sum of a long vector", _sum(0), "i32[70001]")
+_add("mean square of a long vector", _mean_square, "f32[100000]")
+_add("sum over the outer axes", _sum(0, 2), "f32[6,20,30]")
+_add("sum over leading axes", _sum(0, 1), "f32[30,40,20]")
+
+
+# Elements found through indices, and copies into regions
+
+
+def _gather_rows(e: Emitter, table: Any, index: Any) -> Any:
+    return e.gather(table, index, axes=(0,))
+
+
+def _scatter(combine: str, *axes: int) -> Callable[..., Any]:
+    return lambda e, x, updates, *indices: e.scatter(x, updates, *indices, axes=axes, combine=combine)
+
+
+_add("gather rows", _gather_rows, "f32[12,33]", "i64[40]")
+_add("gather rows of a gelu", lambda e, x, i: _gelu(e, _gather_rows(e, x, i)), "f32[12,33]", "i32[4,5]")
+_add("gather elements", lambda e, x, i, j: e.gather(x, i, j, axes=(0, 1)), "f64[12,9]", "i64[50]", "i64[50]")
+_add("gather columns", lambda e, x, i: e.gather(x, i, axes=(1,)), "bool[9,12]", "u8[30]")
+_add("scatter add of rows", _scatter("add", 0), "f32[12,33]", "f32[40,33]", "i64[40]")
+_add("scatter add of elements", _scatter("add", 0), "f32[12]", "f32[100]", "i64[100]")
+_add("scatter add of columns", _scatter("add", 1), "i32[9,12]", "i32[30,9]", "i64[30]")
+_add("scatter set of rows", _scatter("set", 0), "f64[12,33]", "f64[40,33]", "i32[40]")
+_add("scatter set of bools", _scatter("set", 0, 1), "bool[12,9]", "bool[50]", "i64[50]", "i64[50]")
+_add("concatenate", lambda e, x, y: e.concatenate(x, y, x, dimension=1), "f32[20,7]", "f32[20,30]")
+_add("pad", lambda e, x, v: e.pad(x, v, low=(1, 2), high=(3, 0), interior=(0, 2)), "f32[30,7]", "f32[]")
+_add(
+    "update a slice",
+    lambda e, x, y: e.update_slice(x, e.exponential(y), start=(2, 1), strides=(3, 2)),
+    "f32[30,20]",
+    "f32[5,8]",
+)
+_add("integer product", lambda e, x, y: e.dot(x, y), "i32[9,40]", "i32[40,11]")
+
+
+def case_ids() -> list[str]:
+    return list(CASES)
+
+
+__all__ = ["CASES", "Case", "DType", "case_ids", "kernels", "programs"]

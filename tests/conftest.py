@@ -1,0 +1,31 @@
+"""What holds for every test: a private cache folder, and that each graph which is printed parses back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+_folder = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
+os.environ.setdefault("TRACEJIT_CACHE_DIR", _folder.name)  # before anything asks for the folder
+
+
+@pytest.fixture(autouse=True)
+def _printed_graphs_parse_back(monkeypatch):
+    """``parse(str(graph)) == graph``, for every graph that any test prints (but for those made wrong on purpose)."""
+    from tracejit.ir.graph import Graph
+    from tracejit.ir.parser import parse
+    from tracejit.ir.printer import graph_constants, print_graph
+    from tracejit.ir.verifier import VerificationError, verify
+
+    def checked(graph: Graph) -> str:
+        text = print_graph(graph)
+        try:
+            verify(graph)
+        except VerificationError:
+            return text
+        assert parse(text, graph_constants(graph)) == graph
+        return text
+
+    monkeypatch.setattr(Graph, "__str__", checked)
