@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.backends.cpu import runtime
 from tracejit.ir import Emitter, Primitive, Value, type_of
 from tracejit.ir.types import is_differentiable
 
@@ -34,7 +33,7 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
             if type(result) is not np.ndarray:
                 result = np.asarray(result)
         else:
-            result = runtime.evaluate(primitive, arrays, attributes)
+            result = _evaluate(primitive, arrays, attributes)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         if any(isinstance(array, Value) for array in arrays):
             raise at_user_line(RuntimeError(LEAKED)) from None
@@ -46,6 +45,15 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
     if thread.anomaly and is_differentiable(result.dtype):
         _check_nan(primitive, arrays, result)
     return result
+
+
+def _evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
+    """The compiled one-op kernel; the first call loads the compiler, and takes this function's place."""
+    global _evaluate
+    from tracejit.backends.cpu import runtime
+
+    _evaluate = runtime.evaluate
+    return runtime.evaluate(primitive, arrays, attributes)
 
 
 def _check_nan(primitive: Primitive, arrays: Sequence[np.ndarray], result: np.ndarray) -> None:

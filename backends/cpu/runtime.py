@@ -303,6 +303,7 @@ def _grain(extent: int, work: int, workers: int) -> int:
 
 # One primitive -------------------------------------------------------------------------------------------
 
+ONE_OP_LIMIT = 4096
 _one_op: dict[Any, Executable] = {}
 
 
@@ -317,6 +318,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     key = (primitive, tuple(attributes.items()), tuple([(a.dtype, a.shape) for a in arrays]))
     executable = _one_op.get(key)
     if executable is None:
+        if len(_one_op) >= ONE_OP_LIMIT:
+            _one_op.clear()  # the machine code stays: only plans are made again
         executable = _one_op[key] = one_op_executable(primitive, arrays, attributes)
     return executable(arrays)[0]
 

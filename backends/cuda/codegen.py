@@ -346,14 +346,13 @@ class _KernelEmitter:
             with self._braces(f"for (int lane = {reduce.extent}; lane < {width}; ++lane)"):
                 for combination, name in zip(reduce.combinations, lanes, strict=True):
                     self._line(f"{name}[lane] = {_read(combination.identity)};")
-        self._line("#pragma unroll")
-        with self._braces(f"for (int half = {width // 2}; half > 0; half /= 2)"):
-            self._line("#pragma unroll")
-            with self._braces("for (int lane = 0; lane < half; ++lane)"):
-                for combination, name in zip(reduce.combinations, lanes, strict=True):
-                    folded = _combined(combination, f"{name}[lane]", f"{name}[lane + half]")
-                    self._line(f"{name}[lane] = {folded};")
         for combination, name in zip(reduce.combinations, lanes, strict=True):
+            half = width
+            while half > 1:
+                half //= 2
+                for lane in range(half):
+                    folded = _combined(combination, f"{name}[{lane}]", f"{name}[{lane + half}]")
+                    self._line(f"{name}[{lane}] = {folded};")
             self._define(combination.result, f"{name}[0]")
 
 

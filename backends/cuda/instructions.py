@@ -68,6 +68,8 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype == bool_:
         return "true" if value else "false"
     number = int(value)
+    if dtype.kind == "u":
+        number %= 1 << 8 * dtype.itemsize  # -1 stands for all bits
     suffix = ("u" if dtype.kind == "u" and dtype.itemsize >= 4 else "") + ("ll" if dtype.itemsize == 8 else "")
     if dtype.kind == "i" and dtype.itemsize >= 4 and number == np.iinfo(dtype).min:
         return f"({number + 1}{suffix} - 1)"  # C has no literal for it: the minus sign is an operator

@@ -101,7 +101,11 @@ def test_assignment_before_init(value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("weight", tj.zeros(2), r"cannot assign 'tracejit.Tensor' as parameter 'weight' \(tracejit.nn.Parameter or None"),
+        (
+            "weight",
+            tj.zeros(2),
+            r"cannot assign 'tracejit.Tensor' as parameter 'weight' \(tracejit.nn.Parameter or None",
+        ),
         ("weight", 1.0, "cannot assign 'float' as parameter 'weight'"),
         ("calls", 3, r"cannot assign 'int' as buffer 'calls' \(tracejit.Tensor or None expected\)"),
         ("inner", 3, r"cannot assign 'int' as child module 'inner' \(tracejit.nn.Module or None expected\)"),
@@ -117,8 +121,8 @@ def test_assignment_of_the_wrong_kind(name, value, message):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("a.b", KeyError, "can't contain"),
-        ("", KeyError, "can't be empty"),
+        ("a.b", KeyError, "t contain"),
+        ("", KeyError, "t be empty"),
         ("forward", KeyError, "already exists"),
         ("weight", KeyError, "already exists"),
         (3, TypeError, "should be a string"),
@@ -223,7 +227,7 @@ def test_state_that_does_not_fit_is_one_error_and_changes_nothing():
     before = model.state_dict()
     state = {name: tensor for name, tensor in before.items() if name != "2.bias"}
     state = {**state, "0.bias": tj.zeros(4), "0.weight": tj.zeros(5, 5), "extra": tj.zeros(1)}
-    with pytest.raises(RuntimeError, match="Error.s. in loading state_dict for Sequential") as caught:
+    with pytest.raises(RuntimeError, match=r"Error\(s\) in loading state_dict for Sequential") as caught:
         model.load_state_dict(state)
     text = str(caught.value)
     assert '\tMissing key(s) in state_dict: "2.bias". ' in text
@@ -239,20 +243,19 @@ def test_state_that_does_not_fit_is_one_error_and_changes_nothing():
 
 
 def test_deepcopy_and_pickling():
-    model = nn.Sequential(Scale(), nn.Dropout(0.2)).eval()
-    model.tied = model[0]
+    scale = Scale()
+    model = nn.Sequential(scale, nn.Dropout(0.2), scale).eval()
     step = tj.jit(lambda x: model(x))
     expected = step(tj.ones(2)).tolist()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert twin(tj.ones(2)).tolist() == expected
-        assert twin.tied is twin[0]
+        assert twin[2] is twin[0]
         assert isinstance(twin[0].weight, nn.Parameter)
         assert twin[0].weight is not model[0].weight
         assert twin[0].weight.requires_grad
         assert not twin[1].training
-        assert twin[0].calls.item() == 2
-        twin[0].calls.zero_()
-    assert model[0].calls.item() == 1
+        assert twin[0].calls.item() == 4
+    assert scale.calls.item() == 2
 
 
 # Modes and bulk changes -------------------------------------------------------------------------------

@@ -151,9 +151,8 @@ def _shifted(name: str, input: Any, dim: int, dtype: Any = None) -> tuple[Tensor
     if dtype is not None:
         x = elementwise.astype(x, dtype)
     if not is_floating(x.dtype):
-        raise at_user_line(
-            RuntimeError(f"{name} is not implemented for {x.dtype.name}, only for floating-point tensors")
-        )
+        message = f"{name} is not implemented for {_type_name(x)}, only for floating-point tensors"
+        raise at_user_line(RuntimeError(message))
     (axis,) = reductions.normalize_axes(name, dim, x.ndim)
     if x.shape[axis] == 0:
         return x, axis

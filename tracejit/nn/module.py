@@ -206,7 +206,7 @@ class Module:
             given = type(item).__name__
             problem = TypeError(f"cannot assign {given!r} object to {role} {name!r} ({kind.__name__} or None required)")
         if items is None or problem is not None:
-            raise at_user_line(problem or AttributeError(name))
+            raise problem or AttributeError(name)
         self._begin_change(name)
         items[name] = item
 
