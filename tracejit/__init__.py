@@ -39,7 +39,7 @@ from tracejit.ir.types import (  # noqa: E402
 )  # fmt: skip
 
 from . import autograd, random  # noqa: E402
-from .autograd import enable_grad, no_grad, set_grad_enabled  # noqa: E402
+from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
 from .jit import jit  # noqa: E402
 from .ops.creation import (  # noqa: E402
     arange,
@@ -145,7 +145,7 @@ __all__ = [
     "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "bool", "broadcast_to", "ceil", "clip",
     "complex128", "complex64", "concat", "cos", "divide", "empty", "enable_grad", "equal", "erf", "erfinv", "exp",
     "expand_dims", "expm1", "eye", "flatten", "flip", "float16", "float32", "float64", "floor", "full", "full_like",
-    "greater", "greater_equal", "int16", "int32", "int64", "int8", "isfinite", "isinf", "isnan", "jit", "less",
+    "greater", "greater_equal", "int16", "int32", "inference_mode", "int64", "int8", "isfinite", "isinf", "isnan", "jit", "less",
     "less_equal", "linspace", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
     "manual_seed", "matmul", "matrix_transpose", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
     "no_grad", "not_equal", "one_hot", "ones", "ones_like", "pad", "permute_dims", "positive", "pow", "rand",

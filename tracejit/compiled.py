@@ -17,9 +17,9 @@ from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
-from .autograd import Call, CallNode, CallOutput, Node, apply, node_of, with_history
 from .locations import at_user_line
 from .state import thread
+from .tape import Call, CallNode, CallOutput, Node, apply, node_of, with_history
 from .tensor import Tensor, new_tensor
 from .tracing import Check, Guard, Input, Source, Trace
 

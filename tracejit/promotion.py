@@ -27,9 +27,9 @@ from tracejit.ir.types import (
 )  # fmt: skip
 
 from . import dispatch
-from .autograd import apply
 from .locations import at_user_line
 from .state import thread
+from .tape import apply
 from .tensor import Tensor, new_tensor
 
 DEFAULT_FLOAT = float32
@@ -98,7 +98,7 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
     weak_kind = lowest_kind
     items: list[Any] = []
     for argument in arguments:
-        if isinstance(argument, bool | int | float | complex) and not isinstance(argument, np.generic):
+        if isinstance(argument, bool | int | float | complex):  # NumPy's float64 and complex128 among them
             weak_kind = max(weak_kind, kind(scalar_dtype(argument)))
             items.append(argument)
             continue

@@ -18,11 +18,12 @@ from tracejit.ir.primitives.generation import random_bits
 from tracejit.ir.types import float32, float64, int64, uint64
 
 from . import dispatch
-from .autograd import apply, no_grad
+from .autograd.modes import no_grad
 from .locations import at_user_line
 from .ops import elementwise, manipulation
 from .ops.creation import Shape
 from .promotion import DEFAULT_FLOAT
+from .tape import apply
 from .tensor import Tensor, new_tensor
 
 

@@ -16,10 +16,10 @@ from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
-from .autograd import FREED, node_of, propagate
 from .compiled import Backward, Compiled, Effect, Output
 from .names import names_read_by
 from .state import thread
+from .tape import FREED, node_of, propagate
 from .tensor import Tensor
 from .tracing import Captured, Check, FloatArgument, Input, SameValue, Shadow, Source, Trace, Untraceable
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from .methods import TensorMethods
 from .state import thread
 
 if TYPE_CHECKING:
-    from .autograd import AccumulateGrad, Node
+    from .tape import AccumulateGrad, Node
 
 
 class Tensor(TensorMethods):
@@ -36,6 +38,7 @@ class Tensor(TensorMethods):
     _node: Node | None = None
     _accumulator: AccumulateGrad | None = None
     _requires_grad: bool = False
+    _post_hooks: dict[int, Callable[[Tensor], None]] | None = None
     _weak: bool = False  # a Python float in disguise: see promotion
 
     def __init__(self, data: Any, dtype: DType | None = None, requires_grad: bool = False) -> None:
@@ -137,6 +140,45 @@ class Tensor(TensorMethods):
         state._requires_grad = requires_grad
         return self
 
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call ``hook`` with this tensor's gradient when it is complete; what it returns (if not None) replaces it.
+
+        >>> import tracejit as tj
+        >>> x = tj.tensor(2.0, requires_grad=True)
+        >>> handle = x.register_hook(lambda gradient: gradient * 10)
+        >>> (x * x).backward()
+        >>> x.grad
+        tensor(40.)
+        """
+        from .tape import node_of
+
+        node = node_of(self)
+        if node is None:
+            raise at_user_line(RuntimeError("cannot register a hook on a tensor that doesn't require gradient"))
+        if node.hooks is None:
+            node.hooks = {}
+        return RemovableHandle(node.hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call ``hook`` with this leaf after its ``.grad`` has been added to."""
+        if not self.is_leaf or not self.requires_grad:
+            raise at_user_line(
+                RuntimeError(
+                    "post accumulate grad hooks cannot be registered on non-leaf tensors or without a gradient"
+                )
+            )
+        if self._post_hooks is None:
+            self._post_hooks = {}
+        return RemovableHandle(self._post_hooks, hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this computed tensor in its ``.grad``."""
+        node = fields(self)._node
+        if node is not None:
+            node.retained_by = weakref.ref(self)
+        elif not self.requires_grad:
+            raise at_user_line(RuntimeError("can't retain_grad on Tensor that has requires_grad=False"))
+
     @property
     def is_leaf(self) -> bool:
         return fields(self)._node is None
@@ -150,6 +192,14 @@ class Tensor(TensorMethods):
         """The gradient that ``backward`` has added up; ``None`` before."""
         state = fields(self)
         if state is self:
+            if self._node is not None and self._grad is None and self._node.retained_by is None:
+                warnings.warn(
+                    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
+                    "won't be populated during autograd.backward(). If you indeed want the .grad field to be populated "
+                    "for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor.",
+                    UserWarning,
+                    stacklevel=2,
+                )
             return self._grad
         assert thread.trace is not None
         return thread.trace.gradient_of(state)
@@ -295,7 +345,7 @@ class Tensor(TensorMethods):
         source = fields(result)
         state._value = dispatch.payload(result)
         if thread.grad_enabled:
-            from .autograd import node_of
+            from .tape import node_of
 
             state._node = node_of(result)
             state._requires_grad = source._requires_grad
@@ -356,6 +406,25 @@ def new_tensor(value: Payload) -> Tensor:
     if thread.trace is not None:
         thread.trace.born.append(weakref.ref(tensor))
     return tensor
+
+
+class RemovableHandle:
+    """Takes a hook away again: ``handle.remove()``, or at the end of a ``with handle:``."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
+        self._hooks, self._number = hooks, next(self._numbers)
+        hooks[self._number] = hook
+
+    def remove(self) -> None:
+        self._hooks.pop(self._number, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
 
 
 class Parameter(Tensor):

@@ -22,7 +22,7 @@ from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorTyp
 from .locations import at_user_line, user_location
 
 if TYPE_CHECKING:
-    from .autograd import Node
+    from .tape import Node
     from .tensor import Tensor
 
 

@@ -101,7 +101,7 @@ def _map(kernel: k.Kernel) -> _Mapping:
 
 def _kept_loops(statements: Sequence[k.Statement], reduced: set[str]) -> Iterator[k.Loop]:
     """The loops over axes that are not reduced: each is the last statement in the one around it."""
-    if any(isinstance(statement, k.Store) for statement in statements):
+    if not statements or any(isinstance(statement, k.Store) for statement in statements):
         return
     last = statements[-1]
     if isinstance(last, k.Loop) and last.axis not in reduced:
@@ -125,7 +125,8 @@ class _KernelEmitter:
         self._kernel_body()
         parameters = [self._buffer(buffer) for buffer in self.kernel.buffers]
         parameters += [f"const long long {parameter}" for parameter in self.kernel.parameters]
-        head = f'extern "C" __global__ void __launch_bounds__({self.mapping.threads}) {self.name}('
+        # One resident block will do: without saying so, ptxas spills rather than use more than 32 registers.
+        head = f'extern "C" __global__ void __launch_bounds__({self.mapping.threads}, 1) {self.name}('
         return "\n".join(
             [
                 f"// {self._summary()}",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..primitive import Application, Emitter, Indexing
-from ..types import Shape, TensorType, is_integer
+from ..types import Shape, TensorType, int64, is_integer
 
 
 def _window(operand: TensorType, axes: tuple[int, ...]) -> Shape:
@@ -89,11 +89,26 @@ def _scatter_numpy(
 
 def _scatter_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
     axes, indices = op.attributes["axes"], op.operands[2:]
-    if index == 1:
-        return e.gather(g, *indices, axes=axes)
-    if op.attributes["combine"] == "add":
-        return g
-    return e.scatter(g, e.full(0, op.operand_types[1]), *indices, axes=axes, combine="set")
+    adds = op.attributes["combine"] == "add"
+    if index == 0:
+        return g if adds else e.scatter(g, e.full(0, op.operand_types[1]), *indices, axes=axes, combine="set")
+    gathered = e.gather(g, *indices, axes=axes)
+    if adds:
+        return gathered
+    lasts = _is_last(e, op)
+    kept = e.broadcast_in_dim(lasts, shape=tuple(gathered.shape), dimensions=tuple(range(len(lasts.shape))))
+    return e.select(kept, gathered, e.scalar(0, g.dtype))
+
+
+def _is_last(e: Emitter, op: Application) -> Any:
+    """For each entry of the index arrays, whether no later one addresses the same elements."""
+    types, axes, indices = op.operand_types, op.attributes["axes"], op.operands[2:]
+    addressed = TensorType(int64, tuple(types[0].shape[axis] for axis in axes))
+    index_type = TensorType(int64, types[2].shape)
+    numbers = e.reshape_to(e.iota(size=index_type.size, dtype=int64), index_type.shape)
+    along: dict[str, Any] = {"axes": tuple(range(len(axes)))}
+    last = e.gather(e.scatter(e.full(0, addressed), numbers, *indices, combine="set", **along), *indices, **along)
+    return e.compare(last, numbers, direction="eq")
 
 
 # Updates are applied in row-major order of the index shape: sums are deterministic, and with "set" the last wins.

@@ -86,21 +86,21 @@ class Accuracy(NamedTuple):
 
 
 PUBLISHED = {
-    "exp": Accuracy(np.exp, 0.93, 0.91, ((-750, 720), (-105, 90), (-1, 1))),
-    "exp2": Accuracy(np.exp2, 0.92, 0.95, ((-1080, 1030), (-152, 130), (-1, 1))),
-    "expm1": Accuracy(np.expm1, 1.31, 1.46, ((-40, 720), (-18, 90), (-1, 1), (0.34, 0.4))),
-    "logistic": Accuracy(_logistic, 1.65, 1.68, ((-750, 40), (-105, 20), (-3, 3))),
-    "tanh": Accuracy(np.tanh, 1.85, 1.93, ((-20, 20), (-1, 1), (0.5, 0.6), (0.17, 0.26))),
-    "erf": Accuracy(_erf, 1.84, 1.76, ((-6, 6), (-1, 1), (0.1, 0.3))),
-    "log": Accuracy(np.log, 0.91, 1.24, ((0, 10), (0.6, 1.6), (0.99, 1.01))),
-    "log2": Accuracy(np.log2, 1.09, 1.10, ((0, 10), (0.6, 1.6), (0.99, 1.01))),
-    "log1p": Accuracy(np.log1p, 1.52, 1.81, ((-1, 10), (-0.4, 0.6), (-0.01, 0.01))),
-    "sin": Accuracy(np.sin, 1.54, 1.50, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
-    "cos": Accuracy(np.cos, 1.54, 1.50, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
-    "tan": Accuracy(np.tan, 0.54, 1.73, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
-    "rsqrt": Accuracy(lambda x: 1 / np.sqrt(x), 1.50, 1.50, ((0, 4), (1, 1.1))),
-    "erf_inv": Accuracy(_erf_inv, 2.68, 3.00, ((-0.99, 0.99), (0.85, 0.97))),
-    "power": Accuracy(np.power, 0.67, 1.19, ()),  # of two arguments: see test_published_error_of_power
+    "exp": Accuracy(np.exp, 0.93, 1.0, ((-750, 720), (-105, 90), (-1, 1))),
+    "exp2": Accuracy(np.exp2, 0.92, 1.0, ((-1080, 1030), (-152, 130), (-1, 1))),
+    "expm1": Accuracy(np.expm1, 1.31, 1.5, ((-40, 720), (-18, 90), (-1, 1), (0.34, 0.4))),
+    "logistic": Accuracy(_logistic, 1.65, 1.7, ((-750, 40), (-105, 20), (-3, 3))),
+    "tanh": Accuracy(np.tanh, 1.85, 2.0, ((-20, 20), (-1, 1), (0.5, 0.6), (0.17, 0.26))),
+    "erf": Accuracy(_erf, 1.84, 1.8, ((-6, 6), (-1, 1), (0.1, 0.3))),
+    "log": Accuracy(np.log, 0.91, 1.3, ((0, 10), (0.6, 1.6), (0.99, 1.01))),
+    "log2": Accuracy(np.log2, 1.09, 1.2, ((0, 10), (0.6, 1.6), (0.99, 1.01))),
+    "log1p": Accuracy(np.log1p, 1.52, 1.9, ((-1, 10), (-0.4, 0.6), (-0.01, 0.01))),
+    "sin": Accuracy(np.sin, 1.54, 1.6, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
+    "cos": Accuracy(np.cos, 1.54, 1.6, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
+    "tan": Accuracy(np.tan, 0.54, 1.8, ((-4, 4), (-1e5, 1e5), (-3e13, 3e13))),
+    "rsqrt": Accuracy(lambda x: 1 / np.sqrt(x), 1.50, 1.5, ((0, 4), (1, 1.1))),
+    "erf_inv": Accuracy(_erf_inv, 2.68, 3.1, ((-0.99, 0.99), (0.85, 0.97))),
+    "power": Accuracy(np.power, 0.7, 1.3, ()),  # of two arguments: see test_published_error_of_power
 }
 
 
@@ -109,7 +109,7 @@ def any_exponent(dtype: DType, each: int, random: np.random.Generator) -> np.nda
     bits = np.dtype(f"u{dtype.itemsize}")
     fraction = np.finfo(dtype).nmant
     high = np.arange(1 << (8 * dtype.itemsize - fraction), dtype=bits) << bits.type(fraction)
-    low = random.integers(0, 1 << fraction, size=(each, 1), dtype=bits)
+    low = random.integers(0, 1 << fraction, size=(each, high.size), dtype=bits)
     low[0] = 0
     return (high | low).ravel().view(dtype)
 
@@ -124,7 +124,7 @@ def reducible(name: str, x: np.ndarray) -> np.ndarray:
 def test_published_error(name: str, dtype: DType) -> None:
     accuracy, most = PUBLISHED[name], bound(name, dtype)
     random = np.random.default_rng(1)
-    count, each = (20_000, 12) if dtype == float32 else (1200, 1)
+    count, each = (20_000, 12) if dtype == float32 else (1200, 2)
     sweep = reducible(name, any_exponent(dtype, each, random))
     if name == "erf_inv":
         sweep = sweep[np.abs(sweep) < 0.9]
@@ -246,7 +246,7 @@ def test_nan_stays_nan_whatever_its_payload(name: str, dtype: DType) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", ["tanh", "erf", "sin", "tan", "erf_inv"])
 def test_odd_functions(name: str, dtype: DType) -> None:
-    x = reducible(name, any_exponent(dtype, 1, np.random.default_rng(4)))
+    x = reducible(name, any_exponent(dtype, 2, np.random.default_rng(4)))
     assert_same(run(name, -x), -run(name, x))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ..autograd import no_grad
+from ..autograd.modes import no_grad
 from ..locations import at_user_line
 from ..random import Generator, default_generator
 from ..tensor import Tensor

@@ -18,7 +18,7 @@ import numpy as np
 from tracejit.ir.types import is_differentiable
 
 from .. import dispatch
-from ..autograd import no_grad
+from ..autograd.modes import no_grad
 from ..locations import at_user_line
 from ..ops.creation import from_numpy
 from ..state import thread

@@ -8,9 +8,9 @@ from typing import Any
 from tracejit.ir.primitives import elementwise as primitives
 from tracejit.ir.types import DType, bool_, is_floating, is_integer
 
-from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
+from ..tape import apply
 from ..tensor import Tensor, new_tensor
 
 FLOAT = 2  # the lowest kind of the result's dtype: integers become float32

@@ -15,10 +15,10 @@ from tracejit.ir.primitives import indexing as primitives, placement, view
 from tracejit.ir.types import bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
 from .. import dispatch
-from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor
 from ..state import thread
+from ..tape import apply
 from ..tensor import Tensor, new_tensor
 from . import creation, elementwise, manipulation, reduction
 

@@ -7,9 +7,9 @@ from typing import Any
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import broadcast_static_shapes, format_shape
 
-from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
+from ..tape import apply
 from ..tensor import Tensor
 from . import manipulation
 

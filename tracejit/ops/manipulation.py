@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.ir.primitives import placement, view
-from tracejit.ir.types import broadcast_shapes, format_shape
+from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape
 
-from ..autograd import apply
+from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
-from ..tensor import Tensor
+from ..tape import apply, tensor_emitter
+from ..tensor import Tensor, new_tensor
 from .elementwise import astype
 
 
@@ -132,6 +133,19 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     return apply(view.broadcast_in_dim, (tensor,), {"shape": wanted, "dimensions": dimensions})
 
 
+def sum_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """``x`` summed over the axes along which ``shape`` would be stretched to ``x``'s: the adjoint of broadcasting.
+
+    >>> import tracejit as tj
+    >>> sum_to(tj.ones(2, 3), (3,))
+    tensor([2., 2., 2.])
+    """
+    tensor = as_tensor(x, "sum_to")
+    wanted = tuple(shape)
+    broadcast_to(new_tensor(dispatch.payload_emitter.full(0, TensorType(tensor.dtype, wanted))), tensor.shape)
+    return tensor_emitter().sum_to(tensor, wanted)
+
+
 def concat(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors one after the other along ``axis``.
 
@@ -170,7 +184,8 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
 def pad(x: Any, pad_width: Sequence[tuple[int, int]], constant_value: float = 0) -> Tensor:
     """``(before, after)`` elements of ``constant_value`` added along each axis."""
-    tensor, value = operands("pad", as_tensor(x, "pad"), constant_value)
+    tensor = as_tensor(x, "pad")
+    tensor, value = operands("pad", tensor, bool(constant_value) if tensor.dtype == bool_ else constant_value)
     if len(pad_width) != tensor.ndim:
         raise at_user_line(
             ValueError(f"pad: needs one (before, after) an axis of shape {format_shape(tensor.shape)}, got {pad_width}")

@@ -8,9 +8,9 @@ from typing import Any
 from tracejit.ir.primitives import reduction as primitives
 from tracejit.ir.types import bool_, int64, is_differentiable, uint64
 
-from ..autograd import apply
 from ..locations import at_user_line
 from ..promotion import as_tensor, kind
+from ..tape import apply
 from ..tensor import Tensor
 from . import creation, elementwise, manipulation
 

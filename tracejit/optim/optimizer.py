@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import enable_grad, no_grad
+from ..autograd.modes import enable_grad, no_grad
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
 from ..ops.creation import from_numpy

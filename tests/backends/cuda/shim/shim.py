@@ -58,7 +58,7 @@ class Module:
     """The kernels of a source, compiled once for each content into ``folder``."""
 
     def __init__(self, source: str, folder: Path) -> None:
-        names = re.findall(r"__global__ void __launch_bounds__\(\d+\) (\w+)\(", source)
+        names = re.findall(r"__global__ void __launch_bounds__\([\d, ]+\) (\w+)\(", source)
         exports = "\n".join(f"SHIM_EXPORT({name})" for name in names)
         text = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{source}\n{exports}\n'
         key = hashlib.sha256("\0".join([text, *_FLAGS, *(header.read_text() for header in _HEADERS)]).encode())
@@ -121,7 +121,8 @@ def run(
         if id(place) not in memory:
             memory[id(place)] = Guarded(type.nbytes, at_end=order != Order.DOWN)
             if contents[place.space]:
-                memory[id(place)].view(type)[...] = contents[place.space][place.number]
+                content = contents[place.space][place.number]
+                memory[id(place)].view(type_of(content))[...] = content
         return memory[id(place)]
 
     for call in program.calls:

@@ -1,28 +1,24 @@
-"""Reverse-mode differentiation: the tape, ``backward`` and ``grad``, and the gradient modes.
+"""The tape: what each operation on tensors that need gradients leaves behind, and walking it backward.
 
-Each operation on tensors that require gradients leaves a :class:`Node` behind, which holds what its
-primitive's derivative rule needs.  Values are immutable, so what is saved stays right whatever is done to
-the tensors in place.  Under ``jit`` the same tape is made of traced values, and ``backward`` records the
-gradient into the graph.
+Each operation leaves a :class:`Node`, which holds what its primitive's derivative rule needs.  Values are
+immutable, so what is saved stays right whatever is done to the tensors in place.  Under ``jit`` the same tape is
+made of traced values, and walking it records the gradient into the graph.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tracejit.ir import Application, Emitter, Location, Primitive
-from tracejit.ir.types import TensorType, float32, format_shape, is_differentiable
+from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
 from .locations import at_user_line, user_location
 from .state import thread
 from .tensor import Tensor, new_tensor
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -35,7 +31,7 @@ FREED = (
 class Node:
     """One recorded operation: its derivative rule's inputs, and the nodes of its operands."""
 
-    __slots__ = ("application", "edges", "location", "type")
+    __slots__ = ("application", "edges", "hooks", "location", "retained_by", "type")
 
     def __init__(
         self,
@@ -48,6 +44,8 @@ class Node:
         self.edges = edges
         self.type = type
         self.location = location
+        self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
+        self.retained_by: weakref.ref[Tensor] | None = None  # the tensor that asked for its gradient to be kept
 
     def __repr__(self) -> str:
         name = self.application.primitive.name if self.application else "freed"
@@ -70,6 +68,9 @@ class Call:
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of what was saved."""
 
     def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
         """The same as tensors on the tape."""
@@ -169,7 +170,7 @@ def record_on_tape(
 # Backward -------------------------------------------------------------------------------------------
 
 
-def _order(roots: Sequence[Node]) -> list[Node]:
+def order_of(roots: Sequence[Node]) -> list[Node]:
     """All nodes that the roots reach, each after every node that feeds it (no recursion: graphs are deep)."""
     seen: set[int] = set()
     order: list[Node] = []
@@ -192,7 +193,7 @@ def _order(roots: Sequence[Node]) -> list[Node]:
     return order
 
 
-def _tensor_emitter() -> Emitter:
+def tensor_emitter() -> Emitter:
     return Emitter(apply, lambda array: new_tensor(dispatch.constant_payload(array)))
 
 
@@ -226,7 +227,7 @@ def propagate(
     wanted: Sequence[Node] | None = None,
 ) -> dict[int, Any]:
     """The cotangents of all leaves and of the ``wanted`` nodes, by the node's identity."""
-    order = _order(roots)
+    order = order_of(roots)
     targets = {id(node) for node in wanted or ()}
     if wanted is not None:
         needed = set(targets)
@@ -247,6 +248,8 @@ def propagate(
             cotangent = gathered.pop(id(node), None)
             if cotangent is None or id(node) not in needed:
                 continue
+            if node.hooks or node.retained_by is not None:
+                cotangent = _through_hooks(node, cotangent, create_graph)
             if id(node) in targets or isinstance(node, AccumulateGrad):
                 results[id(node)] = cotangent
             if isinstance(node, AccumulateGrad):
@@ -256,7 +259,8 @@ def propagate(
                 continue
             if isinstance(node, CallNode):
                 _through_call(node, cotangent, emitter, gathered, needed, create_graph)
-                if not retain_graph:
+                if not retain_graph and node.call is not None:
+                    node.call.release()
                     node.call = None
                 continue
             if node.application is None:
@@ -280,6 +284,33 @@ def propagate(
         if trace is not None:
             trace.differentiated = outer
     return results
+
+
+def _through_hooks(node: Node, cotangent: Any, create_graph: bool) -> Any:
+    """The gradient as the hooks leave it, kept where its tensor asked for that."""
+    if isinstance(cotangent, dict):  # of a compiled call: its outputs have the hooks
+        return cotangent
+    gradient = cotangent if isinstance(cotangent, Tensor) else new_tensor(cotangent)
+    for hook in list((node.hooks or {}).values()):
+        replacement = hook(gradient)
+        if replacement is not None:
+            if not isinstance(replacement, Tensor):
+                raise TypeError(f"expected a hook to return a Tensor or None, got {type(replacement).__name__}")
+            if (replacement.shape, replacement.dtype) != (gradient.shape, gradient.dtype):
+                raise RuntimeError(
+                    f"hook has changed the size or dtype of the gradient: {gradient.dtype}{list(gradient.shape)} became "
+                    f"{replacement.dtype}{list(replacement.shape)}"
+                )
+            gradient = replacement
+    tensor = None if node.retained_by is None else node.retained_by()
+    if tensor is not None:
+        held = tensor._grad
+        fields(tensor)._grad = (
+            gradient
+            if held is None
+            else new_tensor(dispatch.payload_emitter.add(dispatch.payload(held), dispatch.payload(gradient)))
+        )
+    return gradient if create_graph else dispatch.payload(gradient)
 
 
 def _through_call(
@@ -315,244 +346,3 @@ def _checked(rule: Any, emitter: Emitter, index: int, cotangent: Any, applicatio
             error._names_forward = True  # type: ignore[attr-defined]
             raise at_user_line(error, node.location) from None
         raise
-
-
-def _initial(tensor: Tensor, gradient: Any, position: int, create_graph: bool) -> tuple[Node, Any]:
-    """A root's node and its cotangent."""
-    node = node_of(tensor)
-    if node is None:
-        raise RuntimeError(f"element {position} of tensors does not require grad and does not have a grad_fn")
-    if gradient is None:
-        if tensor.size != 1:
-            raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        one = dispatch.payload_emitter.full(1, TensorType(tensor.dtype, tensor.shape))
-        return node, with_history(one, None) if create_graph else one
-    if not isinstance(gradient, Tensor):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
-    if gradient.shape != tensor.shape:
-        raise RuntimeError(
-            f"Mismatch in shape: grad_output[{position}] has a shape of {format_shape(gradient.shape)} and "
-            f"output[{position}] has a shape of {format_shape(tensor.shape)}."
-        )
-    if gradient.dtype != tensor.dtype:
-        raise RuntimeError(
-            f"Mismatch in dtype: grad_output[{position}] has dtype {gradient.dtype} "
-            f"and output[{position}] {tensor.dtype}."
-        )
-    return node, gradient if create_graph else dispatch.payload(gradient)
-
-
-def _run(
-    tensors: Sequence[Tensor],
-    gradients: Sequence[Any],
-    retain_graph: bool | None,
-    create_graph: bool,
-    wanted: Sequence[Node] | None = None,
-) -> dict[int, Any]:
-    retain = create_graph if retain_graph is None else retain_graph
-    try:
-        starts = [_initial(t, g, i, create_graph) for i, (t, g) in enumerate(zip(tensors, gradients, strict=True))]
-        emitter = _tensor_emitter() if create_graph else dispatch.payload_emitter
-        with set_grad_enabled(create_graph):
-            return propagate(
-                [node for node, _ in starts], [g for _, g in starts], emitter,
-                create_graph=create_graph, retain_graph=retain, wanted=wanted,
-            )  # fmt: skip
-    except (RuntimeError, TypeError) as error:
-        raise at_user_line(error) from None
-
-
-def backward(
-    tensors: Tensor | Sequence[Tensor],
-    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Tensor | Sequence[Tensor] | None = None,
-) -> None:
-    """Add the gradient of ``tensors`` (summed) to the ``.grad`` of the leaves that they were computed from.
-
-    Either all gradients are added or, where something fails, none.  Raises ``RuntimeError`` for a tensor that
-    is no scalar and has no gradient given, for one that does not require gradients, and for a graph that
-    was freed by an earlier call.
-    """
-    roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    given = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
-    if len(given) == 1 and given[0] is None:
-        given = [None] * len(roots)
-    leaves: list[Tensor] | None = None
-    wanted: list[Node] | None = None
-    if inputs is not None:
-        leaves = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        if not leaves:
-            raise at_user_line(RuntimeError("'inputs' argument to backward() cannot be empty."))
-        wanted = [wanted_node(leaf) for leaf in leaves]
-    starts = [node for node in map(node_of, roots) if node is not None]
-    nodes = {id(node): node for node in _order(starts)}
-    found = _run(roots, given, retain_graph, create_graph, wanted)
-    updates: list[tuple[Any, Any]] = []
-    targets = (
-        [(nodes[key].leaf, g) for key, g in found.items() if isinstance(nodes[key], AccumulateGrad)]  # type: ignore[attr-defined]
-        if leaves is None or wanted is None
-        else [(leaf, found[id(node)]) for leaf, node in zip(leaves, wanted, strict=True) if id(node) in found]
-    )
-    for leaf, gradient in targets:
-        if thread.trace is not None and leaf._node is not None and fields(leaf)._node is None:
-            from .tracing import Untraceable
-
-            raise Untraceable("it differentiates through a tensor whose history lies outside of the function")
-        held = leaf.grad
-        if held is None:
-            updates.append((leaf, gradient if create_graph else new_tensor(gradient)))
-        elif create_graph:
-            updates.append((leaf, held + gradient))
-        else:
-            total = dispatch.payload_emitter.add(dispatch.payload(held), gradient)
-            updates.append((held, total))
-    for target, update in updates:
-        if isinstance(update, Tensor):
-            fields(target)._grad = update
-        else:
-            fields(target)._value = update
-
-
-def wanted_node(tensor: Tensor) -> Node:
-    node = node_of(tensor)
-    if node is None:
-        raise at_user_line(RuntimeError("One of the differentiated Tensors does not require grad"))
-    return node
-
-
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-    materialize_grads: bool = False,
-) -> tuple[Tensor | None, ...]:
-    """The gradient of ``outputs`` (summed) with respect to each of ``inputs``; ``.grad`` is not touched.
-
-    >>> import tracejit as tj
-    >>> x = tj.tensor(3.0, requires_grad=True)
-    >>> tj.autograd.grad(x * x, x)
-    (tensor(6.),)
-    """
-    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    sources = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    given = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
-    if len(given) == 1 and given[0] is None:
-        given = [None] * len(roots)
-    wanted = [wanted_node(tensor) for tensor in sources]
-    found = _run(roots, given, retain_graph, create_graph, wanted)
-    results: list[Tensor | None] = []
-    for tensor, node in zip(sources, wanted, strict=True):
-        gradient = found.get(id(node))
-        if gradient is None and materialize_grads:
-            gradient = dispatch.payload_emitter.full(0, TensorType(tensor.dtype, tensor.shape))
-        elif gradient is None and not allow_unused:
-            message = (
-                "One of the differentiated Tensors appears to not have been used in the graph. "
-                "Set allow_unused=True if this is the desired behavior."
-            )
-            raise at_user_line(RuntimeError(message))
-        results.append(gradient if gradient is None or isinstance(gradient, Tensor) else new_tensor(gradient))
-    return tuple(results)
-
-
-# Modes ----------------------------------------------------------------------------------------------
-
-
-class _Mode(contextlib.ContextDecorator):
-    """A context manager and decorator that sets one field of the thread's state."""
-
-    def __init__(self, field: str, value: bool) -> None:
-        self._field, self._value = field, value
-        self._previous: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._previous.append(getattr(thread, self._field))
-        if self._field == "anomaly" and thread.trace is not None:
-            thread.trace.anomaly = True
-        setattr(thread, self._field, self._value)
-
-    def __exit__(self, *exception: object) -> None:
-        setattr(thread, self._field, self._previous.pop())
-
-    def _recreate_cm(self) -> _Mode:
-        return _Mode(self._field, self._value)
-
-    def __call__(self, function: Function) -> Function:
-        import inspect
-
-        if not inspect.isgeneratorfunction(function):
-            return super().__call__(function)
-
-        @functools.wraps(function)
-        def generate(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            generator = function(*args, **kwargs)
-            while True:
-                with self._recreate_cm():
-                    try:
-                        item = next(generator)
-                    except StopIteration as stop:
-                        return stop.value
-                yield item
-
-        return generate  # type: ignore[return-value]
-
-
-class no_grad(_Mode):
-    """Within it, or in a function that it decorates, nothing is recorded for ``backward``.
-
-    >>> import tracejit as tj
-    >>> x = tj.tensor(2.0, requires_grad=True)
-    >>> with tj.no_grad():
-    ...     y = x * x
-    >>> y.requires_grad
-    False
-    """
-
-    def __init__(self) -> None:
-        super().__init__("grad_enabled", False)
-
-
-class enable_grad(_Mode):
-    """Within it operations are recorded again, inside of :class:`no_grad`."""
-
-    def __init__(self) -> None:
-        super().__init__("grad_enabled", True)
-
-
-class set_grad_enabled(_Mode):
-    """Recording on or off, by a flag."""
-
-    def __init__(self, mode: bool) -> None:
-        super().__init__("grad_enabled", mode)
-
-
-class detect_anomaly(_Mode):
-    """Within it an operation, forward or backward, that makes a NaN out of none raises ``FloatingPointError``.
-
-    The error names the operation, the element, what it was computed from, and the user's line.  Jitted
-    functions called within it do the same, op by op, with nothing committed.
-
-    >>> import tracejit as tj
-    >>> with tj.autograd.detect_anomaly():
-    ...     tj.log(tj.tensor([1.0, -1.0]))  # doctest: +IGNORE_EXCEPTION_DETAIL
-    Traceback (most recent call last):
-    FloatingPointError: log of -1.0 is NaN (element [1] of f32[2])
-    """
-
-    def __init__(self) -> None:
-        super().__init__("anomaly", True)
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded."""
-    return thread.grad_enabled
-
-
-__all__ = [
-    "backward", "detect_anomaly", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled",
-]  # fmt: skip
