@@ -298,8 +298,8 @@ def _through_hooks(node: Node, cotangent: Any, create_graph: bool) -> Any:
                 raise TypeError(f"expected a hook to return a Tensor or None, got {type(replacement).__name__}")
             if (replacement.shape, replacement.dtype) != (gradient.shape, gradient.dtype):
                 raise RuntimeError(
-                    f"hook has changed the size or dtype of the gradient: {gradient.dtype}{list(gradient.shape)} became "
-                    f"{replacement.dtype}{list(replacement.shape)}"
+                    f"hook has changed the size or dtype of the gradient: {gradient.dtype}{list(gradient.shape)} "
+                    f"became {replacement.dtype}{list(replacement.shape)}"
                 )
             gradient = replacement
     tensor = None if node.retained_by is None else node.retained_by()

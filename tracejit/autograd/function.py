@@ -152,7 +152,8 @@ class _FunctionCall(Call):
         if len(gradients) != count:
             raise at_user_line(
                 RuntimeError(
-                    f"function {name} returned an incorrect number of gradients (expected {count}, got {len(gradients)})"
+                    f"function {name} returned an incorrect number of gradients "
+                    f"(expected {count}, got {len(gradients)})"
                 )
             )
         return [self._fitted(i, g, name) for i, g in enumerate(gradients)]
