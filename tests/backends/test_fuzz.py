@@ -11,8 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs, same_bits

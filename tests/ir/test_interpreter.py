@@ -5,8 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.ir.random_graphs import random_arguments, random_graphs
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.ir.random_graphs import random_arguments, random_graphs, reference, same_bits
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes

@@ -5,8 +5,7 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.ir.random_graphs import random_graphs
 from tracejit.ir import Builder, Constant, Graph, Location, Symbol, TensorType

@@ -1,0 +1,49 @@
+// 32 threads of a block for each i0.
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_sum_83aed8899729(
+    const float *__restrict__ b0,
+    float *__restrict__ b1,
+    const long long n0,
+    const long long n1,
+    const long long s2
+) {
+  __shared__ float table_f32[33][17];
+  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
+    const bool active = tile * 16 + column < n0;
+    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    float v1 = -0.0f;
+    for (long long first = 0; first < n1; first += 4096) {
+      float part_v1 = -0.0f;
+      for (long long i1 = first + lane; i1 < n1 && i1 < first + 4096; i1 += 32) {
+        const float v0 = b0[i1 * s2 + i0];
+        part_v1 = part_v1 + v0;
+      }
+      table_f32[lane][column] = part_v1;
+      __syncthreads();
+      part_v1 = table_f32[threadIdx.x % 32][threadIdx.x / 32];
+      #pragma unroll
+      for (int half = 16; half > 0; half /= 2) {
+        const float other = __shfl_xor_sync(0xffffffffu, part_v1, half);
+        part_v1 = part_v1 + other;
+      }
+      if (threadIdx.x % 32 == 0) table_f32[32][threadIdx.x / 32] = part_v1;
+      __syncthreads();
+      part_v1 = table_f32[32][column];
+      if (first / 4096 % 32 == lane) {
+        v1 = v1 + part_v1;
+      }
+    }
+    table_f32[lane][column] = v1;
+    __syncthreads();
+    v1 = table_f32[threadIdx.x % 32][threadIdx.x / 32];
+    #pragma unroll
+    for (int half = 16; half > 0; half /= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, v1, half);
+      v1 = v1 + other;
+    }
+    if (threadIdx.x % 32 == 0) table_f32[32][threadIdx.x / 32] = v1;
+    __syncthreads();
+    v1 = table_f32[32][column];
+    if (lane == 0 && active) b1[i0] = v1;
+  }
+}
