@@ -1,16 +1,17 @@
 """The persistent cache: machine code on disk, keyed by what it was made from.
 
-An entry is a file named by the digest of its key; it starts with the digest of its content.  A file that is
-damaged, cut short or foreign is a miss, never loaded.  Writing is atomic (a temporary file, renamed), so
+An entry is a file named by the digest of its key; it starts with the digest of key and content.  A file that
+is damaged, cut short or foreign is a miss, never loaded.  Writing is atomic (a temporary file, renamed), so
 processes may share the folder.  The folder is private to its user (mode 0700) and bounded: past
-``MAX_BYTES`` the entries that were not used for longest go.  ``TRACEJIT_CACHE_DIR`` moves it; an empty value
-turns the cache off.
+``MAX_BYTES`` the entries that were not used for longest go; other files in it are left alone.
+``TRACEJIT_CACHE_DIR`` moves it; an empty value turns the cache off.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import warnings
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 
 MAX_BYTES = 256 << 20
 _DIGEST_BYTES = 32
+_ENTRY = re.compile(r"[0-9a-f]{64}\.o|tmp.*\.o\.tmp")
 
 
 @cache
@@ -29,6 +31,8 @@ def directory() -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     path = Path(chosen) if chosen else Path(base) / "tracejit"
     try:
+        if not chosen and not path.is_absolute():
+            raise FileNotFoundError("this user has no home folder")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
         if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
@@ -57,7 +61,11 @@ def read(key: str) -> bytes | None:
     except OSError:
         return None
     content = data[_DIGEST_BYTES:]
-    return content if hashlib.sha256(content).digest() == data[:_DIGEST_BYTES] else None
+    return content if _digest(key, content) == data[:_DIGEST_BYTES] else None
+
+
+def _digest(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(key.encode()).digest() + content).digest()
 
 
 def write(key: str, content: bytes) -> None:
@@ -66,10 +74,10 @@ def write(key: str, content: bytes) -> None:
     if path is None:
         return
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".o.tmp")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
+                file.write(_digest(key, content) + content)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -80,9 +88,12 @@ def write(key: str, content: bytes) -> None:
 
 
 def _bound(folder: Path) -> None:
-    """Delete the entries that were not used for longest, until the rest fits."""
+    """Delete the entries that were not used for longest, until the rest fits (temporary files of processes that died
+    among them)."""
     entries = []
     for path in folder.iterdir():
+        if not _ENTRY.fullmatch(path.name):
+            continue
         try:
             status = path.stat()
         except OSError:

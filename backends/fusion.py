@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import Any
 
 from tracejit.ir import Graph, Op, Value
-from tracejit.ir.primitive import Elementwise, Generation, Reduction, View
+from tracejit.ir.primitive import Elementwise, Generation, Library, Reduction, View
 from tracejit.ir.primitives.indexing import gather
+from tracejit.ir.types import KERNEL_DTYPES
 
 MAX_GROUP = 120  # ops; larger kernels spill registers
 LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
@@ -95,7 +96,16 @@ def is_alias(op: Op) -> bool:
     return isinstance(op.primitive, View) and through_view(op.result, home_index(op.result.shape)) is None
 
 
+def runs_in_kernels(op: Op) -> bool:
+    """Whether kernels compute the op; else NumPy does, between them."""
+    return not isinstance(op.primitive, Library) and all(
+        value.dtype in KERNEL_DTYPES for value in (*op.operands, *op.results)
+    )
+
+
 def is_fusible(op: Op) -> bool:
+    if not runs_in_kernels(op):
+        return False
     return isinstance(op.primitive, Elementwise | Generation | Reduction) or op.primitive is gather
 
 

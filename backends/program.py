@@ -27,6 +27,7 @@ from .fusion import (
     fuse,
     home_index,
     is_alias,
+    runs_in_kernels,
     squeezed,
     through_views,
 )  # fmt: skip
@@ -98,7 +99,43 @@ class DotCall:
         return self.batch * self.m * self.n * self.k
 
 
-Call = KernelCall | DotCall
+@dataclass(slots=True)
+class HostCall:
+    """An op that NumPy computes between kernels, from the values in memory behind its operands."""
+
+    op: Op
+    sources: list[Value]
+    out: Value
+
+    @property
+    def buffers(self) -> list[Value]:
+        return [*self.sources, self.out]
+
+    @property
+    def location(self) -> Location | None:
+        return self.op.location
+
+    @property
+    def work(self) -> int:
+        return self.out.type.size
+
+    def evaluate(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """The result, given the sources' arrays; views among the operands are NumPy's."""
+        known = dict(zip(self.sources, arrays, strict=True))
+
+        def elements(value: Value) -> np.ndarray:
+            if value in known:
+                return known[value]
+            if isinstance(value, Constant):
+                return value.array
+            assert value.op is not None
+            return value.op.primitive.evaluate(elements(value.op.operands[0]), **value.op.attributes)
+
+        with np.errstate(all="ignore"):
+            return self.op.primitive.evaluate(*map(elements, self.op.operands), **self.op.attributes)
+
+
+Call = KernelCall | DotCall | HostCall
 
 
 @dataclass
@@ -133,6 +170,8 @@ class Program:
                 bound = zip(call.kernel.parameters, call.parameters, strict=True)
                 parameters = "".join(f", {name}={value}" for name, value in bound)
                 lines.append(f"  call {call.kernel.name}({buffers}{parameters}){where}")
+            elif isinstance(call, HostCall):
+                lines.append(f"  numpy {call.op.primitive.name}({buffers}){where}")
             else:
                 sizes = f"batch={call.batch}, m={call.m}, n={call.n}, k={call.k}"
                 lines.append(f"  dot_{short_name(call.dtype)}({buffers}, {sizes}){where}")
@@ -180,6 +219,9 @@ class _Plan:
         first = group.ops[0]
         if len(group.ops) == 1:
             primitive = first.primitive
+            if not runs_in_kernels(first) and not (is_alias(first) and first.result not in self.graph.results):
+                self._lower_host(first)
+                return
             if isinstance(primitive, View):
                 self._lower_view(first)
                 return
@@ -328,6 +370,16 @@ class _Plan:
             return
         lowered = build_kernel(elements, [store], domain, frozenset(), title="copy", specialize=self.specialize)
         self._append(lowered, op)
+
+    def _lower_host(self, op: Op) -> None:
+        """NumPy computes the op; its operands' views are followed to what stands in memory."""
+        sources: dict[Value, None] = {}
+        for operand in op.operands:
+            value = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+            if not isinstance(value, Constant):
+                sources[value] = None
+        if 0 not in op.result.shape:
+            self.calls.append(HostCall(op, list(sources), op.result))
 
     def _lower_placement(self, op: Op, primitive: Placement) -> None:
         """A copy for each operand, into its region; what lies between is filled first."""
@@ -500,4 +552,4 @@ def _title(ops: Sequence[Op]) -> str:
     return "_".join(names[:3]) + ("_etc" if len(names) > 3 else "")
 
 
-__all__ = ["Call", "DotCall", "KernelCall", "Literal", "MatrixOperand", "Place", "Program", "plan"]
+__all__ = ["Call", "DotCall", "HostCall", "KernelCall", "Literal", "MatrixOperand", "Place", "Program", "plan"]

@@ -11,6 +11,7 @@ Placement      operands copied to regions of the result (concatenate, pad)
 Indexing       elements found through an array of indices (gather, scatter)
 Contraction    a matrix product
 Generation     values made from an index alone (iota, random bits)
+Library        whatever NumPy computes better than a kernel of ours (sorting, transforms, decompositions)
 =============  ==========================================================================
 
 Rules are written once, against an :class:`Emitter`, which applies primitives to whatever the caller
@@ -133,6 +134,11 @@ class Indexing(Primitive):
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Contraction(Primitive):
     """A matrix product."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Library(Primitive):
+    """NumPy's function, called between kernels: the same one eagerly and in programs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -139,11 +139,14 @@ class Compiled:
             if not results[position]:
                 check.fail()
         self.calls += 1
-        updates = [(effect, self._update(effect, tensors, results)) for effect in self.effects]
+        updates = [  # all are found before any is made: one may take away the gradient that another changes
+            (effect.source.find(tensors), effect.attribute, self._update(effect, tensors, results))
+            for effect in self.effects
+        ]
         node = None if self.backward is None else self._call_node(self.backward, tensors, arrays, results)
         returned = [self._returned(output, tensors, results, node) for output in self.outputs]
-        for effect, update in updates:
-            setattr(effect.source.find(tensors), effect.attribute, update)
+        for target, attribute, update in updates:
+            setattr(target, attribute, update)
         return returned[0] if self.structure is None else tree.unflatten(self.structure, iter(returned))
 
     def text(self, stage: str) -> str:

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tracejit.ir.primitives.reduction import BLOCK, LANES
+
 from .. import cache as disk
 from ..kernel import Kernel
 from . import threads
@@ -61,9 +63,9 @@ def _fingerprint() -> str:
 
     target = host_target()
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return (
-        f"{target.triple} {target.cpu} {target.features} {llvmlite.__version__} {hashlib.sha256(sources).hexdigest()}"
-    )
+    order = f"{BLOCK} {LANES}"  # of sums
+    digest = hashlib.sha256(sources).hexdigest()
+    return f"{target.triple} {target.cpu} {target.features} {llvmlite.__version__} {order} {digest}"
 
 
 def module_text(kernels: Sequence[Kernel]) -> str:

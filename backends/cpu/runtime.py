@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Graph, Primitive, type_of
-from tracejit.ir.types import DType, short_name
+from tracejit.ir import Builder, Graph, Primitive, Value, type_of
+from tracejit.ir.types import KERNEL_DTYPES, DType, short_name
 
-from ..program import DotCall, KernelCall, Program, plan
+from ..program import DotCall, HostCall, KernelCall, Program, plan
 from . import compiler, contraction, threads
 from .target import host_target
 
@@ -204,8 +204,11 @@ class Executable:
         self._outputs = [(type.static_shape, type.dtype) for type in program.outputs]
         self._most_arguments = 1
         self._is_parallel = False
-        self._table = array("q", self._encode(per_worker, workers))
-        self._table_address = self._table.buffer_info()[0]
+        self._table = array("q")
+        self._steps: list[
+            tuple[int, int] | HostCall
+        ] = []  # (offset, count) of native calls, or NumPy
+        self._encode_all(per_worker, workers)
         self._pool_arguments: tuple[int | None, int | None] = (None, None)
         if self._is_parallel:
             pool = self._runtime.pool
@@ -216,14 +219,32 @@ class Executable:
         """The array, among all that are passed, that holds a place."""
         return self._spaces[space] + (0 if space == "arena" else number)
 
-    def _encode(self, per_worker: int, workers: int) -> list[int]:
-        """The calls as words.
+    def _encode_all(self, per_worker: int, workers: int) -> None:
+        """The native calls between calls of NumPy, each stretch a part of the table."""
+        pending: list[KernelCall | DotCall] = []
+
+        def flush() -> None:
+            if pending:
+                self._steps.append((len(self._table) * self._table.itemsize, len(pending)))
+                self._table.extend(self._encode(pending, per_worker, workers))
+                pending.clear()
+
+        for call in self.program.calls:
+            if isinstance(call, HostCall):
+                flush()
+                self._steps.append(call)
+            else:
+                pending.append(call)
+        flush()
+
+    def _encode(self, calls: Sequence[KernelCall | DotCall], per_worker: int, workers: int) -> list[int]:
+        """Native calls as words.
 
         For each: where the kernel's address stands, the extent, the grain, how many arguments, and for each argument
         the array that it points into (or -1) with a byte offset (or its number).
         """
         program, words = self.program, []
-        for call in program.calls:
+        for call in calls:
             pairs: list[tuple[int, int]] = []
             for value in call.buffers:
                 place = program.places[value]
@@ -262,27 +283,40 @@ class Executable:
         except IndexError:
             workspace = _aligned_bytes(self._workspace_bytes)
         arrays.append(workspace)
-        native = self._runtime
-        while True:
-            if native.reads_arrays:
-                objects = array("Q", map(id, arrays))
-                status = native.run_arrays(
-                    self._table_address, len(self.program.calls), objects.buffer_info()[0], len(objects),
-                    self._most_arguments, *self._pool_arguments,
-                )  # fmt: skip
-                if status:
-                    arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
-                    continue
+        table = self._table.buffer_info()[0]
+        for step in self._steps:
+            if isinstance(step, HostCall):
+                self._run_host(step, arrays)
             else:
-                arrays = [np.require(a, requirements=("C", "A")) for a in arrays]
-                pointers = array("Q", [a.ctypes.data for a in arrays])
-                native.run(
-                    self._table_address, len(self.program.calls), pointers.buffer_info()[0],
-                    self._most_arguments, *self._pool_arguments,
-                )  # fmt: skip
-            break
+                self._run_native(table + step[0], step[1], arrays)
         self._workspaces.append(workspace)
         return [arrays[position] for position in self._results]
+
+    def _run_native(self, table: int, count: int, arrays: list[np.ndarray]) -> None:
+        native = self._runtime
+        while native.reads_arrays:
+            objects = array("Q", map(id, arrays))
+            status = native.run_arrays(
+                table, count, objects.buffer_info()[0], len(objects), self._most_arguments, *self._pool_arguments
+            )
+            if status == 0:
+                return
+            arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
+        arrays[:] = [np.require(a, requirements=("C", "A")) for a in arrays]
+        pointers = array("Q", [a.ctypes.data for a in arrays])
+        native.run(table, count, pointers.buffer_info()[0], self._most_arguments, *self._pool_arguments)
+
+    def _run_host(self, call: HostCall, arrays: list[np.ndarray]) -> None:
+        sources = [self._array_of(value, arrays) for value in call.sources]
+        np.copyto(self._array_of(call.out, arrays), call.evaluate(sources), casting="no")
+
+    def _array_of(self, value: Value, arrays: list[np.ndarray]) -> np.ndarray:
+        """A value's memory as an array."""
+        place, type = self.program.places[value], value.type
+        holder = arrays[self._position(place.space, place.number)]
+        if place.space == "arena":
+            return holder[place.number : place.number + type.nbytes].view(type.dtype).reshape(type.static_shape)
+        return holder.reshape(type.static_shape)
 
 
 def _aligned_bytes(count: int) -> np.ndarray:
@@ -313,8 +347,9 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     NumPy's own result where IEEE 754 fixes it; else the compiled kernel of a graph with this one op, which
     gives the same bits as the op gives in any other program.
     """
-    if primitive.exact:
-        return primitive.evaluate(*arrays, **attributes)
+    if primitive.exact or any(a.dtype not in KERNEL_DTYPES for a in arrays):
+        with np.errstate(all="ignore"):
+            return primitive.evaluate(*arrays, **attributes)
     key = (primitive, tuple(attributes.items()), tuple([(a.dtype, a.shape) for a in arrays]))
     executable = _one_op.get(key)
     if executable is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -98,17 +98,27 @@ def _elementwise(name: str) -> Callable[..., Any]:
 
 
 def _arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
-    results = [e.add(x, y), e.subtract(x, y), e.multiply(x, y), e.negate(x), e.maximum(x, y), e.minimum(x, y)]
-    return [*results, *(e.compare(x, y, direction=direction) for direction in ("eq", "ne", "lt", "le", "gt", "ge"))]
+    return [e.add(x, y), e.subtract(x, y), e.multiply(x, y), e.divide(x, y), e.maximum(x, y), e.minimum(x, y), e.negate(x)]
 
 
 def _integer_arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
-    results = [*_arithmetic(e, x, y), e.abs(x), e.sign(x), getattr(e, "not")(x)]
+    """All of it, in one kernel: every bit of every result is in the xor."""
+    results = [e.add(x, y), e.subtract(x, y), e.multiply(x, y), e.maximum(x, y), e.minimum(x, y)]
+    results += [e.negate(x), e.abs(x), e.sign(x), getattr(e, "not")(x)]
     results += [getattr(e, name)(x, y) for name in ("and", "or", "xor")]
     if x.dtype.kind == "u":
         width = e.scalar(8 * x.dtype.itemsize - 1, x.dtype)
         results.append(e.shift_right_logical(x, e.minimum(y, width)))
-    return results
+    return [reduce(e.xor, results)]
+
+
+def _comparisons(e: Emitter, x: Any, y: Any) -> Any:
+    """One bit for each comparison."""
+    bits = [
+        e.multiply(e.convert(e.compare(x, y, direction=direction), dtype=uint32), 1 << number)
+        for number, direction in enumerate(("eq", "ne", "lt", "le", "gt", "ge"))
+    ]
+    return reduce(e.add, bits)
 
 
 def _logic(e: Emitter, p: Any, q: Any, x: Any) -> list[Any]:
@@ -117,8 +127,10 @@ def _logic(e: Emitter, p: Any, q: Any, x: Any) -> list[Any]:
 
 
 def _conversions(e: Emitter, x: Any) -> list[Any]:
+    """To bool and the integers, in one kernel; to the floats."""
     targets = [DTYPES_BY_SHORT_NAME[name] for name in BOOL_AND_NUMBERS]
-    return [e.convert(x, dtype=dtype) for dtype in targets if dtype != x.dtype]
+    integers = [e.convert(e.convert(x, dtype=dtype), dtype=int64) for dtype in targets if not is_floating(dtype)]
+    return [reduce(e.xor, integers), *(e.convert(x, dtype=dtype) for dtype in targets if is_floating(dtype))]
 
 
 def _broadcasts(e: Emitter, x: Any, row: Any, column: Any, scalar: Any) -> Any:
@@ -150,10 +162,10 @@ for _name in FUNCTIONS:
 for _dtype in ("f32", "f64"):
     _add(f"power {_dtype}", _elementwise("power"), f"{_dtype}[300]", f"{_dtype}[300]")
     _add(f"arithmetic {_dtype}", _arithmetic, f"{_dtype}[300]", f"{_dtype}[300]")
-    _add(f"divide {_dtype}", _elementwise("divide"), f"{_dtype}[300]", f"{_dtype}[300]")
 for _dtype in INTEGERS:
     _add(f"arithmetic {_dtype}", _integer_arithmetic, f"{_dtype}[200]", f"{_dtype}[200]")
 for _dtype in BOOL_AND_NUMBERS:
+    _add(f"comparisons of {_dtype}", _comparisons, f"{_dtype}[300]", f"{_dtype}[300]")
     _add(f"conversions of {_dtype}", _conversions, f"{_dtype}[300]")
 _add("logic", _logic, "bool[100]", "bool[100]", "f32[100]")
 _add("broadcasts", _broadcasts, "f32[37,33]", "f32[33]", "f32[37,1]", "f32[]")
@@ -224,7 +236,7 @@ for _extent in (3, 40, 5000):
     _add(f"softmax of columns of {_extent}", lambda e, x: _softmax(e, x, 0), f"f32[{_extent},17]")
     _add(f"argmax of rows of {_extent}", lambda e, x: _argmax(e, x, 1), f"f32[17,{_extent}]")
     _add(f"argmax of columns of {_extent}", lambda e, x: _argmax(e, x, 0), f"i32[{_extent},17]")
-for _dtype in BOOL_AND_NUMBERS:
+for _dtype in ("bool", "i8", "u16", "i32", "u64", "f32", "f64"):
     _add(f"row reductions of {_dtype}", _reductions(1), f"{_dtype}[19,70]")
     _add(f"column reductions of {_dtype}", _reductions(0), f"{_dtype}[70,19]")
     _add(f"short reductions of {_dtype}", _reductions(1), f"{_dtype}[50,6]")

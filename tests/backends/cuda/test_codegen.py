@@ -70,7 +70,7 @@ FAULTS = {
     "no barrier in a divergent branch": ("sums of columns of 33", BARRIER, f"if (lane < 3) {BARRIER}", 1),
     "shuffle in a divergent branch": ("sums of rows of 33", "#pragma unroll", "if (lane < 20)", 1),
     "lanes folded in pairs": ("sums of rows of 33", "half = 16; half > 0; half /= 2", "half = 1; half < 32; half *= 2", 1),
-    "elements split in a row": ("sums of rows of 4097", "first / 4096 % 32 == lane", "lane == 0", 1),
+    "blocks not dealt out to the lanes": ("sums of rows of 9000", "first / 4096 % 32 == lane", "lane == 0", 1),
     "one element too many": ("gelu", "i0 < n0", "i0 <= n0", 1),
     "one element of a row too many": ("sums of rows of 31", "i1 < n1", "i1 <= n1", 1),
     "every lane writes": ("scatter add of elements", "blockIdx.x == 0 && threadIdx.x == 0", "threadIdx.x < 2", 1),

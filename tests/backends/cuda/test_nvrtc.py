@@ -61,7 +61,7 @@ def test_products_and_sums_are_not_contracted() -> None:
 extern "C" __global__ void k(const float *x, float *y) { y[0] = x[0] * x[1] + x[2]; y[1] = fmaf(x[0], x[1], x[2]); }"""
     ptx = nvrtc.compile_to_ptx(kernel)
     assert ptx.count("fma.rn.f32") == 1
-    assert ptx.count("mul.f32") == ptx.count("add.f32") == 1
+    assert ptx.count("mul.rn.f32") == ptx.count("add.rn.f32") == 1
 
 
 @needs_nvrtc

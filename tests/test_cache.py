@@ -1,0 +1,269 @@
+"""The disk cache: a second process compiles nothing, and no file in the folder can do harm."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tracejit.backends import cache
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PROGRAM = """
+import json, sys, warnings
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as caught:
+    import tracejit as tj
+    from tracejit.backends.cpu import compiler
+
+    @tj.jit
+    def f(x):
+        return tj.tanh(x * 3).sum(0) + tj.exp(x)
+
+    result = [f(tj.ones(5, 4)).tolist(), f(tj.ones(3, 4)).tolist(), tj.log(tj.tensor([2.0, 3.0])).tolist()]
+    compiler.wait()
+    counts = compiler.Statistics
+print(json.dumps({
+    "result": result, "modules": counts.modules, "hits": counts.disk_hits,
+    "warnings": [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)],
+}))
+"""
+
+
+def run(folder: str | Path, program: str = PROGRAM, **variables: str) -> dict:
+    """What a process that uses this cache folder reports."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": str(folder), **variables}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A folder that a process has filled, and what that one reported."""
+    folder = tmp_path_factory.mktemp("cache") / "new" / "folder"
+    report = run(folder)
+    assert report["hits"] == 0
+    return folder, report
+
+
+def copied(warm: tuple[Path, dict], target: Path) -> Path:
+    target.mkdir(mode=0o700)
+    for path in entries(warm[0]):
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+# Processes ------------------------------------------------------------------------------------------
+
+
+def test_a_second_process_compiles_nothing(warm: tuple[Path, dict]) -> None:
+    folder, first = warm
+    before = {path: path.read_bytes() for path in entries(folder)}
+    second = run(folder)
+    assert second["result"] == first["result"]
+    assert second["hits"] == second["modules"] == first["modules"] == len(before)
+    assert {path: path.read_bytes() for path in entries(folder)} == before
+
+
+def test_modes(warm: tuple[Path, dict]) -> None:
+    folder, _ = warm
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in entries(folder):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.suffix == ".o"
+
+
+DAMAGE = {
+    "empty": lambda path, other: path.write_bytes(b""),
+    "cut short": lambda path, other: path.write_bytes(path.read_bytes()[:-1]),
+    "cut to the digest": lambda path, other: path.write_bytes(path.read_bytes()[:32]),
+    "one bit": lambda path, other: path.write_bytes(path.read_bytes()[:-9] + b"\x01" + path.read_bytes()[-8:]),
+    "longer": lambda path, other: path.write_bytes(path.read_bytes() + b"\0"),
+    "text": lambda path, other: path.write_text("not machine code " * 100),
+    "another entry": lambda path, other: path.write_bytes(other),
+    "a folder": lambda path, other: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_entry_is_a_miss(damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("TRACEJIT_CACHE_DIR", str(tmp_path / "cache"))
+    cache.directory.cache_clear()
+    cache.write("other", b"other machine code" * 10)
+    (other,) = entries(tmp_path / "cache")
+    content = other.read_bytes()
+    cache.write("key", b"machine code" * 20)
+    (entry,) = set(entries(tmp_path / "cache")) - {other}
+    assert cache.read("key") == b"machine code" * 20
+    damage(entry, content)
+    assert cache.read("key") is None
+    cache.write("key", b"anew")
+    assert cache.read("key") == (None if entry.is_dir() else b"anew")
+    assert cache.read("other") == b"other machine code" * 10
+
+
+def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict], tmp_path: Path) -> None:
+    folder = copied(warm, tmp_path / "cache")
+    contents = [path.read_bytes() for path in entries(folder)]
+    for number, (path, damage) in enumerate(zip(entries(folder), [*DAMAGE.values()] * 9, strict=False)):
+        damage(path, contents[number - 1])
+    report = run(folder)
+    assert report["result"] == warm[1]["result"]
+    assert report["hits"] == 0
+    assert report["warnings"] == []
+    repaired = run(folder)
+    assert repaired["hits"] == sum(path.is_file() for path in entries(folder))
+
+
+def test_off(tmp_path: Path, warm: tuple[Path, dict]) -> None:
+    report = run("", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert report == {**warm[1], "hits": 0}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_usual_place(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
+    program = "import json; from tracejit.backends import cache; print(json.dumps({'folder': str(cache.directory())}))"
+    program = "import os; del os.environ['TRACEJIT_CACHE_DIR']; " + program
+    assert run("x", program, **environment)["folder"] == str(tmp_path / ".cache" / "tracejit")
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "elsewhere")
+    assert run("x", program, **environment)["folder"] == str(tmp_path / "elsewhere" / "tracejit")
+
+
+def test_a_folder_that_cannot_be_used_is_told_once(tmp_path: Path, warm: tuple[Path, dict]) -> None:
+    (tmp_path / "file").write_text("a file, no folder")
+    report = run(tmp_path / "file")
+    assert report["result"] == warm[1]["result"]
+    assert report["hits"] == 0
+    assert len(report["warnings"]) == 1
+    assert "tracejit compiles without its disk cache" in report["warnings"][0]
+
+
+# The folder -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "cache"
+    monkeypatch.setenv("TRACEJIT_CACHE_DIR", str(path))
+    cache.directory.cache_clear()
+    yield path
+    cache.directory.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_folder() -> Iterator[None]:
+    yield
+    cache.directory.cache_clear()
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    assert cache.read("key") is None
+    for content in (b"first", b"", b"\0" * 100_000):
+        cache.write("key", content)
+        assert cache.read("key") == content
+    assert cache.read("another key") is None
+    assert len(entries(folder)) == 1
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777], ids=oct)
+def test_a_folder_that_others_can_write_is_not_used(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.warns(RuntimeWarning, match="can be written by another user") as caught:
+        cache.write("key", b"content")
+        assert cache.read("key") is None
+    assert len(caught) == 1
+    assert entries(folder) == []
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: -5)
+    with pytest.warns(RuntimeWarning, match="belongs to"):
+        cache.write("key", b"content")
+    assert entries(folder) == []
+
+
+def test_a_read_only_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.warns(RuntimeWarning, match="cannot be written") as caught:
+        cache.write("key", b"content")
+        assert cache.read("key") is None
+    assert len(caught) == 1
+
+
+def test_no_home(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TRACEJIT_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(RuntimeWarning, match="no home folder"):
+        assert cache.directory() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_costs_the_entry_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            cache.write("key", b"content")
+    assert entries(folder) == []
+    assert cache.read("key") is None
+    cache.write("key", b"content")
+    assert cache.read("key") == b"content"
+
+
+def test_the_folder_goes_while_it_is_used(folder: Path) -> None:
+    cache.write("key", b"content")
+    for path in entries(folder):
+        path.unlink()
+    folder.rmdir()
+    cache.write("key", b"content")
+    assert cache.read("key") is None
+
+
+def test_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the bound the entry that was not used for longest goes first."""
+    monkeypatch.setattr(cache, "MAX_BYTES", 1000)
+    for age, key in enumerate("abcd"):
+        cache.write(key, bytes(200))
+        os.utime(max(folder.iterdir(), key=lambda path: path.stat().st_mtime), (1000 + age, 1000 + age))
+    assert [cache.read(key) is not None for key in "abcd"] == [True] * 4
+    for age, key in enumerate("bcda"):  # "b" is now the oldest
+        path = cache._entry(key)
+        assert path is not None
+        os.utime(path, (2000 + age, 2000 + age))
+    cache.write("e", bytes(200))
+    assert [cache.read(key) is not None for key in "abcde"] == [True, False, True, True, True]
+    assert sum(path.stat().st_size for path in entries(folder)) <= 1000
+
+
+def test_the_bound_leaves_other_files_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_BYTES", 500)
+    cache.write("a", b"")
+    others = [folder / "thesis.tex", folder / "main.o", folder / "notes.tmp"]
+    for path in others:
+        path.write_bytes(bytes(2000))
+        os.utime(path, (0, 0))
+    left = folder / "tmpabc.o.tmp"  # by a process that was killed while it wrote
+    left.write_bytes(bytes(2000))
+    os.utime(left, (0, 0))
+    cache.write("b", bytes(300))
+    assert all(path.exists() for path in others)
+    assert not left.exists()
+    assert cache.read("b") == bytes(300)
