@@ -7,6 +7,7 @@ zero, and flags, choose which operations are traced, and are guarded.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,7 @@ class SameTensors(Guard):
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         found = self.optimizer._held()
-        return len(found) == len(self.expected) and all(
-            item is other for item, other in zip(found, self.expected, strict=True)
-        )
+        return len(found) == len(self.expected) and all(map(operator.is_, found, self.expected))
 
     def describe(self) -> str:
         return f"{type(self.optimizer).__name__} has the same parameters and state tensors"
