@@ -525,3 +525,44 @@ def test_a_jitted_function_may_call_itself():
 
     x = random(4)
     assert bits(power(x, 4)) == bits(x * (x * (x * x)))
+
+
+def test_what_a_module_is_changed_to_is_noticed():
+    from tracejit import nn
+
+    layer = nn.Linear(4, 2)
+    f = tj.jit(lambda x: layer(x))
+    x = random(3, 4)
+    assert bits(f(x)) == bits(layer(x))
+    assert f(x).requires_grad
+    layer.requires_grad_(False)
+    assert not f(x).requires_grad
+    layer.double()
+    wide = x.double()
+    assert f(wide).dtype == tj.float64
+    assert bits(f(wide)) == bits(layer(wide))
+    layer.weight = nn.Parameter(tj.zeros(2, 4, dtype=tj.float64))
+    assert bits(f(wide)) == bits(layer(wide))
+
+
+def test_a_captured_tensor_of_another_dtype_is_noticed():
+    from tracejit import nn
+
+    layer = nn.Linear(4, 2, bias=False)
+    weight = layer.weight
+    f = tj.jit(lambda x: x.astype(weight.dtype) @ weight.T)
+    x = random(3, 4)
+    assert f(x).dtype == tj.float32
+    layer.to("float64")
+    assert f(x).dtype == tj.float64
+    assert bits(f(x)) == bits(x.astype("float64") @ weight.T)
+
+
+def test_paths_of_a_signature_are_bounded():
+    from tracejit.jit import MAX_PATHS
+
+    setting = 0
+    f = tj.jit(lambda x: x + setting)
+    for setting in range(MAX_PATHS + 5):  # noqa: B007
+        assert bits(f(random(2))) == bits(random(2) + setting)
+    assert f.cache_info().entries == MAX_PATHS

@@ -140,6 +140,16 @@ from .ops.reduction import (  # noqa: E402
 from .random import manual_seed, rand, randint, randn  # noqa: E402
 from .tensor import Parameter, Tensor  # noqa: E402
 
+
+def __getattr__(name: str) -> object:
+    """The packages that are loaded when they are first used."""
+    if name in ("nn", "optim"):
+        from importlib import import_module
+
+        return import_module(f"tracejit.{name}")
+    raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+
+
 __all__ = [
     "Parameter", "Tensor", "abs", "add", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "autograd",
     "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "bool", "broadcast_to", "ceil", "clip",

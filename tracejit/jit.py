@@ -24,6 +24,7 @@ from .tracing import Argument, Trace, Untraceable
 if TYPE_CHECKING:
     from .compiled import Compiled
 
+MAX_PATHS = 16  # of one signature; the one compiled longest ago goes first
 STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
 
@@ -153,6 +154,7 @@ class JittedFunction:
                 del self._signatures[call.key]
             raise
         signature.paths.insert(0, path)
+        del signature.paths[MAX_PATHS:]
         return path
 
     # Looking inside ---------------------------------------------------------------------------------

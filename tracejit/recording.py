@@ -21,7 +21,7 @@ from .names import names_read_by
 from .state import thread
 from .tape import FREED, node_of, propagate
 from .tensor import Tensor
-from .tracing import Captured, Check, FloatArgument, Input, SameValue, Shadow, Source, Trace, Untraceable
+from .tracing import Captured, Check, FloatArgument, Input, SameTypes, SameValue, Shadow, Source, Trace, Untraceable
 
 if TYPE_CHECKING:
     from .jit import ArgumentsOfCall
@@ -49,6 +49,7 @@ def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall)
         del result
     _name_captured(trace, function)
     inputs = _inputs(trace, floats)
+    trace.guards.append(SameTypes(trace.captured))
     lap("trace")
     optimized = optimize(trace.graph)
     lap("optimize")

@@ -133,10 +133,6 @@ class Tensor(TensorMethods):
                     f"got dtype {self.dtype.name} and shape {format_shape(self.shape)}"
                 )
             )
-        if state is not self and state._requires_grad != requires_grad:
-            from .tracing import Untraceable
-
-            raise Untraceable("it changes requires_grad of a tensor from outside")
         state._requires_grad = requires_grad
         return self
 
@@ -406,6 +402,19 @@ def new_tensor(value: Payload) -> Tensor:
     if thread.trace is not None:
         thread.trace.born.append(weakref.ref(tensor))
     return tensor
+
+
+class Retyped:
+    """How often any tensor was given a value of another dtype in place: compiled functions look whether it moved."""
+
+    count = 0
+
+
+def retype(tensor: Tensor, value: Payload) -> None:
+    """Give a leaf's cell a value of another dtype, as ``Module.to`` does."""
+    tensor._value = value
+    tensor._accumulator = None  # it names the dtype
+    Retyped.count += 1
 
 
 class RemovableHandle:

@@ -20,10 +20,10 @@ import numpy as np
 from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorType, Value, type_of
 
 from .locations import at_user_line, user_location
+from .tensor import Retyped, Tensor
 
 if TYPE_CHECKING:
     from .tape import Node
-    from .tensor import Tensor
 
 
 class Untraceable(BaseException):
@@ -42,16 +42,28 @@ class Untraceable(BaseException):
 class Shadow:
     """What a trace knows of a tensor that was there before: the same fields as the tensor's own."""
 
-    __slots__ = ("_gradient", "_node", "_requires_grad", "_value", "gradient_is_written", "source", "tensor")
+    __slots__ = ("_gradient", "_node", "_value", "gradient_is_written", "source", "tensor", "trace")
 
-    def __init__(self, tensor: Tensor, source: Source) -> None:
+    def __init__(self, tensor: Tensor, source: Source, trace: Trace) -> None:
         self.tensor = tensor
         self.source = source
+        self.trace = trace
         self._value: Value | None = None  # not read yet
-        self._requires_grad = tensor._requires_grad
         self._node: Node | None = None  # an argument is a leaf here, whatever its history outside
         self._gradient = tensor._grad
         self.gradient_is_written = False
+
+    @property
+    def _requires_grad(self) -> bool:
+        """The tensor's flag, guarded where it is read (an argument's is part of the call's key)."""
+        if not isinstance(self.source, Argument):
+            self.trace.guard(("requires_grad", id(self.tensor)), RequiresGrad(self.source, self.tensor._requires_grad))
+        return self.tensor._requires_grad
+
+    @_requires_grad.setter
+    def _requires_grad(self, flag: bool) -> None:
+        if flag != self.tensor._requires_grad:
+            raise Untraceable("it changes requires_grad of a tensor from outside")
 
     @property
     def _grad(self) -> Tensor | None:
@@ -168,11 +180,9 @@ class Trace:
         return found
 
     def shadow_from(self, tensor: Tensor, source: Source) -> Shadow:
-        shadow = self.shadows[id(tensor)] = Shadow(tensor, source)
-        if not isinstance(source, Argument):  # an argument's are part of the call's key
-            if tensor._node is not None:
-                raise Untraceable("it reads a tensor whose history lies outside of the function")
-            self.guard(("requires_grad", id(tensor)), RequiresGrad(source, tensor._requires_grad))
+        shadow = self.shadows[id(tensor)] = Shadow(tensor, source, self)
+        if tensor._node is not None and not isinstance(source, Argument):
+            raise Untraceable("it reads a tensor whose history lies outside of the function")
         return shadow
 
     def gradient_of(self, shadow: Shadow) -> Tensor | None:
@@ -236,8 +246,6 @@ class Trace:
 
     def name_values(self, variables: Mapping[str, Any]) -> None:
         """Give values the names of the user's variables that hold them."""
-        from .tensor import Tensor
-
         for name, item in variables.items():
             if isinstance(item, Tensor) and isinstance(item._value, Value) and item._value.name is None:
                 item._value.name = name
@@ -287,6 +295,27 @@ class RequiresGrad(Guard):
 
     def describe(self) -> str:
         return f"a captured tensor has requires_grad={self.expected}"
+
+
+class SameTypes(Guard):
+    """The captured tensors have the dtypes that they had; looked at only when some tensor's was changed in place."""
+
+    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
+        self._expected = [(source, value.dtype, value.shape) for source, value in captured]
+        self._seen = Retyped.count
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        if self._seen == Retyped.count:
+            return True
+        for source, dtype, shape in self._expected:
+            tensor = source.find(arguments)
+            if tensor is None or tensor._value.dtype != dtype or tensor._value.shape != shape:
+                return False
+        self._seen = Retyped.count
+        return True
+
+    def describe(self) -> str:
+        return "the captured tensors have the dtypes that they had"
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def backward(
     was freed by an earlier call.
     """
     roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    given = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
+    given = list(grad_tensors) if isinstance(grad_tensors, Sequence) else [grad_tensors]
     if len(given) == 1 and given[0] is None:
         given = [None] * len(roots)
     leaves: list[Tensor] | None = None
@@ -101,7 +101,7 @@ def backward(
             raise Untraceable("it differentiates through a tensor whose history lies outside of the function")
         held = leaf.grad
         if held is None:
-            updates.append((leaf, gradient if create_graph else new_tensor(gradient)))
+            updates.append((leaf, _own(gradient)))
         elif create_graph:
             updates.append((leaf, held + gradient))
         else:
@@ -142,7 +142,7 @@ def grad(
     """
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     sources = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    given = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    given = list(grad_outputs) if isinstance(grad_outputs, Sequence) else [grad_outputs]
     if len(given) == 1 and given[0] is None:
         given = [None] * len(roots)
     wanted = [wanted_node(tensor) for tensor in sources]
@@ -158,5 +158,12 @@ def grad(
                 "Set allow_unused=True if this is the desired behavior."
             )
             raise at_user_line(RuntimeError(message))
-        results.append(gradient if gradient is None or isinstance(gradient, Tensor) else new_tensor(gradient))
+        results.append(None if gradient is None else _own(gradient))
     return tuple(results)
+
+
+def _own(gradient: Any) -> Tensor:
+    """A gradient as a tensor of its own: what flows through a sum is one tensor for all that it flows to."""
+    if isinstance(gradient, Tensor):
+        return with_history(dispatch.payload(gradient), node_of(gradient))
+    return new_tensor(gradient)

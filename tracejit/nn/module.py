@@ -22,7 +22,7 @@ from ..autograd.modes import no_grad
 from ..locations import at_user_line
 from ..ops.creation import from_numpy
 from ..state import thread
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, retype
 from ..tracing import Guard, Untraceable
 
 if TYPE_CHECKING:
@@ -400,8 +400,7 @@ class Module:
         for tensor in [tensor for _, tensor in self.named_tensors() if is_differentiable(tensor.dtype)]:
             for held in (tensor, tensor.grad):
                 if held is not None:
-                    held._value = dispatch.payload(held.detach().to(*arguments, device=device, dtype=dtype))
-                    held._accumulator = None  # it names the dtype
+                    retype(held, dispatch.payload(held.detach().to(*arguments, device=device, dtype=dtype)))
         return self
 
     # Text -------------------------------------------------------------------------------------------

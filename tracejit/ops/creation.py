@@ -13,7 +13,7 @@ from tracejit.ir.types import SHORT_NAMES, DType, float64, int64
 
 from .. import dispatch
 from ..locations import at_user_line
-from ..promotion import DEFAULT_FLOAT, as_tensor, scalar_dtype
+from ..promotion import DEFAULT_FLOAT, as_tensor, kind, scalar_dtype
 from ..tensor import Tensor, new_tensor
 
 Shape = int | Sequence[int]
@@ -55,7 +55,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     elif isinstance(data, np.ndarray | np.generic):
         result = from_numpy(np.asarray(data))
     else:
-        result = _from_python(data)
+        result = _from_python(data, None if dtype is None else _dtype(dtype))
     if dtype is not None and result.dtype != _dtype(dtype):
         from .elementwise import astype
 
@@ -65,20 +65,22 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     return result
 
 
-def _from_python(data: Any) -> Tensor:
+def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
     if isinstance(data, list | tuple) and _holds_tensors(data):
         from .manipulation import stack
 
-        return stack([_from_python(item) if not isinstance(item, Tensor) else item for item in data])
+        return stack([_from_python(item, narrow) if not isinstance(item, Tensor) else item for item in data])
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise at_user_line(ValueError(f"tensor: {error}")) from None
     if array.dtype.kind not in "biufc":
         raise at_user_line(TypeError(f"tensor: expected numbers, got {type(data).__name__} {data!r:.60}"))
-    if array.dtype == float64:
+    if dtype is not None and kind(dtype) >= kind(array.dtype):
+        return new_tensor(dispatch.constant_payload(np.array(array, dtype, order="C")))
+    if array.dtype == float64 and narrow:
         array = array.astype(DEFAULT_FLOAT)
-    elif array.dtype == np.complex128:
+    elif array.dtype == np.complex128 and narrow:
         array = array.astype(np.complex64)
     elif array.dtype.kind in "iu" and array.dtype.itemsize < 8:
         array = array.astype(int64)
