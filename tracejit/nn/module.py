@@ -403,6 +403,14 @@ class Module:
                     retype(held, dispatch.payload(held.detach().to(*arguments, device=device, dtype=dtype)))
         return self
 
+    def float(self: ModuleType) -> ModuleType:
+        """Convert floating-point parameters and buffers to float32, in place."""
+        return self.to(dtype="float32")
+
+    def double(self: ModuleType) -> ModuleType:
+        """Convert floating-point parameters and buffers to float64, in place."""
+        return self.to(dtype="float64")
+
     # Text -------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:

@@ -69,7 +69,7 @@ def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
     if isinstance(data, list | tuple) and _holds_tensors(data):
         from .manipulation import stack
 
-        return stack([_from_python(item, narrow) if not isinstance(item, Tensor) else item for item in data])
+        return stack([_from_python(item, dtype) if not isinstance(item, Tensor) else item for item in data])
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -78,9 +78,9 @@ def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
         raise at_user_line(TypeError(f"tensor: expected numbers, got {type(data).__name__} {data!r:.60}"))
     if dtype is not None and kind(dtype) >= kind(array.dtype):
         return new_tensor(dispatch.constant_payload(np.array(array, dtype, order="C")))
-    if array.dtype == float64 and narrow:
+    if array.dtype == float64:
         array = array.astype(DEFAULT_FLOAT)
-    elif array.dtype == np.complex128 and narrow:
+    elif array.dtype == np.complex128:
         array = array.astype(np.complex64)
     elif array.dtype.kind in "iu" and array.dtype.itemsize < 8:
         array = array.astype(int64)
