@@ -22,7 +22,7 @@ from tracejit.ir.scalar import ScalarBuilder
 from tracejit.ir.types import int64, uint64
 
 from . import kernel as k
-from .fusion import Affine, Index, operand_index, through_view
+from .fusion import Affine, Index, operand_index, through_views
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
@@ -154,8 +154,8 @@ class Elements(ScalarBuilder):
             return k.Literal(value.array.item(), value.dtype)
         if value in self.computed:
             return self.apply(self.computed[value], index)
-        behind = through_view(value, index)
-        return self.load(value, index) if behind is None else self.element(*behind)
+        base, where = through_views(value, index)
+        return self.load(value, index) if base is value else self.element(base, where)
 
     def apply(self, op: Op, index: Index) -> Node | k.Literal:
         """The element of an op's result, computed here."""

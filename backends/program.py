@@ -252,12 +252,13 @@ class _Plan:
         elements = Elements(ops)
         kept = [axis for axis in range(len(domain)) if axis not in reduced]
         stores = []
-        for op in ops:
+        for op in ops:  # also those that are not stored: asked for in order, no element is far from those it needs
             value = op.result
+            full = not reduced or squeezed(value.shape) == tuple(domain)
+            index = home_index(value.shape, None if full else kept)
+            element = elements.element(value, index)
             if value in self.stored:
-                full = not reduced or squeezed(value.shape) == tuple(domain)
-                index = home_index(value.shape, None if full else kept)
-                stores.append(self._store(value, index, elements.element(value, index)))
+                stores.append(self._store(value, index, element))
         return build_kernel(elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize)
 
     def _store(self, value: Value, index: Index, node: object) -> StoreRequest:

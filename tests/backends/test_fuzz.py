@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import fusion, program
-from tracejit.backends.cpu import runtime
+from tracejit.backends.cpu import compiler, runtime
 from tracejit.backends.program import plan
 from tracejit.ir import DType, Graph, Primitive
 from tracejit.ir.interpreter import interpret
@@ -125,6 +125,29 @@ def test_compiled_is_eager(family: str, data: st.DataObject) -> None:
         check(graph, run(graph, guarded, specialize=False), expected, "compiled for any shape")
     for argument, copy in zip(guarded, before, strict=True):
         assert same_bits(argument, copy), f"an argument has changed, of\n{graph}"
+
+
+@contextmanager
+def forgotten_kernels() -> Iterator[None]:
+    """Kernels are compiled anew, all of them; products, which take long, are not."""
+    kept = {name: cell for name, cell in compiler._cells.items() if name.startswith("dot_")}
+    with mock.patch.dict(compiler._cells, kept, clear=True), mock.patch.object(compiler.disk, "read", lambda key: None):
+        yield
+        compiler.wait()
+
+
+@fuzz(15)
+@given(data=st.data())
+def test_code_that_was_compiled_fast_is_as_good(data: st.DataObject) -> None:
+    """A program runs at first in code that is not optimised, later in code that is: the bits are the same."""
+    graph = data.draw(FAMILIES["small"])
+    arguments = data.draw(random_arguments(graph))
+    expected = interpret(graph, arguments, evaluate)
+    with forgotten_kernels():
+        executable = runtime.Executable(plan(graph))
+        check(graph, executable(arguments), expected, "in the first code")
+        compiler.wait()
+        check(graph, executable(arguments), expected, "in the code from the background")
 
 
 @fuzz(30)
