@@ -21,6 +21,7 @@ from . import instructions
 from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
+COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
 
 
 class Emitter(Writer):
@@ -326,7 +327,9 @@ class _KernelEmitter:
             self._enter(inner, loop.body)
             self._block(loop.body, inner)
 
-        self._vector_steps(start, stop, loop.extent if start == "0" else None, VECTOR_LANES, body)
+        by_columns = any(isinstance(statement, k.Reduce) for statement in k.walk(loop.body))
+        lanes = COLUMN_LANES if by_columns else VECTOR_LANES
+        self._vector_steps(start, stop, loop.extent if start == "0" else None, lanes, body)
 
     def _vector_steps(
         self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]
