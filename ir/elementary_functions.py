@@ -31,30 +31,32 @@ HUGE = {float32: 2.0**14, float64: 2.0**28}  # from here on, 1 is nothing beside
 
 
 def atan(s: ScalarBuilder, x: Any) -> Any:
-    """An odd polynomial, after the angle is moved by 0, pi / 4 or pi / 2.  Ulp: 3."""
-    return _with_sign_of(s, x, _atan_of_ratio(s, s.abs(x), s.constant(1.0, x.dtype)))
+    """An odd polynomial, after the angle is moved by 0, pi / 4 or pi / 2.  Ulp: 1.8, 1.7."""
+    one = s.constant(1.0, x.dtype)
+    return _with_sign_of(s, x, s.abs(_atan_of_ratio(s, s.abs(x), one, one)))
 
 
 def atan2(s: ScalarBuilder, y: Any, x: Any) -> Any:
-    """The angle of the point (x, y), with C99's special cases.  Ulp: 4."""
+    """The angle of the point (x, y), with C99's special cases.  Ulp: 1.9, 1.8."""
     high, low = PI[x.dtype]
     across, up = s.abs(x), s.abs(y)
     both_infinite = s.and_(s.eq(across, math.inf), s.eq(up, math.inf))
     up = s.select(both_infinite, 1.0, up)
     across = s.select(both_infinite, 1.0, s.select(s.eq(s.maximum(up, across), 0.0), 1.0, across))
-    angle = _atan_of_ratio(s, up, across)
     is_left = s.ne(_sign(s, x), 0)
-    angle = s.select(is_left, s.subtract(s.constant(high, x.dtype), s.subtract(angle, low)), angle)
+    is_flat = s.le(up, s.multiply(across, TAN_3_PI_8))
+    angle = _atan_of_ratio(s, up, across, s.select(is_left, s.negate(across), across))
+    is_moved = s.and_(is_left, is_flat)
+    angle = s.select(is_moved, s.subtract(s.constant(high, x.dtype), s.subtract(angle, low)), angle)
     angle = s.select(s.or_(s.is_nan(x), s.is_nan(y)), math.nan, s.abs(angle))
     return _with_sign_of(s, y, angle)
 
 
-def _atan_of_ratio(s: ScalarBuilder, y: Any, x: Any) -> Any:
-    """``atan(y / x)`` for y >= 0 and x >= 0, not both 0."""
+def _atan_of_ratio(s: ScalarBuilder, y: Any, x: Any, signed_x: Any) -> Any:
+    """``atan(y / x)`` for y >= 0 and x >= 0, not both 0; where it is steep, the angle of (``signed_x``, y)."""
     high, low = PI[x.dtype]
     is_steep, is_diagonal = s.gt(y, s.multiply(x, TAN_3_PI_8)), s.gt(y, s.multiply(x, TAN_PI_8))
-    # Of a large ratio the quotient is taken before it is moved, as x + y would overflow.
-    numerator = s.select(is_steep, s.negate(x), s.select(is_diagonal, s.subtract(y, x), y))
+    numerator = s.select(is_steep, s.negate(signed_x), s.select(is_diagonal, s.subtract(y, x), y))
     denominator = s.select(is_steep, y, s.select(is_diagonal, s.add(y, x), x))
     t = s.divide(numerator, denominator)
     square = s.multiply(t, t)
@@ -70,7 +72,7 @@ def _asin_tail(s: ScalarBuilder, x: Any, square: Any) -> Any:
 
 
 def asin(s: ScalarBuilder, x: Any) -> Any:
-    """An odd polynomial; above 1/2, ``pi / 2 - 2 * asin(sqrt((1 - x) / 2))``.  Ulp: 3."""
+    """An odd polynomial; above 1/2, ``pi / 2 - 2 * asin(sqrt((1 - x) / 2))``.  Ulp: 1.8, 1.7."""
     high, low = PI[x.dtype]
     magnitude = s.abs(x)
     is_large = s.gt(magnitude, 0.5)
@@ -85,7 +87,7 @@ def asin(s: ScalarBuilder, x: Any) -> Any:
 
 
 def acos(s: ScalarBuilder, x: Any) -> Any:
-    """``pi / 2 - asin(x)``; above 1/2, ``2 * asin(sqrt((1 - x) / 2))``.  Ulp: 3."""
+    """``pi / 2 - asin(x)``; above 1/2, ``2 * asin(sqrt((1 - x) / 2))``.  Ulp: 1.8, 1.7."""
     high, low = PI[x.dtype]
     magnitude = s.abs(x)
     is_large = s.gt(magnitude, 0.5)
@@ -105,7 +107,7 @@ def acos(s: ScalarBuilder, x: Any) -> Any:
 
 
 def sinh(s: ScalarBuilder, x: Any) -> Any:
-    """``(t + t / (t + 1)) / 2`` with t = ``expm1(abs(x))``.  Ulp: 3."""
+    """``(t + t / (t + 1)) / 2`` with t = ``expm1(abs(x))``.  Ulp: 2.8, 2.8."""
     magnitude = s.abs(x)
     is_large = s.gt(magnitude, HALF[x.dtype])
     t = expm1(s, s.select(is_large, s.constant(1.0, x.dtype), magnitude))
@@ -114,7 +116,7 @@ def sinh(s: ScalarBuilder, x: Any) -> Any:
 
 
 def cosh(s: ScalarBuilder, x: Any) -> Any:
-    """``(t + 1 / t) / 2`` with t = ``exp(abs(x))``.  Ulp: 3."""
+    """``(t + 1 / t) / 2`` with t = ``exp(abs(x))``.  Ulp: 2.8, 2.8."""
     magnitude = s.abs(x)
     is_large = s.gt(magnitude, HALF[x.dtype])
     half = s.multiply(exp(s, s.select(is_large, s.constant(1.0, x.dtype), magnitude)), 0.5)
@@ -129,7 +131,7 @@ def _half_exp(s: ScalarBuilder, x: Any) -> Any:
 
 
 def asinh(s: ScalarBuilder, x: Any) -> Any:
-    """``log1p(a + a**2 / (1 + sqrt(a**2 + 1)))`` with a = ``abs(x)``.  Ulp: 4."""
+    """``log1p(a + a**2 / (1 + sqrt(a**2 + 1)))`` with a = ``abs(x)``.  Ulp: 2.2, 2.3."""
     magnitude = s.abs(x)
     is_large = s.gt(magnitude, HUGE[x.dtype])
     a = s.select(is_large, s.constant(1.0, x.dtype), magnitude)
@@ -140,7 +142,7 @@ def asinh(s: ScalarBuilder, x: Any) -> Any:
 
 
 def acosh(s: ScalarBuilder, x: Any) -> Any:
-    """``log1p(t + sqrt(t * (t + 2)))`` with t = ``x - 1``; NaN below 1.  Ulp: 4."""
+    """``log1p(t + sqrt(t * (t + 2)))`` with t = ``x - 1``; NaN below 1.  Ulp: 2.5, 2.5."""
     is_large = s.gt(x, HUGE[x.dtype])
     t = s.subtract(s.select(is_large, s.constant(1.0, x.dtype), x), 1.0)
     near = log1p(s, s.add(t, s.sqrt(s.multiply(t, s.add(t, 2.0)))))
@@ -149,7 +151,7 @@ def acosh(s: ScalarBuilder, x: Any) -> Any:
 
 
 def atanh(s: ScalarBuilder, x: Any) -> Any:
-    """``log1p(2 * a / (1 - a)) / 2`` with a = ``abs(x)``.  Ulp: 4."""
+    """``log1p(2 * a / (1 - a)) / 2`` with a = ``abs(x)``.  Ulp: 2.2, 2.3."""
     a = s.abs(x)
     twice, rest = s.add(a, a), s.subtract(s.constant(1.0, x.dtype), a)
     small = s.fma(twice, s.divide(a, rest), twice)
@@ -162,7 +164,7 @@ def atanh(s: ScalarBuilder, x: Any) -> Any:
 
 
 def log10(s: ScalarBuilder, x: Any) -> Any:
-    """``k * log10(2) + log(m) / ln 10``, as for log.  Ulp: 2."""
+    """``k * log10(2) + log(m) / ln 10``, as for log.  Ulp: 1.0, 1.0."""
     exponent, fraction = _split(s, x)
     high, low = INVERSE_LN10[x.dtype]
     of_two, of_two_low = LOG10_2[x.dtype]
@@ -172,7 +174,7 @@ def log10(s: ScalarBuilder, x: Any) -> Any:
 
 
 def hypot(s: ScalarBuilder, x: Any, y: Any) -> Any:
-    """``a * sqrt(1 + (b / a)**2)`` with a the larger of the magnitudes; inf wins over NaN.  Ulp: 2."""
+    """``a * sqrt(1 + (b / a)**2)`` with a the larger of the magnitudes; inf wins over NaN.  Ulp: 0.6, 2.0."""
     first, second = s.abs(x), s.abs(y)
     larger, smaller = s.maximum(first, second), s.minimum(first, second)
     if x.dtype == float32:
@@ -186,7 +188,7 @@ def hypot(s: ScalarBuilder, x: Any, y: Any) -> Any:
 
 
 def logaddexp(s: ScalarBuilder, x: Any, y: Any) -> Any:
-    """``max(x, y) + log1p(exp(-abs(x - y)))``.  Ulp: 3 of the larger operand."""
+    """``max(x, y) + log1p(exp(-abs(x - y)))``.  Ulp: 2 of the larger operand."""
     same = s.add(x, LN2[float64][0])
     decay = exp(s, s.negate(s.abs(s.subtract(x, y))))
     return s.select(s.eq(x, y), same, s.add(s.maximum(x, y), log1p(s, decay)))

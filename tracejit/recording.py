@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall) -> Compiled:
+    """Trace ``function`` with the call's arguments and compile what it does; ``Untraceable`` where that cannot be."""
     seconds: dict[str, float] = {}
     start = time.perf_counter()
 
@@ -48,6 +49,11 @@ def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall)
         outputs, structure, effects, checks, backward = _finish(trace, result)
         del result
     _name_captured(trace, function)
+    if trace.leaked([shadow._grad for shadow in trace.shadows.values() if shadow._grad is not None]):
+        raise RuntimeError(
+            f"a tensor that {trace.name} computes is stored outside of it (in a list, a global, an attribute), "
+            "where a compiled call would not renew it; return it instead"
+        )
     inputs = _inputs(trace, floats)
     trace.guards.append(SameTypes(trace.captured))
     lap("trace")
@@ -97,15 +103,10 @@ def _finish(
         _output(trace, leaf, add, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)
     ]
     effects: list[Effect] = []
-    kept = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    before = _values_before(trace)
     for shadow in list(trace.shadows.values()):
-        effects += _effects_of(trace, shadow, add, kept)
+        effects += _effects_of(trace, shadow, before.get(shadow), add)
     checks = [(add(check.predicate, "check"), check) for check in trace.checks]
-    if trace.leaked(kept):
-        raise RuntimeError(
-            f"a tensor that {trace.name} computes is stored outside of it (in a list, a global, an attribute), "
-            "where a compiled call would not renew it; return it instead"
-        )
     trace.graph.results = results
     trace.graph.result_names = names
     differentiable = [
@@ -161,17 +162,24 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         return Output("existing", source=trace.shadow(leaf).source)
     if leaf._weak:
         return Output("number", add(leaf._value, label))
-    spent = leaf._node is not None and leaf._node.application is None
+    spent = leaf._node is not None and leaf._node.is_freed
     return Output("tensor", add(leaf._value, leaf._value.name or label), spent=spent)
 
 
-def _effects_of(trace: Trace, shadow: Shadow, add: Callable[[Value, str], int], kept: list[Tensor]) -> list[Effect]:
+def _values_before(trace: Trace) -> dict[Shadow, Value]:
+    """The parameters of the graph that stand for tensors from outside, as they were before the call."""
+    shadows = {id(shadow.source): shadow for shadow in trace.shadows.values()}
+    return {shadows[id(source)]: value for source, value in trace.captured}
+
+
+def _effects_of(trace: Trace, shadow: Shadow, before: Value | None, add: Callable[[Value, str], int]) -> list[Effect]:
+    """What the trace has done to a tensor from outside."""
     effects: list[Effect] = []
-    read = {id(source): value for source, value in trace.captured}
-    name = shadow._value.name if shadow._value is not None else None
+    name = before.name if before is not None else None
     if shadow._node is not None:
         raise Untraceable("it changes a tensor from outside in place, with gradients")
-    if shadow._value is not None and shadow._value is not read.get(id(shadow.source)):
+    if shadow._value is not before:
+        assert shadow._value is not None
         effects.append(Effect(shadow.source, "_value", add(shadow._value, f"{name or 'state'}'")))
     if shadow.gradient_is_written:
         gradient = shadow._grad
@@ -182,7 +190,6 @@ def _effects_of(trace: Trace, shadow: Shadow, add: Callable[[Value, str], int], 
         else:
             if gradient._node is not None:
                 raise Untraceable("a gradient that it leaves behind has a history of its own (create_graph)")
-            kept.append(gradient)
             effects.append(Effect(shadow.source, "_grad", add(gradient._value, f"{name or 'state'}.grad")))
     return effects
 
@@ -205,8 +212,9 @@ def _name_captured(trace: Trace, function: Callable[..., Any]) -> None:
             for path, tensor in item.named_tensors():
                 names.setdefault(id(tensor), f"{name}.{path}")
     labels: dict[Value, str] = {}
+    before = _values_before(trace)
     for shadow in trace.shadows.values():
-        read = next((v for source, v in trace.captured if source is shadow.source), None)
+        read = before.get(shadow)
         name = names.get(id(shadow.tensor), "")
         if read is not None and isinstance(shadow.source, Captured):
             read.name = read.name or (name.replace(".", "_") or None)

@@ -47,6 +47,11 @@ class Node:
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.retained_by: weakref.ref[Tensor] | None = None  # the tensor that asked for its gradient to be kept
 
+    @property
+    def is_freed(self) -> bool:
+        """Whether what was saved here has been let go of."""
+        return self.application is None
+
     def __repr__(self) -> str:
         name = self.application.primitive.name if self.application else "freed"
         return f"<{''.join(part.capitalize() for part in name.split('_'))}Backward>"
@@ -93,11 +98,16 @@ class CallNode(Node):
 class CallOutput(Node):
     """One output of a call."""
 
-    __slots__ = ("index",)
+    __slots__ = ("call_node", "index")
 
     def __init__(self, node: CallNode, index: int, type: TensorType) -> None:
         super().__init__(None, (node,), type, None)
+        self.call_node = node
         self.index = index
+
+    @property
+    def is_freed(self) -> bool:
+        return self.call_node.call is None
 
     def __repr__(self) -> str:
         return "<JittedCallBackward>"
@@ -255,7 +265,7 @@ def propagate(
             if isinstance(node, AccumulateGrad):
                 continue
             if isinstance(node, CallOutput):
-                gathered.setdefault(id(node.edges[0]), {})[node.index] = cotangent
+                gathered.setdefault(id(node.call_node), {})[node.index] = cotangent
                 continue
             if isinstance(node, CallNode):
                 _through_call(node, cotangent, emitter, gathered, needed, create_graph)

@@ -56,7 +56,9 @@ def module_source(kernels: Sequence[k.Kernel]) -> str:
     functions = {kernel.name: kernel_source(kernel) for kernel in kernels}
     body = "\n".join(functions.values())
     helpers = [text for name, text in instructions.HELPERS.items() if f"{name}(" in body or f"{name}<" in body]
-    return "\n".join([*helpers, body])
+    return "\n".join(
+        ["// To be compiled with -fmad=false: products and sums are rounded one by one.\n", *helpers, body]
+    )
 
 
 def kernel_source(kernel: k.Kernel) -> str:

@@ -1,5 +1,20 @@
 """The primitives, one file a family; importing this package fills ``PRIMITIVES``."""
 
-from . import contraction, elementwise, generation, indexing, placement, reduction, view
+from . import (
+    contraction,
+    decomposition,
+    elementary,
+    elementwise,
+    exact,
+    generation,
+    indexing,
+    library,
+    placement,
+    reduction,
+    view,
+)
 
-__all__ = ["contraction", "elementwise", "generation", "indexing", "placement", "reduction", "view"]
+__all__ = [
+    "contraction", "decomposition", "elementary", "elementwise", "exact", "generation", "indexing", "library",
+    "placement", "reduction", "view",
+]  # fmt: skip

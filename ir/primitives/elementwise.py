@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import special_functions as special
 from ..primitive import Application, Elementwise, Emitter, broadcast_rule, per_operand, same_dtype
-from ..types import DType, TensorType, bool_, float32, float64, is_differentiable, is_floating, is_integer, short_name
+from ..types import DType, TensorType, bool_, is_differentiable, is_floating, is_integer, short_name
 
 Rule = Callable[[Emitter, Any, Application], Any]
 
@@ -27,11 +27,6 @@ def _numeric(dtype: DType) -> bool:
 
 def _any(dtype: DType) -> bool:
     return True
-
-
-def _binary_float(dtype: DType) -> bool:
-    """The dtypes that special functions are defined for."""
-    return dtype in (float32, float64)
 
 
 def _signed(dtype: DType) -> bool:
@@ -189,7 +184,7 @@ power = binary(
     "power",
     np.power,
     special.power,
-    accepts=_binary_float,
+    accepts=is_differentiable,
     exact=False,
     vjps=(_power_base, _power_exponent),
     saves="01r",
@@ -234,8 +229,8 @@ rsqrt = unary(
     vjp=lambda e, g, op: e.multiply(e.multiply(g, -0.5), e.divide(op.result, op.operands[0])),
     saves="0r",
 )
-floor = unary("floor", np.floor, lambda s, x: s.floor(x), exact=True, vjp=_zero)
-ceil = unary("ceil", np.ceil, lambda s, x: s.ceil(x), exact=True, vjp=_zero)
+floor = unary("floor", np.floor, lambda s, x: s.floor(x), accepts=is_floating, exact=True, vjp=_zero)
+ceil = unary("ceil", np.ceil, lambda s, x: s.ceil(x), accepts=is_floating, exact=True, vjp=_zero)
 round_nearest_even = unary("round_nearest_even", np.rint, lambda s, x: s.rint(x), exact=True, vjp=_zero)
 
 # Elementary functions -------------------------------------------------------------------------------
@@ -245,9 +240,16 @@ def _one_minus_square(e: Emitter, y: Any) -> Any:
     return e.subtract(e.scalar(1, y.dtype), e.multiply(y, y))
 
 
-def _function(name: str, numpy: Callable[..., Any], scalar: Callable[..., Any], vjp: Rule, saves: str) -> Elementwise:
+def _function(
+    name: str,
+    numpy: Callable[..., Any],
+    scalar: Callable[..., Any],
+    vjp: Rule,
+    saves: str,
+    accepts: Callable[[DType], bool] = is_differentiable,
+) -> Elementwise:
     """A function that IEEE 754 does not fix: one definition of ours, see :mod:`..special_functions`."""
-    return unary(name, numpy, scalar, accepts=_binary_float, vjp=vjp, saves=saves)
+    return unary(name, numpy, scalar, accepts=accepts, vjp=vjp, saves=saves)
 
 
 def _vectorized(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
@@ -311,6 +313,7 @@ erf = _function(
         e.exponential(e.negate(e.multiply(op.operands[0], op.operands[0]))),
     ),
     "0",
+    is_floating,
 )
 erf_inv = _function(
     "erf_inv",
@@ -318,6 +321,7 @@ erf_inv = _function(
     special.erf_inv,
     lambda e, g, op: e.multiply(e.multiply(g, math.sqrt(math.pi) / 2), e.exponential(e.multiply(op.result, op.result))),
     "r",
+    is_floating,
 )
 
 # Comparisons, logic, choice -------------------------------------------------------------------------
@@ -358,7 +362,7 @@ def _is_finite(s: Any, x: Any) -> Any:
     return s.lt(s.abs(x), s.constant(math.inf, x.dtype))
 
 
-is_finite = unary("is_finite", np.isfinite, _is_finite, accepts=is_floating, exact=True, result=bool_)
+is_finite = unary("is_finite", np.isfinite, _is_finite, accepts=is_differentiable, exact=True, result=bool_)
 
 
 def _select_type(predicate: TensorType, on_true: TensorType, on_false: TensorType) -> TensorType:
@@ -385,6 +389,8 @@ select = Elementwise(
 
 def _convert_numpy(x: np.ndarray, dtype: DType) -> np.ndarray:
     """``astype``, but a float out of an integer's range saturates and NaN becomes 0, on every machine."""
+    if x.dtype.kind == "c" and dtype.kind != "c" and dtype != bool_:
+        x = x.real
     if is_floating(x.dtype) and is_integer(dtype):
         info = np.iinfo(dtype)
         inside = np.trunc(np.where(np.isnan(x), 0, x))

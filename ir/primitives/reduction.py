@@ -76,6 +76,31 @@ def _extremum_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return e.multiply(chosen, e.keep_axes(e.divide(g, count), shape, axes))
 
 
+def _product_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    """The product of all other elements, from running products on both sides: no division by a zero."""
+    x, axes, shape = op.operands[0], op.attributes["axes"], op.operand_types[0].shape
+    order = (*(axis for axis in range(len(shape)) if axis not in axes), *axes)
+    moved = e.transpose(x, permutation=order)
+    kept, count = moved.shape[: len(shape) - len(axes)], math.prod(shape[axis] for axis in axes)  # type: ignore[misc]
+    rows = e.reshape_to(moved, (*kept, count))
+    last = len(kept)
+    before = _running_product(e, rows, last)
+    after = e.reverse(_running_product(e, e.reverse(rows, dimensions=(last,)), last), dimensions=(last,))
+    share = e.multiply(before, after)
+    share = e.multiply(share, e.broadcast_in_dim(g, shape=tuple(share.shape), dimensions=tuple(range(last))))
+    inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
+    return e.transpose(e.reshape_to(share, tuple(moved.shape)), permutation=inverse)
+
+
+def _running_product(e: Emitter, x: Any, axis: int) -> Any:
+    """The product of all elements before each one along ``axis``."""
+    shape = tuple(x.shape)
+    zero = (0,) * len(shape)
+    one = tuple(int(i == axis) for i in range(len(shape)))
+    padded = e.pad(x, e.scalar(1, x.dtype), low=one, high=zero, interior=zero)
+    return e.cumulative_product(e.slice(padded, start=zero, limit=shape, strides=(1,) * len(shape)), axis=axis)
+
+
 def _reduction(
     name: str, combine: str, function: np.ufunc, identity: Any, *, vjp: Any = None, saves: str = "", accepts: Any = None
 ) -> Reduction:
@@ -106,6 +131,15 @@ reduce_sum = _reduction(
     np.add,
     lambda dtype: -0.0 if is_floating(dtype) else 0,
     vjp=_sum_vjp,
+    accepts=lambda dtype: dtype != bool_,
+)
+reduce_product = _reduction(
+    "reduce_product",
+    "multiply",
+    np.multiply,
+    lambda dtype: 1,
+    vjp=_product_vjp,
+    saves="0",
     accepts=lambda dtype: dtype != bool_,
 )
 reduce_max = _reduction("reduce_max", "maximum", np.maximum, _lowest, vjp=_extremum_vjp, saves="0r")

@@ -150,6 +150,20 @@ def test_function_under_jit():
     assert jitted.cache_info().eager == 0
 
 
+def test_gradients_flow_out_of_a_jitted_function_through_a_function():
+    w = tj.tensor([0.1, 0.2], requires_grad=True)
+
+    def gradient(function):
+        w.grad = None
+        function(tj.tensor([1.0, 2.0])).sum().backward()
+        return w.grad.tolist()
+
+    def f(x):
+        return Exp.apply(w * x)
+
+    assert gradient(tj.jit(f)) == gradient(f)
+
+
 def test_hooks_run_in_order_and_may_replace_the_gradient():
     x = tj.tensor([1.0, 2.0], requires_grad=True)
     y = x * 3

@@ -112,6 +112,7 @@ class Function:
             None if t is None else (dispatch.payload(t), inputs.get(id(t)) or connected.get(id(t)) or node_of(t))
             for t in ctx._to_save
         ]
+        ctx._to_save = ()
         return tuple(results) if isinstance(returned, tuple) else results[0]
 
 

@@ -9,7 +9,9 @@ WEEK = 7 * 24 * 3600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write the golden files anew (pytest tests/backends/cuda)")
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files anew (pytest tests/backends/cuda)"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.backends.kernel import Kernel
 from tracejit.backends.program import Program, plan
 from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
-from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, bool_, int64, is_floating, uint32
+from tracejit.ir.types import DTYPES_BY_SHORT_NAME, bool_, int64, is_floating, uint32
 
 BOOL_AND_NUMBERS = [name for name in DTYPES_BY_SHORT_NAME if name not in ("f16", "bf16", "c64", "c128")]
 INTEGERS = [name for name in BOOL_AND_NUMBERS if name[0] in "iu"]
@@ -57,7 +57,19 @@ def _numbers(random: np.random.Generator, type: TensorType) -> np.ndarray:
     numbers = (random.standard_normal(shape) * np.exp(random.standard_normal(shape) * 2)).astype(dtype)
     if type.ndim == 1 and type.size in SPECIAL_SIZES:
         limits = np.finfo(dtype)
-        special = [np.nan, np.inf, -np.inf, 0.0, -0.0, limits.max, limits.tiny, limits.smallest_subnormal, 0.5, 1.0, -1.0]
+        special = [
+            np.nan,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            limits.max,
+            limits.tiny,
+            limits.smallest_subnormal,
+            0.5,
+            1.0,
+            -1.0,
+        ]
         numbers[: len(special)] = special
     return numbers
 
@@ -82,10 +94,14 @@ def kernels(case: Case) -> Iterator[Kernel]:
 CASES: dict[str, Case] = {}
 
 
-def _add(name: str, function: Callable[..., Any], *types: str) -> None:
+def case(name: str, function: Callable[..., Any], *types: str) -> Case:
     """A case for a function of parameters of these types, written ``"f32[2,3]"``."""
+    return Case(name, function, tuple(map(_type, types)))
+
+
+def _add(name: str, function: Callable[..., Any], *types: str) -> None:
     assert name not in CASES
-    CASES[name] = Case(name, function, tuple(map(_type, types)))
+    CASES[name] = case(name, function, *types)
 
 
 def _type(text: str) -> TensorType:
@@ -98,7 +114,15 @@ def _elementwise(name: str) -> Callable[..., Any]:
 
 
 def _arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
-    return [e.add(x, y), e.subtract(x, y), e.multiply(x, y), e.divide(x, y), e.maximum(x, y), e.minimum(x, y), e.negate(x)]
+    return [
+        e.add(x, y),
+        e.subtract(x, y),
+        e.multiply(x, y),
+        e.divide(x, y),
+        e.maximum(x, y),
+        e.minimum(x, y),
+        e.negate(x),
+    ]
 
 
 def _integer_arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
@@ -286,10 +310,3 @@ _add(
     "f32[5,8]",
 )
 _add("integer product", lambda e, x, y: e.dot(x, y), "i32[9,40]", "i32[40,11]")
-
-
-def case_ids() -> list[str]:
-    return list(CASES)
-
-
-__all__ = ["CASES", "Case", "DType", "case_ids", "kernels", "programs"]

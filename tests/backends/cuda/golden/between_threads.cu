@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One warp for each block.
 extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_6519510f9632(
     const float *__restrict__ b0,

@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // 32 threads of a block for each i0.
 extern "C" __global__ void __launch_bounds__(512, 1) reduce_sum_83aed8899729(
     const float *__restrict__ b0,

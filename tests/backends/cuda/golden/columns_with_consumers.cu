@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread for each i0.
 extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
     long long *__restrict__ b0,

@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread for each i0, i1.
 extern "C" __global__ void __launch_bounds__(256, 1) add_multiply_ded145418383(
     const float *__restrict__ b0,

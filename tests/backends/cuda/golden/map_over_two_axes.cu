@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread for each i0, i1.
 extern "C" __global__ void __launch_bounds__(256, 1) add_3f380cd23840(
     const float *__restrict__ b0,

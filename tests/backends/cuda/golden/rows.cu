@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // IEEE 754-2019: a NaN wins, and -0 < +0.
 template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
   if (x == y) return x == 0 ? x + y : x;

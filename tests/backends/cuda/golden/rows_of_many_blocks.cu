@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One warp for each i0.
 extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_8340f5469e96(
     const float *__restrict__ b0,

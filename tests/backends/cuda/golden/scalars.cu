@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread.
 extern "C" __global__ void __launch_bounds__(32, 1) add_exponential_b449e31fb5f6(
     const float *__restrict__ b0,

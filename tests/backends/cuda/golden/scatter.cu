@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread for each i0.
 extern "C" __global__ void __launch_bounds__(256, 1) scatter_740460700a2f(
     const float *__restrict__ b0,

@@ -1,3 +1,5 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
 // One thread for each i0.
 extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_etc_c3bd04942b22(
     const float *__restrict__ b0,

@@ -51,7 +51,9 @@ def why_unavailable() -> str:
     """Why the shim cannot run here; empty where it can."""
     if shutil.which("g++") is None:
         return "g++ is not installed, which compiles CUDA kernels for the CPU (apt install g++)"
-    return "" if os.name == "posix" and os.uname().sysname == "Linux" else "the shim for CUDA kernels runs on Linux only"
+    return (
+        "" if os.name == "posix" and os.uname().sysname == "Linux" else "the shim for CUDA kernels runs on Linux only"
+    )
 
 
 class Module:

@@ -1,0 +1,172 @@
+"""What NumPy computes, eagerly and between kernels: sorting, searching, running sums and transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Application, Emitter, Library, per_operand
+from ..types import TensorType, bool_, int64, short_name
+from .exact import complex_dtype, real_dtype
+
+# Sorting --------------------------------------------------------------------------------------------
+
+
+def _argsort_numpy(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    if not descending:
+        return np.argsort(x, axis=axis, stable=True)
+    backwards = np.argsort(np.flip(x, axis), axis=axis, stable=True)
+    return np.flip(x.shape[axis] - 1 - backwards, axis)
+
+
+# Equal elements keep their order, in descending order too; NaN stands after every number.
+argsort = Library(
+    name="argsort",
+    type_rule=lambda x, axis, descending: TensorType(int64, x.shape),
+    numpy=lambda x, axis, descending: np.ascontiguousarray(_argsort_numpy(x, axis, descending)),
+)
+
+
+def _searchsorted_type(sorted: TensorType, x: TensorType, side: str) -> TensorType:
+    if sorted.ndim != 1 or sorted.dtype != x.dtype:
+        raise ValueError(f"searchsorted: needs a sorted vector and values of its dtype, got {sorted!r} and {x!r}")
+    return TensorType(int64, x.shape)
+
+
+searchsorted = Library(
+    name="searchsorted",
+    type_rule=_searchsorted_type,
+    numpy=lambda sorted, x, side: np.searchsorted(sorted, x, side=side),
+)
+
+# Running sums and products --------------------------------------------------------------------------
+
+
+def _cumulative_type(x: TensorType, axis: int) -> TensorType:
+    if x.dtype == bool_:
+        raise TypeError(f"cumulative sums and products are not defined for {short_name(x.dtype)}, got {x!r}")
+    return x
+
+
+def _cumulative_sum_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    return e.reverse(e.cumulative_sum(e.reverse(g, dimensions=(axis,)), axis=axis), dimensions=(axis,))
+
+
+cumulative_sum = Library(
+    name="cumulative_sum",
+    type_rule=_cumulative_type,
+    numpy=lambda x, axis: np.cumsum(x, axis=axis, dtype=x.dtype),
+    vjp=per_operand(_cumulative_sum_vjp),
+)
+
+
+def _recurrence_type(a: TensorType, b: TensorType, axis: int) -> TensorType:
+    if a != b:
+        raise ValueError(f"linear_recurrence: operands must have one type, got {a!r} and {b!r}")
+    return a
+
+
+def _recurrence_numpy(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    factor, term = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
+    result = np.empty_like(term, order="C")
+    for i in range(len(term)):
+        result[i] = factor[i] * result[i - 1] + term[i] if i else term[i]
+    return np.ascontiguousarray(np.moveaxis(result, 0, axis))
+
+
+def _shifted(e: Emitter, x: Any, axis: int, first: float) -> Any:
+    """``x`` moved one place along ``axis``, ``first`` in front."""
+    shape = tuple(x.shape)
+    one = tuple(1 if i == axis else 0 for i in range(len(shape)))
+    padded = e.pad(x, e.scalar(first, x.dtype), low=one, high=(0,) * len(shape), interior=(0,) * len(shape))
+    return e.slice(padded, start=(0,) * len(shape), limit=shape, strides=(1,) * len(shape))
+
+
+def _backward_recurrence(e: Emitter, a: Any, g: Any, axis: int) -> Any:
+    """``h[i] = g[i] + a[i + 1] * h[i + 1]``."""
+    factor, term = e.reverse(a, dimensions=(axis,)), e.reverse(g, dimensions=(axis,))
+    return e.reverse(e.linear_recurrence(_shifted(e, factor, axis, 0), term, axis=axis), dimensions=(axis,))
+
+
+def _recurrence_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    h = _backward_recurrence(e, op.operands[0], g, axis)
+    return h if index == 1 else e.multiply(h, _shifted(e, op.result, axis, 0))
+
+
+# y[i] = a[i] * y[i - 1] + b[i]; its derivative is another one, so that no element is divided by.
+linear_recurrence = Library(
+    name="linear_recurrence",
+    type_rule=_recurrence_type,
+    numpy=_recurrence_numpy,
+    vjp=_recurrence_vjp,
+    saves="0r",
+)
+
+
+def _cumulative_product_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    before = _shifted(e, op.result, axis, 1)
+    return e.multiply(before, _backward_recurrence(e, op.operands[0], g, axis))
+
+
+cumulative_product = Library(
+    name="cumulative_product",
+    type_rule=_cumulative_type,
+    numpy=lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype),
+    vjp=per_operand(_cumulative_product_vjp),
+    saves="0r",
+)
+
+# Fourier transforms ---------------------------------------------------------------------------------
+
+_FOURIER = {"fft": np.fft.fft, "ifft": np.fft.ifft, "rfft": np.fft.rfft, "irfft": np.fft.irfft}
+
+
+def _fourier_type(x: TensorType, kind: str, n: int, axis: int) -> TensorType:
+    extent = n // 2 + 1 if kind == "rfft" else n
+    if (x.dtype.kind == "c") == (kind == "rfft") or x.dtype.kind not in "fc":
+        raise TypeError(f"{kind} needs {'real' if kind == 'rfft' else 'complex'} numbers, got {x!r}")
+    if n < 1:
+        raise ValueError(f"{kind}: invalid number of data points ({n}), got {x!r}")
+    dtype = {"rfft": complex_dtype, "irfft": real_dtype}.get(kind, lambda dtype: dtype)(x.dtype)
+    return TensorType(dtype, (*x.shape[:axis], extent, *x.shape[axis + 1 :]))
+
+
+def _fitted(e: Emitter, x: Any, axis: int, extent: int) -> Any:
+    """``x`` cut or padded with zeros to ``extent`` along ``axis``."""
+    shape = tuple(x.shape)
+    ndim = len(shape)
+    if shape[axis] > extent:
+        limit = tuple(extent if i == axis else n for i, n in enumerate(shape))
+        return e.slice(x, start=(0,) * ndim, limit=limit, strides=(1,) * ndim)
+    high = tuple(extent - shape[axis] if i == axis else 0 for i in range(ndim))
+    return e.pad(x, e.scalar(0, x.dtype), low=(0,) * ndim, high=high, interior=(0,) * ndim)
+
+
+def _fourier_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    kind, n, axis = op.attributes["kind"], op.attributes["n"], op.attributes["axis"]
+    extent = op.operand_types[0].shape[axis]
+    assert isinstance(extent, int)
+    if kind in ("fft", "ifft"):
+        return _fitted(e, e.fourier(g, kind=kind, n=n, axis=axis), axis, extent)
+    if kind == "rfft":
+        return _fitted(e, e.real(e.fourier(_fitted(e, g, axis, n), kind="fft", n=n, axis=axis)), axis, extent)
+    spectrum = e.conjugate(e.fourier(g, kind="rfft", n=n, axis=axis))
+    weights = np.full(n // 2 + 1, 2 / n, g.dtype)
+    weights[0] = 1 / n
+    if n % 2 == 0:
+        weights[-1] = 1 / n
+    scale = e.broadcast_in_dim(e.constant(weights.astype(spectrum.dtype)), shape=spectrum.shape, dimensions=(axis,))
+    return _fitted(e, e.multiply(spectrum, scale), axis, extent)
+
+
+# Normalised "backward"; along one axis, cut or padded to n.
+fourier = Library(
+    name="fourier",
+    type_rule=_fourier_type,
+    numpy=lambda x, kind, n, axis: _FOURIER[kind](x, n=n, axis=axis),
+    vjp=per_operand(_fourier_vjp),
+)
