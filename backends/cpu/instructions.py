@@ -74,6 +74,16 @@ def _intrinsic(float_name: str | None, signed_name: str | None = None, unsigned_
     return emit
 
 
+def _extremum(float_name: str, signed_name: str, unsigned_name: str, logical_name: str) -> Emit:
+    """Of bools the logical function: LLVM 22, where it does not optimise, aborts on the intrinsics of ``<n x i1>``."""
+    numbers, bools = _intrinsic(float_name, signed_name, unsigned_name), _infix(None, logical_name)
+
+    def emit(e: Emitter, x: str, y: str, *, dtype: DType, lanes: int) -> str:
+        return (bools if dtype == bool_ else numbers)(e, x, y, dtype=dtype, lanes=lanes)
+
+    return emit
+
+
 def _negate(e: Emitter, x: str, *, dtype: DType, lanes: int) -> str:
     type = register_type(dtype, lanes)
     return e.assign(
@@ -143,8 +153,8 @@ INSTRUCTIONS: dict[str, Emit] = {
     "ceil": _intrinsic("ceil"),
     "trunc": _intrinsic("trunc"),
     "rint": _intrinsic("rint"),
-    "maximum": _intrinsic("maximum", "smax", "umax"),
-    "minimum": _intrinsic("minimum", "smin", "umin"),
+    "maximum": _extremum("maximum", "smax", "umax", "or"),
+    "minimum": _extremum("minimum", "smin", "umin", "and"),
     "eq": _compare("oeq", "eq", "eq"),
     "ne": _compare("une", "ne", "ne"),
     "lt": _compare("olt", "slt", "ult"),

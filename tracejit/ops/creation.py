@@ -99,20 +99,49 @@ def _check_device(device: str | None) -> None:
     check(device)
 
 
-def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
-    """``data`` as a tensor; a Tensor of that dtype is returned as it is."""
+def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Tensor:
+    """``data`` as a tensor; a Tensor of that dtype is returned as it is, unless a ``copy`` is asked for.
+
+    ``copy=False`` raises ``ValueError`` for what is no Tensor of that dtype.
+    """
+    _check_device(device)
     if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
-        return data
+        if not copy:
+            return data
+        from .elementwise import positive
+
+        return positive(data)
+    if copy is False:
+        raise at_user_line(ValueError(f"asarray: {type(data).__name__} cannot become a tensor without a copy"))
     return tensor(data, dtype, device=device)
 
 
-def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
+    """A tensor of what another library's array holds; copied, as that array may change, unless ``copy=False``.
+
+    >>> import numpy as np
+    >>> from_dlpack(np.array([1.0, 2.0], np.float32))
+    tensor([1., 2.])
+    """
+    _check_device(device)
+    if isinstance(x, Tensor):
+        return asarray(x.detach(), copy=copy)
+    array = np.from_dlpack(x)
+    if copy is False:
+        return new_tensor(dispatch.constant_payload(np.ascontiguousarray(array).reshape(array.shape)))
+    return from_numpy(array)
+
+
+def full(
+    shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """A tensor of ``shape`` with ``fill_value`` everywhere.
 
     >>> import tracejit as tj
     >>> tj.full((2,), 7)
     tensor([7, 7])
     """
+    _check_device(device)
     extents = _shape(shape)
     if isinstance(fill_value, Tensor):
         from .elementwise import astype
@@ -128,47 +157,59 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
     return result.requires_grad_() if requires_grad else result
 
 
-def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """Zeros, float32 unless told otherwise; ``zeros(2, 3)`` and ``zeros((2, 3))`` are the same."""
-    return full(_varargs(shape), 0, dtype or DEFAULT_FLOAT, requires_grad)
+    return full(_varargs(shape, more), 0, dtype or DEFAULT_FLOAT, requires_grad, device)
 
 
-def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """Ones, float32 unless told otherwise."""
-    return full(_varargs(shape), 1, dtype or DEFAULT_FLOAT, requires_grad)
+    return full(_varargs(shape, more), 1, dtype or DEFAULT_FLOAT, requires_grad, device)
 
 
-def empty(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
+) -> Tensor:
     """Like :func:`zeros`: values are immutable, so there is nothing to gain from leaving them open."""
-    return zeros(*shape, dtype=dtype, requires_grad=requires_grad)
+    return zeros(shape, *more, dtype=dtype, requires_grad=requires_grad, device=device)
 
 
-def _varargs(shape: tuple[Any, ...]) -> Shape:
-    return shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+def _varargs(shape: Shape, more: tuple[int, ...]) -> Shape:
+    return (shape, *more) if more else shape  # type: ignore[return-value]
 
 
-def full_like(x: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """A tensor of ``x``'s shape and dtype with ``fill_value`` everywhere."""
-    return full(x.shape, fill_value, dtype or x.dtype)
+    return full(x.shape, fill_value, dtype or x.dtype, device=device)
 
 
-def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
+def zeros_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
     """Zeros of ``x``'s shape and dtype."""
-    return full_like(x, 0, dtype)
+    return full_like(x, 0, dtype, device)
 
 
-def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
+def ones_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
     """Ones of ``x``'s shape and dtype."""
-    return full_like(x, 1, dtype)
+    return full_like(x, 1, dtype, device)
 
 
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+def empty_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
+    """Like :func:`zeros_like`."""
+    return zeros_like(x, dtype, device)
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: str | None = None) -> Tensor:
     """Numbers from ``start`` up to, not including, ``stop``.
 
     >>> import tracejit as tj
     >>> tj.arange(3)
     tensor([0, 1, 2])
     """
+    _check_device(device)
     if stop is None:
         start, stop = 0, start
     if isinstance(start, Tensor) or isinstance(stop, Tensor) or isinstance(step, Tensor):
@@ -180,15 +221,65 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
     return new_tensor(dispatch.constant_payload((start + np.arange(count) * step).astype(wanted)))
 
 
-def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True) -> Tensor:
+def linspace(
+    start: Any, stop: Any, num: int, dtype: Any = None, endpoint: bool = True, device: str | None = None
+) -> Tensor:
     """``num`` evenly spaced numbers from ``start`` to ``stop``."""
+    _check_device(device)
     array = np.linspace(start, stop, num, endpoint=endpoint)
-    return new_tensor(dispatch.constant_payload(array.astype(_dtype(dtype or DEFAULT_FLOAT))))
+    wanted = dtype or (np.complex64 if array.dtype.kind == "c" else DEFAULT_FLOAT)
+    return new_tensor(dispatch.constant_payload(array.astype(_dtype(wanted))))
 
 
-def eye(n_rows: int, n_cols: int | None = None, dtype: Any = None) -> Tensor:
-    """Ones on the diagonal, zeros elsewhere."""
-    return new_tensor(dispatch.constant_payload(np.eye(n_rows, n_cols, dtype=_dtype(dtype or DEFAULT_FLOAT))))
+def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, device: str | None = None) -> Tensor:
+    """Ones on the ``k``-th diagonal, zeros elsewhere."""
+    _check_device(device)
+    array = np.eye(n_rows, n_cols, k, dtype=_dtype(dtype or DEFAULT_FLOAT))
+    return new_tensor(dispatch.constant_payload(array))
+
+
+def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
+    """Coordinate vectors as a grid: one tensor of the grid's shape for each vector.
+
+    With ``indexing="xy"`` the first two axes are exchanged: rows are the second vector's.
+    """
+    from .manipulation import broadcast_to, reshape
+
+    if indexing not in ("xy", "ij"):
+        raise at_user_line(ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}"))
+    vectors = [as_tensor(array, "meshgrid") for array in arrays]
+    places = list(range(len(vectors)))
+    if indexing == "xy" and len(places) > 1:
+        places[:2] = [1, 0]
+    shape = [0] * len(vectors)
+    for vector, place in zip(vectors, places, strict=True):
+        shape[place] = vector.size
+    return tuple(
+        broadcast_to(reshape(vector, tuple(vector.size if i == place else 1 for i in range(len(shape)))), shape)
+        for vector, place in zip(vectors, places, strict=True)
+    )
+
+
+def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
+    from .elementwise import where
+
+    matrices = as_tensor(x, name)
+    if matrices.ndim < 2:
+        raise at_user_line(ValueError(f"{name}: needs at least two axes, got shape {matrices.shape}"))
+    kept = np.tri(*matrices.shape[-2:], k if lower else k - 1, dtype=np.bool_)
+    mask = new_tensor(dispatch.constant_payload(kept if lower else ~kept))
+    zero = new_tensor(dispatch.constant_payload(np.zeros((), matrices.dtype)))
+    return where(mask, matrices, zero)
+
+
+def tril(x: Any, k: int = 0) -> Tensor:
+    """The lower triangles of matrices: 0 above the ``k``-th diagonal."""
+    return _triangle("tril", x, k, True)
+
+
+def triu(x: Any, k: int = 0) -> Tensor:
+    """The upper triangles of matrices: 0 below the ``k``-th diagonal."""
+    return _triangle("triu", x, k, False)
 
 
 def one_hot(labels: Any, num_classes: int, dtype: Any = None) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.ir.primitives import elementwise as primitives
-from tracejit.ir.types import DType, bool_, is_floating, is_integer
+from tracejit.ir.primitives import elementwise as primitives, exact
+from tracejit.ir.types import DType, bool_, is_differentiable, is_floating, is_integer
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
@@ -50,7 +50,7 @@ def divide(x: Any, y: Any) -> Tensor:
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """``x ** y``; small integer exponents are products.
+    """``x ** y``; small integer exponents are products, and integers give integers.
 
     >>> import tracejit as tj
     >>> tj.pow(tj.tensor([1.0, 2.0, 3.0]), 2)
@@ -64,6 +64,11 @@ def pow(x: Any, y: Any) -> Tensor:
         return multiply(square, square) if y == 4 else result
     if isinstance(y, float | int) and y == 0.5:
         return sqrt(x)
+    base, exponent = operands("pow", x, y)
+    if is_integer(base.dtype):
+        if isinstance(y, int) and y < 0:
+            raise at_user_line(ValueError("pow: integers to negative integer powers are not allowed"))
+        return apply(exact.integer_power, (base, exponent), {})
     return _apply(primitives.power, "pow", x, y, lowest_kind=FLOAT)
 
 
@@ -79,10 +84,12 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """``x`` limited to ``[min, max]``; a bound that is ``None`` does not limit."""
-    result = as_tensor(x, "clip")
+    tensor = result = as_tensor(x, "clip")
     if min is not None:
         result = maximum(result, min)
-    return result if max is None else minimum(result, max)
+    if max is not None:
+        result = minimum(result, max)
+    return positive(result) if result is tensor else result
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
@@ -110,8 +117,11 @@ def positive(x: Any) -> Tensor:
 
 
 def abs(x: Any) -> Tensor:
-    """The absolute value."""
-    return _apply(primitives.abs, "abs", x)
+    """The absolute value; of a complex number its magnitude, a real number."""
+    tensor = as_tensor(x, "abs")
+    if tensor.dtype.kind == "c":
+        return apply(exact.complex_abs, (tensor,), {})
+    return _apply(primitives.abs, "abs", tensor)
 
 
 def sign(x: Any) -> Tensor:
@@ -269,7 +279,7 @@ def isnan(x: Any) -> Tensor:
 def isfinite(x: Any) -> Tensor:
     """Whether each element is neither NaN nor infinite."""
     tensor = as_tensor(x, "isfinite")
-    if not is_floating(tensor.dtype):
+    if not is_differentiable(tensor.dtype):
         return equal(tensor, tensor)
     return apply(primitives.is_finite, (tensor,), {})
 
@@ -277,6 +287,8 @@ def isfinite(x: Any) -> Tensor:
 def isinf(x: Any) -> Tensor:
     """Whether each element is infinite."""
     tensor = as_tensor(x, "isinf")
+    if tensor.dtype.kind == "c":
+        return logical_or(isinf(apply(exact.real, (tensor,), {})), isinf(apply(exact.imag, (tensor,), {})))
     if not is_floating(tensor.dtype):
         return not_equal(tensor, tensor)
     return equal(abs(tensor), math.inf)
@@ -328,8 +340,8 @@ def bitwise_invert(x: Any) -> Tensor:
     return _apply(primitives.logical_not, "bitwise_invert", x)
 
 
-def astype(x: Any, dtype: Any) -> Tensor:
-    """``x`` converted to ``dtype``; ``x`` itself where it has that dtype.
+def astype(x: Any, dtype: Any, copy: bool = True, device: str | None = None) -> Tensor:
+    """``x`` converted to ``dtype``; ``x`` itself where it has that dtype (tensors share values, so ``copy`` is moot).
 
     A float outside an integer's range saturates, NaN becomes 0, and a bool is "not zero".
     """
@@ -337,6 +349,8 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
     tensor = as_tensor(x, "astype")
     wanted: DType = np.dtype(dtype)
+    if tensor.dtype.kind == "c" and wanted.kind != "c" and wanted != bool_:
+        raise at_user_line(TypeError(f"astype: {tensor.dtype} cannot be cast to {wanted}; take real(x) or abs(x)"))
     if tensor.dtype == wanted and not tensor._weak:
         return tensor
     if tensor.dtype == wanted:

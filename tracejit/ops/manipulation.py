@@ -23,8 +23,10 @@ def _axis(name: str, axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
+def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Tensor:
     """The same elements, in the same order, under another shape; one extent may be -1.
+
+    ``copy`` is accepted for the standard's sake: tensors are values, whether they share memory cannot be seen.
 
     >>> import tracejit as tj
     >>> tj.reshape(tj.arange(6), (2, -1)).shape
@@ -91,9 +93,16 @@ def matrix_transpose(x: Any) -> Tensor:
     return transpose(tensor, -2, -1)
 
 
-def expand_dims(x: Any, axis: int = 0) -> Tensor:
-    """A new axis of extent 1 at ``axis``."""
+def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
+    """A new axis of extent 1 at ``axis``, or at each of several axes of the result."""
     tensor = as_tensor(x, "expand_dims")
+    if not isinstance(axis, int):
+        positions = [_axis("expand_dims", item, tensor.ndim + len(axis)) for item in axis]
+        if len(set(positions)) != len(positions):
+            raise at_user_line(ValueError(f"expand_dims: an axis appears twice in {tuple(axis)}"))
+        for position in sorted(positions):
+            tensor = expand_dims(tensor, position)
+        return tensor
     position = _axis("expand_dims", axis, tensor.ndim + 1)
     return reshape(tensor, (*tensor.shape[:position], 1, *tensor.shape[position:]))
 
@@ -146,8 +155,8 @@ def sum_to(x: Any, shape: Sequence[int]) -> Tensor:
     return tensor_emitter().sum_to(tensor, wanted)
 
 
-def concat(arrays: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors one after the other along ``axis``.
+def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """Tensors one after the other along ``axis``; flattened first for ``None``.
 
     >>> import tracejit as tj
     >>> tj.concat([tj.tensor([1.0]), tj.tensor([2.0, 3.0])])
@@ -156,6 +165,8 @@ def concat(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     if not arrays:
         raise at_user_line(ValueError("concat: expected at least one tensor"))
     tensors = operands("concat", *(as_tensor(item, "concat") for item in arrays))
+    if axis is None:
+        tensors, axis = [reshape(tensor, (tensor.size,)) for tensor in tensors], 0
     dimension = _axis("concat", axis, tensors[0].ndim)
     return apply(placement.concatenate, tensors, {"dimension": dimension})
 
@@ -192,9 +203,3 @@ def pad(x: Any, pad_width: Sequence[tuple[int, int]], constant_value: float = 0)
         )
     low, high = tuple(before for before, _ in pad_width), tuple(after for _, after in pad_width)
     return apply(placement.pad, (tensor, value), {"low": low, "high": high, "interior": (0,) * tensor.ndim})
-
-
-__all__ = [
-    "astype", "broadcast_to", "concat", "expand_dims", "flatten", "flip", "matrix_transpose", "pad", "permute_dims",
-    "reshape", "squeeze", "stack", "transpose",
-]  # fmt: skip

@@ -54,6 +54,21 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) ->
     return _reduce(primitives.reduce_sum, "sum", tensor, axis, keepdims)
 
 
+def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
+    """The product; of bools and narrow integers in 64 bits.  Its gradient is exact where elements are 0.
+
+    >>> import tracejit as tj
+    >>> tj.prod(tj.tensor([2.0, 3.0, 4.0]))
+    tensor(24.)
+    """
+    tensor = as_tensor(x, "prod")
+    if dtype is not None:
+        tensor = elementwise.astype(tensor, dtype)
+    elif kind(tensor.dtype) < 2:
+        tensor = elementwise.astype(tensor, uint64 if tensor.dtype.kind == "u" else int64)
+    return _reduce(primitives.reduce_product, "prod", tensor, axis, keepdims)
+
+
 def _count(name: str, tensor: Tensor, axis: Axis) -> int:
     count = 1
     for item in normalize_axes(name, axis, tensor.ndim):
@@ -79,7 +94,8 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
     tensor = as_tensor(x, "var")
     centered = elementwise.subtract(tensor, mean(tensor, axis, keepdims=True))
     count = _count("var", tensor, axis) - correction
-    return elementwise.divide(sum(elementwise.square(centered), axis, keepdims), float(max_number(count, 0)))
+    distances = elementwise.abs(centered) if tensor.dtype.kind == "c" else centered
+    return elementwise.divide(sum(elementwise.square(distances), axis, keepdims), float(max_number(count, 0)))
 
 
 def max_number(first: float, second: float) -> float:

@@ -1,0 +1,190 @@
+"""Tensors put together, taken apart and moved around: repeat, roll, split and the like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.types import broadcast_static_shapes, format_shape
+
+from .. import dispatch
+from ..locations import at_user_line
+from ..promotion import as_tensor
+from ..tensor import Tensor, new_tensor
+from .manipulation import _axis, broadcast_to, concat, permute_dims, reshape
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that all of ``shapes`` broadcast to.
+
+    >>> import tracejit as tj
+    >>> tj.broadcast_shapes((3, 1), (4,))
+    (3, 4)
+    """
+    try:
+        return broadcast_static_shapes(*(tuple(shape) for shape in shapes)) if shapes else ()
+    except ValueError as error:
+        raise at_user_line(error) from None
+
+
+def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
+    """The tensors stretched to the shape that they broadcast to."""
+    tensors = [as_tensor(item, "broadcast_arrays") for item in arrays]
+    shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return tuple(broadcast_to(tensor, shape) for tensor in tensors)
+
+
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Axes moved to other positions; the others keep their order."""
+    tensor = as_tensor(x, "moveaxis")
+    sources = [_axis("moveaxis", i, tensor.ndim) for i in ((source,) if isinstance(source, int) else source)]
+    places = [
+        _axis("moveaxis", i, tensor.ndim) for i in ((destination,) if isinstance(destination, int) else destination)
+    ]
+    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+        raise at_user_line(ValueError(f"moveaxis: {source} and {destination} must be as many distinct axes"))
+    order = [axis for axis in range(tensor.ndim) if axis not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(tensor, order)
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged."""
+    from .manipulation import transpose
+
+    return transpose(x, axis1, axis2)
+
+
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element ``repeats`` times in a row along ``axis``; of the flattened tensor for ``None``.
+
+    >>> import tracejit as tj
+    >>> tj.repeat(tj.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
+    tensor = as_tensor(x, "repeat")
+    if axis is None:
+        tensor, axis = reshape(tensor, (tensor.size,)), 0
+    along = _axis("repeat", axis, tensor.ndim)
+    if isinstance(repeats, int):
+        if repeats < 0:
+            raise at_user_line(ValueError(f"repeat: repeats must not be negative, got {repeats}"))
+        before, extent, after = tensor.shape[:along], tensor.shape[along], tensor.shape[along + 1 :]
+        stretched = broadcast_to(reshape(tensor, (*before, extent, 1, *after)), (*before, extent, repeats, *after))
+        return reshape(stretched, (*before, extent * repeats, *after))
+    counts = as_tensor(repeats, "repeat")._concrete("repeat") if isinstance(repeats, Tensor) else np.asarray(repeats)
+    try:
+        index = np.repeat(np.arange(tensor.shape[along]), counts)
+    except ValueError as error:
+        raise at_user_line(ValueError(f"repeat: {error}")) from None
+    from .indexing import take
+
+    return take(tensor, new_tensor(dispatch.constant_payload(index)), axis=along)
+
+
+def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
+    """The whole tensor repeated along each axis; missing axes are added in front.
+
+    >>> import tracejit as tj
+    >>> tj.tile(tj.tensor([1, 2]), (2,))
+    tensor([1, 2, 1, 2])
+    """
+    tensor = as_tensor(x, "tile")
+    counts = [repetitions] if isinstance(repetitions, int) else list(repetitions)
+    ndim = max(tensor.ndim, len(counts))
+    counts = [1] * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - tensor.ndim) + tensor.shape
+    apart = [extent for extent in shape for extent in (1, extent)]
+    stretched = [item for count, extent in zip(counts, shape, strict=True) for item in (count, extent)]
+    return reshape(
+        broadcast_to(reshape(tensor, apart), stretched),
+        [count * extent for count, extent in zip(counts, shape, strict=True)],
+    )
+
+
+def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """Elements moved by ``shift`` places along ``axis``, those that leave coming in again at the other end.
+
+    >>> import tracejit as tj
+    >>> tj.roll(tj.tensor([1, 2, 3]), 1)
+    tensor([3, 1, 2])
+    """
+    tensor = as_tensor(x, "roll")
+    if axis is None:
+        total = shift if isinstance(shift, int) else math.fsum(shift)
+        flat = roll(reshape(tensor, (tensor.size,)), int(total), 0)
+        return reshape(flat, tensor.shape)
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    shifts = [shift] * len(axes) if isinstance(shift, int) else list(shift)
+    if len(shifts) != len(axes):
+        raise at_user_line(ValueError(f"roll: needs one shift an axis, got {shift} for {axis}"))
+    for item, count in zip(axes, shifts, strict=True):
+        along = _axis("roll", item, tensor.ndim)
+        extent = tensor.shape[along]
+        places = count % extent if extent else 0
+        if places:
+            lead = (slice(None),) * along
+            tensor = concat([tensor[(*lead, slice(extent - places, None))], tensor[(*lead, slice(extent - places))]], along)
+    return tensor
+
+
+def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along ``axis``, without that axis."""
+    tensor = as_tensor(x, "unstack")
+    along = _axis("unstack", axis, tensor.ndim)
+    return tuple(tensor[(*[slice(None)] * along, i)] for i in range(tensor.shape[along]))
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """Equal parts along ``axis`` (a number of them), or parts cut at the given positions.
+
+    >>> import tracejit as tj
+    >>> tj.split(tj.arange(4), 2)
+    [tensor([0, 1]), tensor([2, 3])]
+    """
+    tensor = as_tensor(x, "split")
+    along = _axis("split", axis, tensor.ndim)
+    extent = tensor.shape[along]
+    if isinstance(sections, int):
+        if sections < 1 or extent % sections:
+            raise at_user_line(
+                ValueError(f"split: axis {axis} of shape {format_shape(tensor.shape)} is not divided by {sections}")
+            )
+        sections = [extent // sections * i for i in range(1, sections)]
+    bounds = [0, *sections, extent]
+    lead = (slice(None),) * along
+    return [tensor[(*lead, slice(first, last))] for first, last in zip(bounds, bounds[1:], strict=False)]
+
+
+def diagonal(x: Any, offset: int = 0) -> Tensor:
+    """The diagonals of the matrices on the last two axes.
+
+    >>> import tracejit as tj
+    >>> tj.diagonal(tj.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
+    tensor = as_tensor(x, "diagonal")
+    if tensor.ndim < 2:
+        raise at_user_line(ValueError(f"diagonal: needs two axes, got shape {format_shape(tensor.shape)}"))
+    rows, columns = tensor.shape[-2:]
+    row, column = max(0, -offset), max(0, offset)
+    count = max(0, min(rows - row, columns - column))
+    places = np.arange(count)
+    flat = reshape(tensor, (*tensor.shape[:-2], rows * columns))
+    index = new_tensor(dispatch.constant_payload((places + row) * columns + places + column))
+    from .indexing import take
+
+    return take(flat, index, axis=-1)
+
+
+def trace(x: Any, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sums of the diagonals of the matrices on the last two axes."""
+    from .reduction import sum
+
+    return sum(diagonal(x, offset), -1, dtype=dtype)
+
+
