@@ -238,8 +238,10 @@ class _Plan:
             self._lower_empty(group)
             return
         try:
-            if self._is_split_between_threads(group):
+            if self._is_reduced_in_blocks(group):
                 self._lower_in_blocks(group)
+            elif _reduced_extent(group) > BLOCK * BLOCK and len(group.ops) > 1:
+                self._lower_apart(group)
             else:
                 self._append(self._fused(group.ops, group.domain, group.reduced), group.ops[-1])
         except NotOneLoop:
@@ -307,26 +309,21 @@ class _Plan:
         if ops:
             self._append(self._fused(ops, group.kept, frozenset()), ops[-1])
 
-    # Reductions between threads ---------------------------------------------------------------------
+    # Reductions in blocks ---------------------------------------------------------------------------
 
-    def _is_split_between_threads(self, group: Group) -> bool:
-        """Few long rows, and nothing else to do with them."""
-        extent = int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
-        rows = int(np.prod(group.kept, dtype=np.int64))
+    def _is_reduced_in_blocks(self, group: Group) -> bool:
+        """Few long rows with nothing else to do, for the threads to share; or more blocks than make a block."""
         stored = [op for op in group.ops if op.result in self.stored]
-        return (
-            bool(group.reduced)
-            and rows < 8
-            and extent * rows >= LARGE_REDUCTION
-            and len(stored) == 1
-            and isinstance(stored[0].primitive, Reduction)
-            and len(group.domain) - 1 in group.reduced
-        )
+        if not group.reduced or len(stored) != 1 or not isinstance(stored[0].primitive, Reduction):
+            return False
+        extent, rows = _reduced_extent(group), int(np.prod(group.kept, dtype=np.int64))
+        few_long_rows = rows < 8 and extent * rows >= LARGE_REDUCTION and len(group.domain) - 1 in group.reduced
+        return few_long_rows or extent > BLOCK * BLOCK
 
     def _lower_in_blocks(self, group: Group) -> None:
         """First the blocks' results, side by side; then those are reduced by the same rule."""
         (op,) = [op for op in group.ops if op.result in self.stored]
-        extent = int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
+        extent = _reduced_extent(group)
         blocks = -(-extent // BLOCK)
         elements = Elements(group.ops)
         kept = [axis for axis in range(len(group.domain)) if axis not in group.reduced]
@@ -539,6 +536,11 @@ class _Plan:
     def _add_constant(self, value: Constant, constants: list[np.ndarray], places: dict[Value, Place]) -> None:
         places[value] = Place("constant", len(constants))
         constants.append(np.asarray(value.array, order="C"))
+
+
+def _reduced_extent(group: Group) -> int:
+    """How many elements are reduced to one."""
+    return int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
 
 
 def _reduction_domain(op: Op) -> tuple[tuple[int, ...], frozenset[int]]:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,12 +37,22 @@ print(json.dumps({
 """
 
 
-def run(folder: str | Path, program: str = PROGRAM, **variables: str) -> dict:
-    """What a process that uses this cache folder reports."""
+def start(folder: str | Path, **variables: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": str(folder), **variables}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def run(folder: str | Path, **variables: str) -> dict[str, Any]:
+    """What a process that uses this cache folder reports."""
+    return finished(start(folder, **variables))
 
 
 def entries(folder: Path) -> list[Path]:
@@ -49,7 +60,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder that a process has filled, and what that one reported."""
     folder = tmp_path_factory.mktemp("cache") / "new" / "folder"
     report = run(folder)
@@ -57,7 +68,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     return folder, report
 
 
-def copied(warm: tuple[Path, dict], target: Path) -> Path:
+def copied(warm: tuple[Path, dict[str, Any]], target: Path) -> Path:
     target.mkdir(mode=0o700)
     for path in entries(warm[0]):
         (target / path.name).write_bytes(path.read_bytes())
@@ -67,7 +78,7 @@ def copied(warm: tuple[Path, dict], target: Path) -> Path:
 # Processes ------------------------------------------------------------------------------------------
 
 
-def test_a_second_process_compiles_nothing(warm: tuple[Path, dict]) -> None:
+def test_a_second_process_compiles_nothing(warm: tuple[Path, dict[str, Any]]) -> None:
     folder, first = warm
     before = {path: path.read_bytes() for path in entries(folder)}
     second = run(folder)
@@ -76,7 +87,7 @@ def test_a_second_process_compiles_nothing(warm: tuple[Path, dict]) -> None:
     assert {path: path.read_bytes() for path in entries(folder)} == before
 
 
-def test_modes(warm: tuple[Path, dict]) -> None:
+def test_modes(warm: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = warm
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in entries(folder):
@@ -113,7 +124,7 @@ def test_a_damaged_entry_is_a_miss(damage, tmp_path: Path, monkeypatch: pytest.M
     assert cache.read("other") == b"other machine code" * 10
 
 
-def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict], tmp_path: Path) -> None:
+def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder = copied(warm, tmp_path / "cache")
     contents = [path.read_bytes() for path in entries(folder)]
     for number, (path, damage) in enumerate(zip(entries(folder), [*DAMAGE.values()] * 9, strict=False)):
@@ -126,22 +137,19 @@ def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict], tmp_path: 
     assert repaired["hits"] == sum(path.is_file() for path in entries(folder))
 
 
-def test_off(tmp_path: Path, warm: tuple[Path, dict]) -> None:
+def test_off(tmp_path: Path, warm: tuple[Path, dict[str, Any]]) -> None:
     report = run("", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
     assert report == {**warm[1], "hits": 0}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_usual_place(tmp_path: Path) -> None:
-    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
-    program = "import json; from tracejit.backends import cache; print(json.dumps({'folder': str(cache.directory())}))"
-    program = "import os; del os.environ['TRACEJIT_CACHE_DIR']; " + program
-    assert run("x", program, **environment)["folder"] == str(tmp_path / ".cache" / "tracejit")
-    environment["XDG_CACHE_HOME"] = str(tmp_path / "elsewhere")
-    assert run("x", program, **environment)["folder"] == str(tmp_path / "elsewhere" / "tracejit")
+def test_processes_may_share_a_folder(tmp_path: Path, warm: tuple[Path, dict[str, Any]]) -> None:
+    started = [start(tmp_path) for _ in range(3)]
+    assert [finished(process)["result"] for process in started] == [warm[1]["result"]] * 3
+    assert run(tmp_path)["hits"] == warm[1]["modules"]
 
 
-def test_a_folder_that_cannot_be_used_is_told_once(tmp_path: Path, warm: tuple[Path, dict]) -> None:
+def test_a_folder_that_cannot_be_used_is_told_once(tmp_path: Path, warm: tuple[Path, dict[str, Any]]) -> None:
     (tmp_path / "file").write_text("a file, no folder")
     report = run(tmp_path / "file")
     assert report["result"] == warm[1]["result"]
@@ -151,6 +159,17 @@ def test_a_folder_that_cannot_be_used_is_told_once(tmp_path: Path, warm: tuple[P
 
 
 # The folder -----------------------------------------------------------------------------------------
+
+
+def test_the_usual_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRACEJIT_CACHE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    cache.directory.cache_clear()
+    assert cache.directory() == tmp_path / ".cache" / "tracejit"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    cache.directory.cache_clear()
+    assert cache.directory() == tmp_path / "elsewhere" / "tracejit"
 
 
 @pytest.fixture
@@ -183,7 +202,7 @@ def test_a_folder_that_others_can_write_is_not_used(folder: Path, mode: int) -> 
     folder.chmod(mode)
     with pytest.warns(RuntimeWarning, match="can be written by another user") as caught:
         cache.write("key", b"content")
-        assert cache.read("key") is None
+    assert cache.read("key") is None
     assert len(caught) == 1
     assert entries(folder) == []
 
@@ -199,7 +218,7 @@ def test_a_read_only_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.warns(RuntimeWarning, match="cannot be written") as caught:
         cache.write("key", b"content")
-        assert cache.read("key") is None
+    assert cache.read("key") is None
     assert len(caught) == 1
 
 

@@ -45,9 +45,7 @@ def test_buffers_that_live_together_do_not_overlap(lives: dict[int, Lifetime]) -
 def test_the_arena_of_a_program_is_shared() -> None:
     """Twenty products in a row: two intermediates are alive at a time."""
     lines = [f"%v{i + 1} = dot %v{i}, %w : f32[64,64]" for i in range(20)]
-    graph = parse(
-        "func @f(%v0: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) { " + "\n".join(lines) + "\nreturn %v20 }"
-    )
+    graph = parse("func @f(%v0: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) { " + "\n".join(lines) + "\nreturn %v20 }")
     assert plan(graph).arena_bytes == 2 * 64 * 64 * 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tracejit.backends.program import KernelCall
+from tracejit.backends.program import Call, DotCall, HostCall, KernelCall
 
 if TYPE_CHECKING:
     from .jit import Compiled, _Signature
@@ -28,20 +28,30 @@ def explain(name: str, signatures: Iterable[_Signature], history: Sequence[str])
     return "\n".join([*lines, *(f"  {event}" for event in history)])
 
 
+def _title(call: Call) -> str:
+    match call:
+        case KernelCall():
+            return call.kernel.name
+        case DotCall():
+            return f"dot {call.batch}x{call.m}x{call.n}x{call.k}"
+        case HostCall():
+            return f"numpy {call.op.primitive.name}"
+
+
 def _path(path: Compiled) -> list[str]:
     calls = path.program.calls
     kernels = sum(isinstance(call, KernelCall) for call in calls)
+    products = sum(isinstance(call, DotCall) for call in calls)
     times = ", ".join(f"{stage} {seconds * 1e3:.1f} ms" for stage, seconds in path.seconds.items())
     lines = [
         f"compiled in {sum(path.seconds.values()) * 1e3:.1f} ms ({times}); {path.calls} calls",
         f"{len(path.graph.ops)} ops traced, {len(path.optimized.ops)} after passes; {kernels} kernel calls "
-        f"({len(path.program.kernels)} distinct), {len(calls) - kernels} matrix products; "
+        f"({len(path.program.kernels)} distinct), {products} matrix products, {len(calls) - kernels - products} by NumPy; "
         f"arena {path.program.arena_bytes:,} bytes",
     ]
     captured = list(path.graph.sources.values())
     if captured:
         lines.append(f"captured: {', '.join(captured)}")
     for number, call in enumerate(calls):
-        title = call.kernel.name if isinstance(call, KernelCall) else f"dot {call.batch}x{call.m}x{call.n}x{call.k}"
-        lines.append(f"  {number:3d} {title:48} {call.work:>12,} operations   {call.location or ''}")
+        lines.append(f"  {number:3d} {_title(call):48} {call.work:>12,} operations   {call.location or ''}")
     return lines

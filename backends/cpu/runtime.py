@@ -205,9 +205,7 @@ class Executable:
         self._most_arguments = 1
         self._is_parallel = False
         self._table = array("q")
-        self._steps: list[
-            tuple[int, int] | HostCall
-        ] = []  # (offset, count) of native calls, or NumPy
+        self._steps: list[tuple[int, int] | HostCall] = []  # (offset, count) of native calls, or NumPy
         self._encode_all(per_worker, workers)
         self._pool_arguments: tuple[int | None, int | None] = (None, None)
         if self._is_parallel:

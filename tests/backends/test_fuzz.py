@@ -33,7 +33,9 @@ EVERY = tuple(dtype for dtype in SHORT_NAMES if dtype.kind != "c" and dtype not 
 
 
 def graphs(max_ops: int, dtypes: Sequence[DType], extents: Sequence[int], max_size: int) -> st.SearchStrategy[Graph]:
-    return st.booleans().flatmap(lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, BACKEND_OPS, all_alive))
+    return st.booleans().flatmap(
+        lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, BACKEND_OPS, all_alive)
+    )
 
 
 FAMILIES = {
@@ -131,7 +133,10 @@ def test_compiled_is_eager(family: str, data: st.DataObject) -> None:
 def forgotten_kernels() -> Iterator[None]:
     """Kernels are compiled anew, all of them; products, which take long, are not."""
     kept = {name: cell for name, cell in compiler._cells.items() if name.startswith("dot_")}
-    with mock.patch.dict(compiler._cells, kept, clear=True), mock.patch.object(compiler.disk, "read", lambda key: None):
+    with (
+        mock.patch.dict(compiler._cells, kept, clear=True),
+        mock.patch.object(compiler.disk, "read", return_value=None),
+    ):
         yield
         compiler.wait()
 

@@ -1,4 +1,4 @@
-"""The order of summation: a compiled sum is the one that the language defines, to the bit, wherever its elements lie."""
+"""The order of summation: a compiled sum is the one that the language defines, wherever its elements lie."""
 
 import math
 
