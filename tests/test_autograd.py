@@ -251,18 +251,18 @@ def test_grad_may_be_assigned() -> None:
         ([1.0, 2.0], TypeError, "assigned grad must be a Tensor or None, got list"),
     ]:
         with pytest.raises(error, match=message):
-            x.grad = wrong  # type: ignore[assignment]
+            x.grad = wrong
     assert grad(x) == [1.0, 1.0]
 
 
 # retain_graph ---------------------------------------------------------------------------------------
 
+WEIGHT = leaf([3.0])
 AGAIN: list[Callable[[tj.Tensor], Any]] = [
     lambda loss: loss.backward(),
     lambda loss: autograd.backward([loss]),
     lambda loss: grads(loss, WEIGHT),
 ]
-WEIGHT = leaf([3.0])
 
 
 @pytest.mark.parametrize("again", AGAIN)
@@ -295,7 +295,7 @@ def test_retain_graph() -> None:
 def test_what_was_saved_is_let_go() -> None:
     x = leaf([3.0])
     loss = tj.exp(x * 2).sum()
-    freed = loss.grad_fn
+    freed: Any = loss.grad_fn
     loss.backward()
     stack = [freed]
     while stack:

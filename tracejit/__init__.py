@@ -19,6 +19,9 @@ if not _path.isdir(_path.join(__path__[0], "ir")) and _path.isdir(_path.join(_ro
     __path__.append(_root)
 
 __version__ = "0.1.0"
+__array_api_version__ = "2025.12"
+
+from math import e, inf, nan, pi  # noqa: E402
 
 from tracejit.ir.types import (  # noqa: E402
     bfloat16,
@@ -38,21 +41,26 @@ from tracejit.ir.types import (  # noqa: E402
     uint64,
 )  # fmt: skip
 
-from . import autograd, random  # noqa: E402
+from . import autograd, fft, linalg, random  # noqa: E402
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
 from .jit import jit  # noqa: E402
 from .ops.creation import (  # noqa: E402
     arange,
     asarray,
     empty,
+    empty_like,
     eye,
+    from_dlpack,
     full,
     full_like,
     linspace,
+    meshgrid,
     one_hot,
     ones,
     ones_like,
     tensor,
+    tril,
+    triu,
     zeros,
     zeros_like,
 )  # fmt: skip
@@ -108,8 +116,86 @@ from .ops.elementwise import (  # noqa: E402
     tanh,
     where,
 )  # fmt: skip
+from .ops.arithmetic import (  # noqa: E402
+    bitwise_left_shift,
+    bitwise_right_shift,
+    conj,
+    copysign,
+    floor_divide,
+    imag,
+    nextafter,
+    real,
+    remainder,
+    signbit,
+    trunc,
+)  # fmt: skip
+from .ops.arrangement import (  # noqa: E402
+    broadcast_arrays,
+    broadcast_shapes,
+    diagonal,
+    moveaxis,
+    repeat,
+    roll,
+    split,
+    swapaxes,
+    tile,
+    trace,
+    unstack,
+)  # fmt: skip
+from .ops.datatypes import (  # noqa: E402
+    __array_namespace_info__,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)  # fmt: skip
+from .ops.decompositions import (  # noqa: E402
+    diag,
+    norm,
+)  # fmt: skip
+from .ops.elementary import (  # noqa: E402
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cosh,
+    exp2,
+    hypot,
+    log10,
+    log2,
+    logaddexp,
+    sinh,
+)  # fmt: skip
+from .ops.sorting import (  # noqa: E402
+    argsort,
+    count_nonzero,
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    isin,
+    median,
+    nonzero,
+    quantile,
+    searchsorted,
+    sort,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)  # fmt: skip
 from .ops.indexing import take, take_along_axis  # noqa: E402
-from .ops.linalg import matmul  # noqa: E402
+from .ops.linalg import (  # noqa: E402
+    cross,
+    einsum,
+    matmul,
+    outer,
+    tensordot,
+    vecdot,
+)  # fmt: skip
 from .ops.manipulation import (  # noqa: E402
     broadcast_to,
     concat,
@@ -133,6 +219,7 @@ from .ops.reduction import (  # noqa: E402
     max,
     mean,
     min,
+    prod,
     std,
     sum,
     var,
@@ -150,17 +237,27 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
 
 
+newaxis = None
+
 __all__ = [
-    "Parameter", "Tensor", "abs", "add", "all", "any", "arange", "argmax", "argmin", "asarray", "astype", "autograd",
-    "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "bool", "broadcast_to", "ceil", "clip",
-    "complex128", "complex64", "concat", "cos", "divide", "empty", "enable_grad", "equal", "erf", "erfinv", "exp",
-    "expand_dims", "expm1", "eye", "flatten", "flip", "float16", "float32", "float64", "floor", "full", "full_like",
-    "greater", "greater_equal", "inference_mode", "int16", "int32", "int64", "int8", "isfinite", "isinf", "isnan",
-    "jit", "less", "less_equal", "linspace", "log", "log1p", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "manual_seed", "matmul", "matrix_transpose", "max", "maximum", "mean", "min",
-    "minimum", "multiply", "negative", "no_grad", "not_equal", "one_hot", "ones", "ones_like", "pad", "permute_dims",
-    "positive", "pow", "rand", "randint", "randn", "random", "reciprocal", "relu", "reshape", "round", "rsqrt",
-    "set_grad_enabled", "sigmoid", "sign", "sin", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "take", "take_along_axis", "tan", "tanh", "tensor", "transpose", "uint16", "uint32", "uint64", "uint8", "var",
+    "Parameter", "Tensor", "__array_api_version__", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all",
+    "any", "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "autograd", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
+    "ceil", "clip", "complex128", "complex64", "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cross",
+    "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like",
+    "enable_grad", "equal", "erf", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "fft", "finfo", "flatten",
+    "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "greater",
+    "greater_equal", "hypot", "iinfo", "imag", "inf", "inference_mode", "int16", "int32", "int64", "int8", "isdtype",
+    "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p",
+    "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "manual_seed",
+    "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis",
+    "multiply", "nan", "negative", "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot",
+    "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "positive", "pow", "prod", "quantile", "rand",
+    "randint", "randn", "random", "real", "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type",
+    "roll", "round", "rsqrt", "searchsorted", "set_grad_enabled", "sigmoid", "sign", "signbit", "sin", "sinh", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis",
+    "tan", "tanh", "tensor", "tensordot", "tile", "trace", "transpose", "tril", "triu", "trunc", "uint16", "uint32",
+    "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot",
     "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -46,7 +46,8 @@ def _path(path: Compiled) -> list[str]:
     lines = [
         f"compiled in {sum(path.seconds.values()) * 1e3:.1f} ms ({times}); {path.calls} calls",
         f"{len(path.graph.ops)} ops traced, {len(path.optimized.ops)} after passes; {kernels} kernel calls "
-        f"({len(path.program.kernels)} distinct), {products} matrix products, {len(calls) - kernels - products} by NumPy; "
+        f"({len(path.program.kernels)} distinct), {products} matrix products, "
+        f"{len(calls) - kernels - products} by NumPy; "
         f"arena {path.program.arena_bytes:,} bytes",
     ]
     captured = list(path.graph.sources.values())

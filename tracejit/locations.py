@@ -8,6 +8,7 @@ from __future__ import annotations
 import linecache
 import os.path
 import sys
+import warnings
 from types import FrameType
 from typing import TypeVar
 
@@ -71,3 +72,13 @@ def at_user_line(error: ErrorType, location: Location | None = None) -> ErrorTyp
         )
         error._names_line = True  # type: ignore[attr-defined]
     return error
+
+
+def warn_at_user_line(message: str) -> None:
+    """A ``UserWarning`` that names the user's line, shown as ``warnings.warn`` would: once a line by default."""
+    location, frame = user_location()
+    if location is None or frame is None:
+        warnings.warn(message, UserWarning, stacklevel=3)
+        return
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, UserWarning, location.file, location.line, registry=registry)

@@ -44,6 +44,18 @@ class TensorMethods:
     def __rtruediv__(self, other: Any) -> Tensor:
         return _binary(ops.elementwise.divide, other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.remainder, other, self)
+
     def __pow__(self, other: Any) -> Tensor:
         return _binary(ops.elementwise.pow, self, other)
 
@@ -82,6 +94,18 @@ class TensorMethods:
 
     def __rxor__(self, other: Any) -> Tensor:
         return _binary(ops.elementwise.bitwise_xor, other, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.bitwise_left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.bitwise_left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.bitwise_right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return _binary(ops.arithmetic.bitwise_right_shift, other, self)
 
     def __invert__(self) -> Tensor:
         return ops.elementwise.bitwise_invert(self)
@@ -122,6 +146,30 @@ class TensorMethods:
 
     def __ipow__(self, other: Any) -> Tensor:
         return _in_place(ops.elementwise.pow, self, other)
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return _in_place(ops.arithmetic.floor_divide, self, other)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return _in_place(ops.arithmetic.remainder, self, other)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return _in_place(ops.linalg.matmul, self, other)
+
+    def __iand__(self, other: Any) -> Tensor:
+        return _in_place(ops.elementwise.bitwise_and, self, other)
+
+    def __ior__(self, other: Any) -> Tensor:
+        return _in_place(ops.elementwise.bitwise_or, self, other)
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return _in_place(ops.elementwise.bitwise_xor, self, other)
+
+    def __ilshift__(self, other: Any) -> Tensor:
+        return _in_place(ops.arithmetic.bitwise_left_shift, self, other)
+
+    def __irshift__(self, other: Any) -> Tensor:
+        return _in_place(ops.arithmetic.bitwise_right_shift, self, other)
 
     def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """``self + alpha * other``, in place."""
@@ -243,9 +291,49 @@ class TensorMethods:
         """See :func:`tracejit.argmin`."""
         return ops.reduction.argmin(self, axis, keepdims)
 
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See :func:`tracejit.prod`."""
+        return ops.reduction.prod(self, axis, keepdims)
+
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """See :func:`tracejit.logsumexp`."""
         return ops.reduction.logsumexp(self, axis, keepdims)
+
+    # The array API standard -------------------------------------------------------------------------
+
+    @property
+    def real(self) -> Tensor:
+        """See :func:`tracejit.real`."""
+        return ops.arithmetic.real(self)
+
+    @property
+    def imag(self) -> Tensor:
+        """See :func:`tracejit.imag`."""
+        return ops.arithmetic.imag(self)
+
+    def conj(self) -> Tensor:
+        """See :func:`tracejit.conj`."""
+        return ops.arithmetic.conj(self)
+
+    def sort(self, axis: int = -1, descending: bool = False) -> Tensor:
+        """See :func:`tracejit.sort`."""
+        return ops.sorting.sort(self, axis, descending)
+
+    def argsort(self, axis: int = -1, descending: bool = False) -> Tensor:
+        """See :func:`tracejit.argsort`."""
+        return ops.sorting.argsort(self, axis, descending)
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        """The module with the functions of the array API standard: :mod:`tracejit`."""
+        import tracejit
+
+        if api_version is not None and api_version > tracejit.__array_api_version__:
+            raise ValueError(f"tracejit follows version {tracejit.__array_api_version__}, not {api_version!r}")
+        return tracejit
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Any:
+        """The tensor on a device."""
+        return self.to(device=device)
 
     # Shape and dtype --------------------------------------------------------------------------------
 

@@ -285,6 +285,26 @@ class Tensor(TensorMethods):
     def __float__(self) -> float:
         return float(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The value for another library; read-only where the DLPack version can say so, else a copy."""
+        view = self.numpy()
+        if max_version is None or max_version[0] < 1:
+            view = view.copy()
+        return view.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU
+
     def __int__(self) -> int:
         return int(self.item())
 

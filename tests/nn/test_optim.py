@@ -46,6 +46,35 @@ def np_adam(
     return p
 
 
+def np_rmsprop(p, grads, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, maximize=False):
+    square = mean = buffer = np.zeros_like(p)
+    for g in grads:
+        g = (-g if maximize else g) + weight_decay * p
+        square = alpha * square + (1 - alpha) * g * g
+        mean = alpha * mean + (1 - alpha) * g
+        buffer = momentum * buffer + g / (np.sqrt(square - mean**2 if centered else square) + eps)
+        p = p - lr * buffer
+    return p
+
+
+def np_adagrad(p, grads, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, maximize=False):
+    total = np.full_like(p, initial_accumulator_value)
+    for t, g in enumerate(grads):
+        g = (-g if maximize else g) + weight_decay * p
+        total = total + g * g
+        p = p - lr / (1 + t * lr_decay) * g / (np.sqrt(total) + eps)
+    return p
+
+
+def np_lion(p, grads, lr=1e-4, betas=(0.9, 0.99), weight_decay=0, maximize=False):
+    m = np.zeros_like(p)
+    for g in grads:
+        g = -g if maximize else g
+        p = p * (1 - lr * weight_decay) - lr * np.sign(betas[0] * m + (1 - betas[0]) * g)
+        m = betas[1] * m + (1 - betas[1]) * g
+    return p
+
+
 RULES = [
     (optim.SGD, np_sgd, {"lr": 0.1}),
     (optim.SGD, np_sgd, {"lr": 0.1, "weight_decay": 0.2}),
@@ -58,6 +87,13 @@ RULES = [
     (optim.Adam, np_adam, {"lr": 0.1, "betas": (0.0, 0.5), "amsgrad": True, "maximize": True}),
     (optim.AdamW, lambda *a, **k: np_adam(*a, **{"weight_decay": 1e-2, **k}, decoupled=True), {"lr": 0.1}),
     (optim.AdamW, lambda *a, **k: np_adam(*a, **k, decoupled=True), {"lr": 0.1, "weight_decay": 0.5, "amsgrad": True}),
+    (optim.RMSprop, np_rmsprop, {}),
+    (optim.RMSprop, np_rmsprop, {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "centered": True, "weight_decay": 0.1}),
+    (optim.RMSprop, np_rmsprop, {"lr": 0.1, "momentum": 0.5, "maximize": True}),
+    (optim.Adagrad, np_adagrad, {"lr": 0.1}),
+    (optim.Adagrad, np_adagrad, {"lr": 0.1, "lr_decay": 0.5, "weight_decay": 0.1, "initial_accumulator_value": 0.25}),
+    (optim.Lion, np_lion, {"lr": 0.1}),
+    (optim.Lion, np_lion, {"lr": 0.1, "betas": (0.5, 0.75), "weight_decay": 0.5, "maximize": True}),
 ]
 NAMES = [f"{rule[0].__name__}-{'-'.join(rule[2]) or 'defaults'}" for rule in RULES]
 
@@ -258,6 +294,9 @@ REFUSED = [
     (lambda: optim.SGD([W], nesterov=True), ValueError, "Nesterov momentum requires a momentum and zero dampening"),
     (lambda: optim.Adam([W], betas=(0.9, 1.0)), ValueError, "Invalid beta parameter at index 1: 1.0"),
     (lambda: optim.Adam([W], eps=-1.0), ValueError, "Invalid epsilon value: -1.0"),
+    (lambda: optim.RMSprop([W], alpha=-1.0), ValueError, "Invalid alpha value: -1.0"),
+    (lambda: optim.Adagrad([W], lr_decay=-1.0), ValueError, "Invalid lr_decay value: -1.0"),
+    (lambda: optim.Lion([W], betas=(0.9, 1.0)), ValueError, "Invalid beta parameter at index 1: 1.0"),
     (lambda: optim.AdamW([W], weight_decay=-1.0), ValueError, "Invalid weight_decay value: -1.0"),
 ]
 
@@ -299,7 +338,16 @@ def test_state_dict_has_pytorchs_form():
     assert (state["param_groups"][0]["params"], state["param_groups"][0]["lr"]) == ([0, 1], 1e-3)
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(optim.Adam, {"lr": 0.1}), (optim.SGD, {"lr": 0.01, "momentum": 0.9})])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (optim.Adam, {"lr": 0.1}),
+        (optim.SGD, {"lr": 0.01, "momentum": 0.9}),
+        (optim.RMSprop, {"lr": 0.01, "momentum": 0.9, "centered": True}),
+        (optim.Adagrad, {"lr": 0.1, "lr_decay": 0.5}),
+        (optim.Lion, {"lr": 0.01}),
+    ],
+)
 def test_training_goes_on_from_a_checkpoint(kind, settings):
     model, opt, step = trained(kind, **settings)
     saved = pickle.loads(pickle.dumps((model.state_dict(), opt.state_dict())))

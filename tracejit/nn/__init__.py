@@ -7,6 +7,7 @@ A :class:`Module` owns parameters and other modules; the computations themselves
 from ..tensor import Parameter
 from . import functional, init
 from .activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .clip_grad import clip_grad_norm_, clip_grad_value_
 from .container import Identity, ModuleDict, ModuleList, Sequential
 from .dropout import Dropout
 from .linear import Linear
@@ -20,5 +21,5 @@ __all__ = [
     "Dropout", "LayerNorm", "Linear",
     "GELU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh",
     "BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss",
-    "functional", "init",
+    "clip_grad_norm_", "clip_grad_value_", "functional", "init",
 ]  # fmt: skip

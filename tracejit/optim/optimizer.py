@@ -50,6 +50,7 @@ class Optimizer:
 
     param_groups: list[Group]
     state: dict[Tensor, dict[str, Tensor]]
+    has_stepped: bool = False  # whether step() has run, or been traced: learning rate schedulers ask
 
     def __init__(self, params: Any, defaults: Group) -> None:
         if isinstance(params, Tensor):
@@ -81,6 +82,10 @@ class Optimizer:
     def _state_names(self, group: Group) -> tuple[str, ...]:
         """Which tensors go with each parameter: ``"step"`` counts its updates, others have the parameter's shape."""
         return ()
+
+    def _initial_value(self, name: str, group: Group) -> float:
+        """What a state tensor is filled with at first."""
+        return 0
 
     def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
         """Update a parameter and its state in place."""
@@ -132,15 +137,16 @@ class Optimizer:
             known.add(id(item))
 
     def _complete_state(self, parameter: Tensor, group: Group) -> dict[str, Tensor]:
-        """The state of a parameter; what is missing (of a setting that was changed later) starts at zero.
+        """The state of a parameter; what is missing (of a setting that was changed later) starts anew.
 
-        The tensors are made outside of any trace: zeros that a trace which fails leaves behind change nothing.
+        The tensors are made outside of any trace: new ones that a trace which fails leaves behind change nothing.
         """
         state = self.state.setdefault(parameter, {})
         for name in self._state_names(group):
             if name not in state:
-                zeros = np.zeros((), np.float32) if name == "step" else np.zeros(parameter.shape, parameter.dtype)
-                state[name] = untraced_tensor(Tensor, zeros, False)
+                shape, dtype = ((), np.dtype(np.float32)) if name == "step" else (parameter.shape, parameter.dtype)
+                start = np.full(shape, self._initial_value(name, group), dtype)
+                state[name] = untraced_tensor(Tensor, start, False)
         return state
 
     def _parameters(self) -> Iterator[Tensor]:
@@ -164,6 +170,7 @@ class Optimizer:
         ``closure``, if given, computes the gradients first; its result (the loss) is returned.
         """
         loss = None
+        self.has_stepped = True
         if closure is not None:
             with enable_grad():
                 loss = closure()
@@ -248,7 +255,7 @@ class Optimizer:
             for group in self.param_groups:
                 for parameter in group["params"]:
                     for name, tensor in self._complete_state(parameter, group).items():
-                        tensor.copy_(saved[parameter].get(name, 0))
+                        tensor.copy_(saved[parameter].get(name, self._initial_value(name, group)))
 
 
 def _loaded(parameter: Tensor, saved: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,0 +1,302 @@
+"""Inverses, determinants, decompositions and norms: what :mod:`tracejit.linalg` exports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit.ir import TensorType
+from tracejit.ir.primitives import decomposition as primitives
+from tracejit.ir.types import broadcast_static_shapes, format_shape
+
+from .. import dispatch
+from ..locations import at_user_line
+from ..promotion import as_tensor, operands
+from ..tape import apply, tensor_emitter
+from ..tensor import Tensor, new_tensor
+from . import arithmetic, creation, elementwise, linalg, manipulation, reduction
+
+
+class EighResult(NamedTuple):
+    """What :func:`eigh` and :func:`eig` return."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class QRResult(NamedTuple):
+    """What :func:`qr` returns."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class SlogdetResult(NamedTuple):
+    """What :func:`slogdet` returns."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+class SVDResult(NamedTuple):
+    """What :func:`svd` returns."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def _matrices(name: str, x: Any, square: bool = False) -> Tensor:
+    (tensor,) = operands(name, as_tensor(x, name), lowest_kind=2)
+    if tensor.ndim < 2 or (square and tensor.shape[-1] != tensor.shape[-2]):
+        what = "square matrices" if square else "matrices"
+        raise at_user_line(ValueError(f"{name}: needs {what}, got shape {format_shape(tensor.shape)}"))
+    return tensor
+
+
+def _apply(primitive: Any, *tensors: Tensor, **attributes: Any) -> Tensor:
+    try:
+        return apply(primitive, tensors, attributes)
+    except np.linalg.LinAlgError as error:
+        raise at_user_line(error) from None
+
+
+def _parts(packed: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    return primitives.unpack(tensor_emitter(), packed, shapes)
+
+
+def _type(x: Tensor) -> TensorType:
+    return TensorType(x.dtype, x.shape)
+
+
+def _real(x: Tensor) -> Tensor:
+    return arithmetic.real(x)
+
+
+def inv(x: Any) -> Tensor:
+    """The inverses of square matrices; ``LinAlgError`` for a singular one.
+
+    >>> import tracejit as tj
+    >>> tj.linalg.inv(tj.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5 , 0.  ],
+            [0.  , 0.25]])
+    """
+    return _apply(primitives.inverse, _matrices("inv", x, True))
+
+
+def det(x: Any) -> Tensor:
+    """The determinants of square matrices."""
+    return _apply(primitives.determinant, _matrices("det", x, True))
+
+
+def slogdet(x: Any) -> SlogdetResult:
+    """The sign of the determinants, and the logarithm of their magnitude."""
+    packed = _apply(primitives.log_determinant, _matrices("slogdet", x, True))
+    return SlogdetResult(packed[..., 0], _real(packed[..., 1]))
+
+
+def solve(x1: Any, x2: Any) -> Tensor:
+    """``x`` with ``x1 @ x = x2``; a vector ``x2`` is one right-hand side, else its columns are.
+
+    >>> import tracejit as tj
+    >>> tj.linalg.solve(tj.tensor([[2.0, 0.0], [0.0, 4.0]]), tj.tensor([2.0, 2.0]))
+    tensor([1. , 0.5])
+    """
+    a, b = operands("solve", _matrices("solve", x1, True), as_tensor(x2, "solve"), lowest_kind=2)
+    vector = b.ndim == 1
+    if vector:
+        b = manipulation.expand_dims(b, 1)
+    try:
+        batch = broadcast_static_shapes(a.shape[:-2], b.shape[:-2])
+        fits = b.ndim >= 2 and b.shape[-2] == a.shape[-1]
+    except ValueError:
+        fits = False
+    if not fits:
+        shapes = f"{format_shape(a.shape)} and {format_shape(b.shape)}"
+        raise at_user_line(ValueError(f"solve: matrices and right-hand sides of shapes {shapes} do not fit"))
+    a = manipulation.broadcast_to(a, (*batch, *a.shape[-2:]))
+    b = manipulation.broadcast_to(b, (*batch, *b.shape[-2:]))
+    result = _apply(primitives.solve, a, b)
+    return manipulation.squeeze(result, -1) if vector else result
+
+
+def cholesky(x: Any, upper: bool = False) -> Tensor:
+    """The lower triangular ``L`` with ``L @ L^H = x``, of positive definite matrices; with ``upper`` its adjoint."""
+    lower = _apply(primitives.cholesky, _matrices("cholesky", x, True))
+    return arithmetic.conj(manipulation.matrix_transpose(lower)) if upper else lower
+
+
+def eigh(x: Any) -> EighResult:
+    """The eigenvalues of symmetric (Hermitian) matrices in increasing order, and the eigenvectors as columns."""
+    tensor = _matrices("eigh", x, True)
+    values, vectors = _parts(_apply(primitives.eigh, tensor), primitives.eigh_shapes(_type(tensor)))
+    return EighResult(_real(values), vectors)
+
+
+def eigvalsh(x: Any) -> Tensor:
+    """The eigenvalues of symmetric (Hermitian) matrices, in increasing order."""
+    return eigh(x).eigenvalues
+
+
+def eig(x: Any) -> EighResult:
+    """The eigenvalues and eigenvectors of square matrices, complex numbers; no gradient."""
+    tensor = _matrices("eig", x, True)
+    values, vectors = _parts(_apply(primitives.eig, tensor), primitives.eigh_shapes(_type(tensor)))
+    return EighResult(values, vectors)
+
+
+def eigvals(x: Any) -> Tensor:
+    """The eigenvalues of square matrices, complex numbers; no gradient."""
+    return eig(x).eigenvalues
+
+
+def qr(x: Any, mode: str = "reduced") -> QRResult:
+    """``Q`` with orthonormal columns and the upper triangular ``R``, with ``Q @ R = x``."""
+    if mode not in ("reduced", "complete"):
+        raise at_user_line(ValueError(f"qr: mode must be 'reduced' or 'complete', got {mode!r}"))
+    tensor = _matrices("qr", x)
+    complete = mode == "complete"
+    q, r = _parts(
+        _apply(primitives.qr, tensor, complete=complete), primitives.qr_shapes(_type(tensor), complete)
+    )
+    return QRResult(q, r)
+
+
+def svd(x: Any, full_matrices: bool = True) -> SVDResult:
+    """``U``, the singular values in decreasing order, and ``Vh``, with ``U @ diag(S) @ Vh = x``."""
+    tensor = _matrices("svd", x)
+    packed = _apply(primitives.svd, tensor, full=full_matrices)
+    u, s, vh = _parts(packed, primitives.svd_shapes(_type(tensor), full_matrices))
+    return SVDResult(u, _real(s), vh)
+
+
+def svdvals(x: Any) -> Tensor:
+    """The singular values, in decreasing order."""
+    return svd(x, full_matrices=False).S
+
+
+def _tolerance(x: Tensor, values: Tensor, rtol: Any) -> Tensor:
+    """Below what a singular value counts as 0."""
+    if rtol is None:
+        rtol = builtin_max(x.shape[-2:]) * float(np.finfo(values.dtype).eps)
+    elif isinstance(rtol, Tensor) and rtol.ndim:
+        rtol = manipulation.expand_dims(rtol, -1)
+    largest = reduction.max(values, -1, keepdims=True)
+    return elementwise.multiply(largest, rtol)
+
+
+def builtin_max(numbers: Sequence[int]) -> int:
+    return sorted(numbers)[-1]
+
+
+def matrix_rank(x: Any, rtol: Any = None) -> Tensor:
+    """How many singular values are larger than ``rtol`` times the largest."""
+    tensor = _matrices("matrix_rank", x).detach()
+    values = svdvals(tensor)
+    if 0 in tensor.shape[-2:]:
+        return creation.zeros(tensor.shape[:-2], dtype=np.int64)
+    above = elementwise.greater(values, _tolerance(tensor, values, rtol))
+    return reduction.sum(elementwise.astype(above, np.int64), -1)
+
+
+def pinv(x: Any, rtol: Any = None) -> Tensor:
+    """The pseudo-inverses of matrices; singular values below ``rtol`` times the largest count as 0."""
+    tensor = _matrices("pinv", x)
+    if 0 in tensor.shape[-2:]:
+        return manipulation.matrix_transpose(tensor)
+    u, s, vh = svd(tensor, full_matrices=False)
+    is_zero = elementwise.less_equal(s, _tolerance(tensor, s, rtol))
+    inverse = elementwise.where(is_zero, 0, elementwise.divide(1, elementwise.where(is_zero, 1, s)))
+    left = arithmetic.conj(manipulation.matrix_transpose(vh))
+    scaled = elementwise.multiply(left, elementwise.astype(manipulation.expand_dims(inverse, -2), left.dtype))
+    return linalg.matmul(scaled, arithmetic.conj(manipulation.matrix_transpose(u)))
+
+
+def matrix_power(x: Any, n: int) -> Tensor:
+    """A square matrix times itself, ``n`` factors; of the inverse for a negative ``n``."""
+    tensor = _matrices("matrix_power", x, True)
+    if n < 0:
+        tensor, n = inv(tensor), -n
+    if n == 0:
+        eye = creation.eye(tensor.shape[-1], dtype=tensor.dtype)
+        return manipulation.broadcast_to(eye, tensor.shape)
+    result: Tensor | None = None
+    while n:
+        if n & 1:
+            result = tensor if result is None else linalg.matmul(result, tensor)
+        n >>= 1
+        if n:
+            tensor = linalg.matmul(tensor, tensor)
+    assert result is not None
+    return result
+
+
+# Norms ----------------------------------------------------------------------------------------------
+
+
+def vector_norm(x: Any, axis: reduction.Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:
+    """``sum(abs(x)**ord)**(1/ord)``; the largest or smallest magnitude for ±inf, a count for 0.
+
+    >>> import tracejit as tj
+    >>> tj.linalg.vector_norm(tj.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    (tensor,) = operands("vector_norm", as_tensor(x, "vector_norm"), lowest_kind=2)
+    if ord == 2:
+        squares = elementwise.multiply(arithmetic.conj(tensor), tensor)
+        return _root(reduction.sum(_real(squares), axis, keepdims))
+    magnitude = elementwise.abs(tensor)
+    if ord == math.inf:
+        return reduction.max(magnitude, axis, keepdims)
+    if ord == -math.inf:
+        return reduction.min(magnitude, axis, keepdims)
+    if ord == 0:
+        return reduction.sum(elementwise.astype(elementwise.not_equal(tensor, 0), magnitude.dtype), axis, keepdims)
+    if ord == 1:
+        return reduction.sum(magnitude, axis, keepdims)
+    return elementwise.pow(reduction.sum(elementwise.pow(magnitude, ord), axis, keepdims), 1 / ord)
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root, with gradient 0 at 0."""
+    is_zero = elementwise.equal(x, 0)
+    return elementwise.where(is_zero, 0, elementwise.sqrt(elementwise.where(is_zero, 1, x)))
+
+
+def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
+    """The norms of matrices: Frobenius, "nuc", 1 and inf (the largest sums), 2 (the largest singular value), negated."""
+    tensor = _matrices("matrix_norm", x)
+    if ord == "fro":
+        result = vector_norm(tensor, (-2, -1))
+    elif ord in (1, -1, math.inf, -math.inf):
+        sums = reduction.sum(elementwise.abs(tensor), -2 if ord in (1, -1) else -1)
+        result = (reduction.max if ord > 0 else reduction.min)(sums, -1)
+    elif ord in (2, -2, "nuc"):
+        values = svdvals(tensor)
+        extremum = reduction.sum if ord == "nuc" else reduction.max if ord > 0 else reduction.min
+        result = extremum(values, -1)
+    else:
+        raise at_user_line(ValueError(f"matrix_norm: ord must be 'fro', 'nuc', ±1, ±2 or ±inf, got {ord!r}"))
+    return manipulation.reshape(result, (*tensor.shape[:-2], 1, 1)) if keepdims else result
+
+
+def norm(x: Any, ord: float = 2, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
+    """:func:`vector_norm` under the name that NumPy and PyTorch have for it."""
+    return vector_norm(x, axis, keepdims, ord)
+
+
+def diag(x: Any) -> Tensor:
+    """A vector as a diagonal matrix, or the diagonal of a matrix."""
+    from .arrangement import diagonal
+
+    tensor = as_tensor(x, "diag")
+    if tensor.ndim == 2:
+        return diagonal(tensor)
+    if tensor.ndim != 1:
+        raise at_user_line(ValueError(f"diag: needs a vector or a matrix, got shape {format_shape(tensor.shape)}"))
+    eye = new_tensor(dispatch.constant_payload(np.eye(tensor.size, dtype=np.bool_)))
+    zero = new_tensor(dispatch.constant_payload(np.zeros((), tensor.dtype)))
+    return elementwise.where(eye, tensor, zero)
