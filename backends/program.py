@@ -64,7 +64,12 @@ class KernelCall:
     parameters: list[int]
     extent: int
     work: int
-    location: Location | None = None
+    locations: list[Location] = field(default_factory=list)  # of the ops that the kernel computes, each once
+
+    @property
+    def location(self) -> Location | None:
+        """The last of them."""
+        return self.locations[-1] if self.locations else None
 
 
 @dataclass(slots=True)
@@ -243,7 +248,7 @@ class _Plan:
             elif _reduced_extent(group) > BLOCK * BLOCK and len(group.ops) > 1:
                 self._lower_apart(group)
             else:
-                self._append(self._fused(group.ops, group.domain, group.reduced), group.ops[-1])
+                self._append(self._fused(group.ops, group.domain, group.reduced), *group.ops)
         except NotOneLoop:
             if len(group.ops) > 1:
                 self._lower_apart(group)
@@ -266,12 +271,13 @@ class _Plan:
     def _store(self, value: Value, index: Index, node: object) -> StoreRequest:
         return StoreRequest(value, flat_address(value.type.static_shape, index), node)  # type: ignore[arg-type]
 
-    def _append(self, lowered: LoweredKernel, op: Op) -> None:
+    def _append(self, lowered: LoweredKernel, *ops: Op) -> None:
+        locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
         self.calls.append(
             KernelCall(
-                lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, op.location
+                lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, locations
             )
-        )
+        )  # fmt: skip
 
     def _lower_apart(self, group: Group) -> None:
         """Every op of the group by itself, where they do not fit into one nest of loops."""

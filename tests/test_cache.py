@@ -37,6 +37,12 @@ print(json.dumps({
 """
 
 
+@pytest.fixture(autouse=True)
+def _nothing_in_the_background() -> None:
+    """What earlier tests left to be compiled is not written into this test's folder."""
+    compiler.wait()
+
+
 def start(folder: str | Path, **variables: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": str(folder), **variables}
     pipe = subprocess.PIPE

@@ -44,6 +44,32 @@ from tracejit.ir.types import (  # noqa: E402
 from . import autograd, fft, linalg, random  # noqa: E402
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
 from .jit import jit  # noqa: E402
+from .ops.arithmetic import (  # noqa: E402
+    bitwise_left_shift,
+    bitwise_right_shift,
+    conj,
+    copysign,
+    floor_divide,
+    imag,
+    nextafter,
+    real,
+    remainder,
+    signbit,
+    trunc,
+)  # fmt: skip
+from .ops.arrangement import (  # noqa: E402
+    broadcast_arrays,
+    broadcast_shapes,
+    diagonal,
+    moveaxis,
+    repeat,
+    roll,
+    split,
+    swapaxes,
+    tile,
+    trace,
+    unstack,
+)  # fmt: skip
 from .ops.creation import (  # noqa: E402
     arange,
     asarray,
@@ -63,6 +89,34 @@ from .ops.creation import (  # noqa: E402
     triu,
     zeros,
     zeros_like,
+)  # fmt: skip
+from .ops.datatypes import (  # noqa: E402
+    __array_namespace_info__,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)  # fmt: skip
+from .ops.decompositions import (  # noqa: E402
+    diag,
+    norm,
+)  # fmt: skip
+from .ops.elementary import (  # noqa: E402
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cosh,
+    exp2,
+    hypot,
+    log2,
+    log10,
+    logaddexp,
+    sinh,
 )  # fmt: skip
 from .ops.elementwise import (  # noqa: E402
     abs,
@@ -116,77 +170,6 @@ from .ops.elementwise import (  # noqa: E402
     tanh,
     where,
 )  # fmt: skip
-from .ops.arithmetic import (  # noqa: E402
-    bitwise_left_shift,
-    bitwise_right_shift,
-    conj,
-    copysign,
-    floor_divide,
-    imag,
-    nextafter,
-    real,
-    remainder,
-    signbit,
-    trunc,
-)  # fmt: skip
-from .ops.arrangement import (  # noqa: E402
-    broadcast_arrays,
-    broadcast_shapes,
-    diagonal,
-    moveaxis,
-    repeat,
-    roll,
-    split,
-    swapaxes,
-    tile,
-    trace,
-    unstack,
-)  # fmt: skip
-from .ops.datatypes import (  # noqa: E402
-    __array_namespace_info__,
-    can_cast,
-    finfo,
-    iinfo,
-    isdtype,
-    result_type,
-)  # fmt: skip
-from .ops.decompositions import (  # noqa: E402
-    diag,
-    norm,
-)  # fmt: skip
-from .ops.elementary import (  # noqa: E402
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    cosh,
-    exp2,
-    hypot,
-    log10,
-    log2,
-    logaddexp,
-    sinh,
-)  # fmt: skip
-from .ops.sorting import (  # noqa: E402
-    argsort,
-    count_nonzero,
-    cumulative_prod,
-    cumulative_sum,
-    diff,
-    isin,
-    median,
-    nonzero,
-    quantile,
-    searchsorted,
-    sort,
-    unique_all,
-    unique_counts,
-    unique_inverse,
-    unique_values,
-)  # fmt: skip
 from .ops.indexing import take, take_along_axis  # noqa: E402
 from .ops.linalg import (  # noqa: E402
     cross,
@@ -224,6 +207,35 @@ from .ops.reduction import (  # noqa: E402
     sum,
     var,
 )  # fmt: skip
+from .ops.sorting import (  # noqa: E402
+    argsort,
+    count_nonzero,
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    isin,
+    median,
+    nonzero,
+    quantile,
+    searchsorted,
+    sort,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)  # fmt: skip
+from .ops.statistics import (  # noqa: E402
+    bincount,
+    histogram,
+    interp,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nanstd,
+    nansum,
+    nanvar,
+)  # fmt: skip
 from .random import manual_seed, rand, randint, randn  # noqa: E402
 from .tensor import Parameter, Tensor  # noqa: E402
 
@@ -242,17 +254,18 @@ newaxis = None
 __all__ = [
     "Parameter", "Tensor", "__array_api_version__", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all",
     "any", "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
-    "autograd", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "autograd", "bfloat16", "bincount", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
     "ceil", "clip", "complex128", "complex64", "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cross",
     "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like",
     "enable_grad", "equal", "erf", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "fft", "finfo", "flatten",
     "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "greater",
-    "greater_equal", "hypot", "iinfo", "imag", "inf", "inference_mode", "int16", "int32", "int64", "int8", "isdtype",
-    "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal", "linalg", "linspace", "log", "log10", "log1p",
-    "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "manual_seed",
-    "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis",
-    "multiply", "nan", "negative", "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot",
+    "greater_equal", "histogram", "hypot", "iinfo", "imag", "inf", "inference_mode", "int16", "int32", "int64",
+    "int8", "interp", "isdtype", "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal", "linalg",
+    "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "manual_seed", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
+    "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd",
+    "nansum", "nanvar", "negative", "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot",
     "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "positive", "pow", "prod", "quantile", "rand",
     "randint", "randn", "random", "real", "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type",
     "roll", "round", "rsqrt", "searchsorted", "set_grad_enabled", "sigmoid", "sign", "signbit", "sin", "sinh", "sort",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.backends.cpu import compiler, runtime
-from tracejit.backends.program import Program, plan
+from tracejit.backends.program import KernelCall, Program, plan
 from tracejit.ir import Constant, Graph, Location, Value
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
@@ -22,6 +24,11 @@ from .state import thread
 from .tape import Call, CallNode, CallOutput, Node, apply, node_of, with_history
 from .tensor import Tensor, new_tensor
 from .tracing import Check, Guard, Input, Source, Trace
+
+# A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
+_DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
+
+_effects = threading.RLock()  # held by calls that change tensors, so that none of several threads' updates is lost
 
 
 @dataclass
@@ -133,6 +140,12 @@ class Compiled:
 
     def run(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> Any:
         """Run the program, then commit its effects: all, or none where something fails."""
+        if not self.effects:
+            return self._run(tensors, floats)
+        with _effects:  # what is read, computed and written back belongs together
+            return self._run(tensors, floats)
+
+    def _run(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> Any:
         arrays = [source.array(tensors, floats) for source in self.inputs]
         results = _checked_run(self, arrays) if thread.anomaly or self.trace.anomaly else self.executable(arrays)
         for position, check in self.checks:
@@ -155,23 +168,35 @@ class Compiled:
             case "trace":
                 return str(self.graph)
             case "grad":
-                if self.backward is None:
-                    raise RuntimeError(
-                        "no gradient flows out of this function: backward() inside it is part of stage 'trace'"
-                    )
-                return str(self.backward.optimized)
+                # Where backward() is called inside, the gradient is part of the trace.
+                return str(self.graph if self.backward is None else self.backward.optimized)
             case "optimized":
                 return str(self.optimized)
             case "kernels":
                 return str(self.program)
             case "llvm":
-                return compiler.module_text(self.program.kernels)
+                return self._with_lines(compiler.module_text(self.program.kernels), ";")
             case "asm":
-                return compiler.assembly(compiler.module_text(self.program.kernels))
+                return self._with_lines(compiler.assembly(compiler.module_text(self.program.kernels)), "#")
         from tracejit.backends.cuda import codegen, nvrtc
 
         source = codegen.module_source(self.program.kernels)
-        return source if stage == "cuda" else nvrtc.compile_to_ptx(source)
+        return self._with_lines(source if stage == "cuda" else nvrtc.compile_to_ptx(source), "//")
+
+    def _with_lines(self, text: str, comment: str) -> str:
+        """Code with the user's lines that each kernel stands for written before it."""
+        lines: dict[str, dict[str, None]] = {}
+        for call in self.program.calls:
+            if isinstance(call, KernelCall):
+                found = lines.setdefault(call.kernel.name, {})
+                found.update(dict.fromkeys(str(location) for location in call.locations))
+        result = []
+        for line in text.split("\n"):
+            match = _DEFINITION.search(line)
+            if match is not None and match[1] in lines:
+                result.append(f"{comment} {', '.join(lines.pop(match[1]))}")
+            result.append(line)
+        return "\n".join(result)
 
     @staticmethod
     def _update(effect: Effect, tensors: Sequence[Tensor], results: list[np.ndarray]) -> Any:

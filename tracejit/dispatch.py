@@ -29,6 +29,8 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
     """Evaluate a primitive now; what goes wrong names the user's line."""
     try:
         if primitive.exact:
+            if arrays and arrays[0].dtype.kind == "b":  # NumPy adds bools; the primitive says whether it does
+                primitive.infer([type_of(array) for array in arrays], attributes)
             result = thread.quiet.run(primitive.numpy, *arrays, **attributes)
             if type(result) is not np.ndarray:
                 result = np.asarray(result)

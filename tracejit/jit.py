@@ -24,6 +24,7 @@ from .tracing import Argument, Trace, Untraceable
 if TYPE_CHECKING:
     from .compiled import Compiled
 
+MAX_SIGNATURES = 256  # of one function; the one first called goes first
 MAX_PATHS = 16  # of one signature; the one compiled longest ago goes first
 STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
@@ -49,6 +50,8 @@ def jit(function: Callable[..., Any] | None = None) -> Any:
     >>> scale.cache_info().misses
     1
     """
+    if function is not None and not callable(function):
+        raise TypeError(f"jit expects a function, got {type(function).__name__} {function!r:.60}")
     return JittedFunction(function) if function is not None else JittedFunction
 
 
@@ -132,6 +135,8 @@ class JittedFunction:
 
         signature = self._signatures.get(call.key)
         if signature is None:
+            while len(self._signatures) >= MAX_SIGNATURES:
+                del self._signatures[next(iter(self._signatures))]
             signature = self._signatures[call.key] = _Signature(call.describe())
             self._keep += call.named_by_identity
         else:  # another thread may have been faster
@@ -219,12 +224,11 @@ class ArgumentsOfCall:
                 self.tensors.append(leaf)
                 value = leaf._value
                 parts.append((value.dtype, value.shape, leaf._requires_grad, leaf._node is None))
-            elif type(leaf) is float:
-                self.floats.append(leaf)
+            elif isinstance(leaf, float):
+                self.floats.append(float(leaf))
                 parts.append(float)
-            elif isinstance(leaf, np.ndarray):
-                tensor = new_tensor(leaf if leaf.dtype.isnative else leaf.astype(leaf.dtype.newbyteorder("=")))
-                self.tensors.append(tensor)
+            elif isinstance(leaf, np.ndarray | np.generic):
+                self.tensors.append(new_tensor(np.array(leaf, leaf.dtype.newbyteorder("="), order="C")))
                 parts.append(("array", leaf.dtype, leaf.shape))
             else:
                 parts.append((type(leaf), self._static(leaf)))
@@ -249,14 +253,24 @@ class ArgumentsOfCall:
         ]  # fmt: skip
         return f"({', '.join(parts)}){'' if thread.grad_enabled else ' without gradients'}"
 
-    def trace_arguments(self, trace: Trace, function: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments to trace with: tensors become parameters of the graph, floats weak 0-d tensors."""
+    def trace_arguments(
+        self, trace: Trace, function: Callable[..., Any], *, themselves: bool
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments to trace with: tensors become parameters of the graph, floats weak 0-d tensors.
+
+        The function gets twins of the tensors, so that it shows where it reaches one of them by another way than
+        its arguments; or, if that is known, the tensors ``themselves``.
+        """
         names = leaf_names(function, self.args, self.kwargs)
+        twins: dict[int, Tensor] = {}
         replaced: list[Any] = []
         position = 0
         for name, leaf in zip(names, self._leaves, strict=True):
-            if isinstance(leaf, Tensor | np.ndarray):
+            if isinstance(leaf, Tensor | np.ndarray) or (isinstance(leaf, np.generic) and not isinstance(leaf, float)):
                 tensor = self.tensors[position]
+                if not themselves:
+                    trace.arguments.add(id(tensor))
+                    tensor = twins[id(tensor)] if id(tensor) in twins else _twin(tensor, twins)
                 shadow = trace.shadows.get(id(tensor))
                 if shadow is None:
                     shadow = trace.shadow_from(tensor, Argument(position))
@@ -264,13 +278,22 @@ class ArgumentsOfCall:
                     trace.captured.append((shadow.source, shadow._value))
                 position += 1
                 replaced.append(tensor)
-            elif type(leaf) is float:
+            elif isinstance(leaf, float):
                 number = new_tensor(trace.builder.parameter(TensorType(float64, ()), name))
                 number._weak = True
                 replaced.append(number)
             else:
                 replaced.append(leaf)
         return tree.unflatten(self.structure, iter(replaced))
+
+
+def _twin(tensor: Tensor, twins: dict[int, Tensor]) -> Tensor:
+    """Another tensor that is like this one."""
+    twin: Tensor = object.__new__(type(tensor))
+    twin._value = tensor._value
+    twin.__dict__.update(tensor.__dict__, _node=None, _accumulator=None)
+    twins[id(tensor)] = twin
+    return twin
 
 
 __all__ = ["CacheInfo", "JittedFunction", "jit"]

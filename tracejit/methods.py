@@ -69,13 +69,13 @@ class TensorMethods:
         return _binary(ops.linalg.matmul, other, self)
 
     def __neg__(self) -> Tensor:
-        return ops.elementwise.negative(self)
+        return _unary(ops.elementwise.negative, self)
 
     def __pos__(self) -> Tensor:
         return ops.elementwise.positive(self)
 
     def __abs__(self) -> Tensor:
-        return ops.elementwise.abs(self)
+        return _unary(ops.elementwise.abs, self)
 
     def __and__(self, other: Any) -> Tensor:
         return _binary(ops.elementwise.bitwise_and, self, other)
@@ -415,15 +415,38 @@ class TensorMethods:
 
 def _binary(function: Any, x: Any, y: Any) -> Any:
     """A binary operator; an operand that is no number lets the other side try."""
+    from .promotion import is_weak, on_floats  # needs the class that these methods are mixed into
+
     for operand in (x, y):
         if not isinstance(operand, _OPERANDS):
             return NotImplemented
+    if is_weak(x) and is_weak(y):  # floats that the traced function was called with: as Python's
+        _refuse_on_floats(function, y)
+        return on_floats(function, x, y)
     return function(x, y)
+
+
+def _refuse_on_floats(function: Any, y: Any) -> None:
+    """Python's float operators whose results or errors compiled code does not give run eagerly."""
+    from .tracing import Untraceable
+
+    if function is ops.elementwise.divide and not isinstance(y, TensorMethods) and y != 0:
+        return
+    if function not in (ops.elementwise.add, ops.elementwise.subtract, ops.elementwise.multiply):
+        raise Untraceable(f"it applies {function.__name__} to float arguments")
+
+
+def _unary(function: Any, x: Any) -> Any:
+    from .promotion import on_floats
+
+    return on_floats(function, x) if x._weak else function(x)
 
 
 def _in_place(function: Any, x: Any, y: Any) -> Any:
     if not isinstance(y, _OPERANDS):
         return NotImplemented
+    if x._weak:  # a float: the name gets another value
+        return _binary(function, x, y)
     result = function(x, y)
     return x._assign(result)
 

@@ -8,11 +8,11 @@ jitted function is called with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tracejit.ir import Value
 from tracejit.ir.primitives.elementwise import convert
 from tracejit.ir.types import (
     DType,
@@ -28,7 +28,6 @@ from tracejit.ir.types import (
 
 from . import dispatch
 from .locations import at_user_line
-from .state import thread
 from .tape import apply
 from .tensor import Tensor, new_tensor
 
@@ -108,9 +107,8 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
             weak_kind = max(weak_kind, 2)
         else:
             strong = tensor.dtype if strong is None else promote_dtypes(strong, tensor.dtype)
-    all_weak = strong is None
     if strong is None:
-        strong = float64 if any(isinstance(item, Tensor) for item in items) else bool_
+        strong = bool_
     if kind(strong) < weak_kind:
         strong = (bool_, int64, DEFAULT_FLOAT, complex64)[weak_kind]
     result: list[Tensor] = []
@@ -119,10 +117,22 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
             result.append(item if item.dtype == strong else apply(convert, (item,), {"dtype": strong}))
         else:
             result.append(_scalar(name, item, strong))
-    if all_weak and strong == float64:
-        for tensor in result:
-            if not tensor._weak and thread.trace is not None:
-                tensor._weak = isinstance(tensor._value, Value)
+    return result
+
+
+def is_weak(operand: Any) -> bool:
+    """Whether an operand is a Python number, or a float that the traced function was called with."""
+    return operand._weak if isinstance(operand, Tensor) else isinstance(operand, bool | int | float)
+
+
+def on_floats(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
+    """An operator between floats that stand for Python's: in float64, as Python computes it, and weak again."""
+    wide = []
+    for number in numbers:
+        value = number._value if isinstance(number, Tensor) else dispatch.constant_payload(np.asarray(number, float64))
+        wide.append(new_tensor(value))
+    result = function(*wide)
+    result._weak = result.dtype == float64
     return result
 
 

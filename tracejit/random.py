@@ -98,7 +98,7 @@ class Generator:
 
 
 def _counter(number: int) -> Tensor:
-    return new_tensor(np.asarray(number % (1 << 64), uint64))
+    return new_tensor(dispatch.constant_payload(np.asarray(number % (1 << 64), uint64)))
 
 
 def _shifted(x: Tensor, count: int) -> Tensor:

@@ -21,7 +21,21 @@ from .names import names_read_by
 from .state import thread
 from .tape import FREED, node_of, propagate
 from .tensor import Tensor
-from .tracing import Captured, Check, FloatArgument, Input, SameTypes, SameValue, Shadow, Source, Trace, Untraceable
+from .tracing import (
+    AliasedArgument,
+    ArgumentsAre,
+    ArgumentsAreOthers,
+    Captured,
+    Check,
+    FloatArgument,
+    Input,
+    SameTypes,
+    SameValue,
+    Shadow,
+    Source,
+    Trace,
+    Untraceable,
+)
 
 if TYPE_CHECKING:
     from .jit import ArgumentsOfCall
@@ -29,6 +43,13 @@ if TYPE_CHECKING:
 
 def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall) -> Compiled:
     """Trace ``function`` with the call's arguments and compile what it does; ``Untraceable`` where that cannot be."""
+    try:
+        return _compile(function, name, call, themselves=False)
+    except AliasedArgument:
+        return _compile(function, name, call, themselves=True)
+
+
+def _compile(function: Callable[..., Any], name: str, call: ArgumentsOfCall, *, themselves: bool) -> Compiled:
     seconds: dict[str, float] = {}
     start = time.perf_counter()
 
@@ -40,12 +61,14 @@ def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall)
 
     trace = Trace(name)
     with _active(trace):
-        args, kwargs = call.trace_arguments(trace, function)
+        args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
         floats = [p for p in trace.graph.parameters if p not in {value for _, value in trace.captured}]
         for what, find, value in names_read_by(function):
             trace.guard(("name", what), SameValue(what, find, value))
         result = function(*args, **kwargs)
         del args, kwargs
+        if trace.failed is not None:  # swallowed by a bare except
+            raise trace.failed
         outputs, structure, effects, checks, backward = _finish(trace, result)
         del result
     _name_captured(trace, function)
@@ -56,6 +79,7 @@ def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall)
         )
     inputs = _inputs(trace, floats)
     trace.guards.append(SameTypes(trace.captured))
+    trace.guards.append(ArgumentsAre(tuple(call.tensors)) if themselves else ArgumentsAreOthers(trace.captured))
     lap("trace")
     optimized = optimize(trace.graph)
     lap("optimize")

@@ -308,15 +308,22 @@ class Tensor(TensorMethods):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return round(self._concrete("round()").item(), ndigits)
+
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.size != 1:
             raise at_user_line(TypeError("only integer tensors of a single element can be converted to an index"))
         return int(self._concrete("an index").item())
 
+    def __str__(self) -> str:
+        self._concrete("its text")
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
         if self.ndim == 0 and spec:
             return format(self.item(), spec)
-        return format(repr(self), spec)
+        return format(str(self), spec)
 
     def __reduce__(self) -> Any:
         if self._node is not None:
@@ -369,11 +376,11 @@ class Tensor(TensorMethods):
 
     def copy_(self, source: Any) -> Tensor:
         """Take the value of ``source``, broadcast and converted to this tensor's shape and dtype."""
-        from .ops import manipulation
+        from .ops import elementwise, manipulation
         from .promotion import as_tensor
 
         value = manipulation.broadcast_to(as_tensor(source, "copy_"), self.shape)
-        return self._assign(manipulation.astype(value, self.dtype))
+        return self._assign(elementwise.astype(value, self.dtype))
 
     def zero_(self) -> Tensor:
         """Set all elements to zero."""

@@ -20,6 +20,7 @@ import numpy as np
 from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorType, Value, type_of
 
 from .locations import at_user_line, user_location
+from .state import thread
 from .tensor import Retyped, Tensor
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ class Untraceable(BaseException):
         location, _ = user_location()
         self.reason = reason
         self.location = location
+        if thread.trace is not None:
+            thread.trace.failed = self
         super().__init__(f"{reason} at {location}" if location else reason)
+
+
+class AliasedArgument(BaseException):
+    """The function reaches one of its arguments by another way too: it is traced again with the very tensors."""
 
 
 class Shadow:
@@ -161,6 +168,8 @@ class Trace:
     numbers: dict[tuple[int, Any], tuple[Number, Value]] = field(default_factory=dict)
     born: list[weakref.ref[Tensor]] = field(default_factory=list)
     anomaly: bool = False  # detect_anomaly() was entered
+    arguments: set[int] = field(default_factory=set)  # the call's tensors, where the function was given twins
+    failed: Untraceable | None = None  # raised, whether or not the function let it pass
     differentiated: Location | None = None  # the forward op whose gradient is being recorded
     _line: tuple[int, int] | None = None
     _keep_alive: list[Any] = field(default_factory=list)
@@ -176,6 +185,8 @@ class Trace:
         """The stand-in for a tensor that was there before the trace."""
         found = self.shadows.get(id(tensor))
         if found is None:
+            if id(tensor) in self.arguments:
+                raise AliasedArgument
             found = self.shadow_from(tensor, Captured(tensor))
         return found
 
@@ -282,6 +293,32 @@ class Guard:
 
     def describe(self) -> str:
         raise NotImplementedError
+
+
+class ArgumentsAreOthers(Guard):
+    """No tensor argument is one that the function captures."""
+
+    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
+        self._captured = frozenset(id(source.tensor) for source, _ in captured if isinstance(source, Captured))
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return self._captured.isdisjoint(map(id, arguments))
+
+    def describe(self) -> str:
+        return "no argument is a tensor that the function reaches by itself"
+
+
+@dataclass(frozen=True)
+class ArgumentsAre(Guard):
+    """The tensor arguments are these very tensors, which the function reaches by itself too."""
+
+    tensors: tuple[Tensor, ...]
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return all(found is expected for found, expected in zip(arguments, self.tensors, strict=True))
+
+    def describe(self) -> str:
+        return "an argument is a tensor that the function reaches by itself"
 
 
 @dataclass(frozen=True)

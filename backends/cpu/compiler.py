@@ -11,9 +11,9 @@ import atexit
 import ctypes
 import hashlib
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,9 +28,9 @@ from .target import host_target
 
 FAST, FULL = 0, 2  # LLVM's levels of optimisation in code generation
 EXIT_SECONDS = 1.0
+IDLE_SECONDS = 1.0  # after which the compiler's thread ends
 QUIET_SECONDS = 0.05  # the background waits for a pause: LLVM serves one thread at a time
 
-_lock = threading.RLock()
 _cells: dict[str, ctypes.c_int64] = {}  # a function's name → its present address; names are by content
 _engines: list[Any] = []  # own the machine code
 
@@ -82,12 +82,11 @@ def module_text(kernels: Sequence[Kernel]) -> str:
 
 def compile_kernels(kernels: Sequence[Kernel]) -> dict[str, int]:
     """Where the addresses of the kernels' machine code stand, by name; new kernels are compiled as one module."""
-    with _lock:
-        missing = [kernel for kernel in kernels if kernel.name not in _cells]
-        if missing:
-            names = [kernel.name for kernel in missing]
-            load_module("\n".join(kernel.text for kernel in missing), names, lambda: module_text(missing))
-        return {kernel.name: ctypes.addressof(_cells[kernel.name]) for kernel in kernels}
+    missing = [kernel for kernel in kernels if kernel.name not in _cells]
+    if missing:
+        names = [kernel.name for kernel in missing]
+        load_module("\n".join(kernel.text for kernel in missing), names, lambda: module_text(missing))
+    return {kernel.name: ctypes.addressof(_cells[kernel.name]) for kernel in kernels}
 
 
 def load_module(key: str, names: Sequence[str], text: Callable[[], str], *, in_background: bool = True) -> list[int]:
@@ -96,24 +95,30 @@ def load_module(key: str, names: Sequence[str], text: Callable[[], str], *, in_b
     ``key`` stands for the text: equal keys must mean equal modules.  Without ``in_background`` the addresses do not
     change any more.
     """
-    with _lock:
-        if not all(name in _cells for name in names):
-            start = time.perf_counter()
-            full_key = f"{_fingerprint()}\n{key}"
-            code = disk.read(full_key)
-            if code is not None:
-                Statistics.disk_hits += 1
-                _load(code, names)
-            elif in_background and threads.available_processors() > 1:
-                module = text()
-                _load(emit_object(module, FAST), names)
-                _background.compile(module, full_key, names)
-            else:
-                _compile_fully(text(), full_key, names)
-            Statistics.modules += 1
-            Statistics.kernels += len(names)
-            Statistics.seconds += time.perf_counter() - start
-        return [ctypes.addressof(_cells[name]) for name in names]
+    if not all(name in _cells for name in names):
+        start = time.perf_counter()
+        _compiler.run(lambda: _load_module(key, names, text, in_background))
+        Statistics.modules += 1
+        Statistics.kernels += len(names)
+        Statistics.seconds += time.perf_counter() - start
+    return [ctypes.addressof(_cells[name]) for name in names]
+
+
+def _load_module(key: str, names: Sequence[str], text: Callable[[], str], in_background: bool) -> None:
+    """In the compiler's thread: from the disk cache, or compiled."""
+    if all(name in _cells for name in names):  # another thread asked for it too
+        return
+    full_key = f"{_fingerprint()}\n{key}"
+    code = disk.read(full_key)
+    if code is not None:
+        Statistics.disk_hits += 1
+        _load(code, names)
+    elif in_background and threads.available_processors() > 1:
+        module = text()
+        _load(emit_object(module, FAST), names)
+        _compiler.run_later(lambda: _compile_fully(module, full_key, names))
+    else:
+        _compile_fully(text(), full_key, names)
 
 
 def _compile_fully(text: str, key: str, names: Sequence[str]) -> None:
@@ -150,87 +155,128 @@ def emit_object(text: str, level: int = FULL) -> bytes:
 
 def assembly(text: str) -> str:
     """A module as assembly, to read."""
-    machine = _machine(FULL)
-    return machine.emit_assembly(_parsed(text, machine))
+    found: list[str] = []
+    _compiler.run(lambda: found.append(_machine(FULL).emit_assembly(_parsed(text, _machine(FULL)))))
+    return found[0]
 
 
-class _Background:
-    """The thread that compiles fully what is running already; started by the first work, gone when idle."""
+class _Job:
+    """Work for the compiler's thread."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+
+class _Compiler:
+    """The one thread that calls LLVM: at once for those who wait, and in pauses for what is running already.
+
+    A thread of its own, so that Ctrl-C interrupts who waits and never LLVM.  It ends when there is nothing to do.
+    """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[tuple[str, str, Sequence[str]]] = queue.SimpleQueue()
+        self._urgent: deque[_Job] = deque()
+        self._later: deque[_Job] = deque()
         self._thread: threading.Thread | None = None
-        self._pending = 0
         self._state = threading.Condition()
-        self._compiling = threading.Lock()  # held while LLVM is at work, so that no fork happens in its midst
-        self._stopped = False
-        self._hurry = False  # somebody waits
+        self._working = threading.Lock()  # held while LLVM is at work, so that no fork happens in its midst
+        self._pending = 0
+        self._hurry = 0  # how many wait for all that is left
         self._last_request = 0.0
+        self._stopped = False
 
-    def compile(self, text: str, key: str, names: Sequence[str]) -> None:
+    def run(self, work: Callable[[], None]) -> None:
+        """Have the thread do ``work``, and wait for it."""
+        if threading.current_thread() is self._thread:
+            work()
+            return
+        job = _Job(work)
+        self._submit(self._urgent, job)
+        job.done.wait()
+        if job.error is not None:
+            raise job.error
+
+    def run_later(self, work: Callable[[], None]) -> None:
+        """Have the thread do ``work`` when nothing has been asked of it for a while."""
+        self._submit(self._later, _Job(work))
+
+    def _submit(self, queue: deque[_Job], job: _Job) -> None:
         with self._state:
+            queue.append(job)
             self._pending += 1
             self._last_request = time.monotonic()
-            self._work.put((text, key, names))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tracejit-compiler", daemon=True)
+                self._thread = threading.Thread(target=self._serve, name="tracejit-compiler", daemon=True)
                 self._thread.start()
+            self._state.notify_all()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                job = self._work.get(timeout=1.0)
-            except queue.Empty:
-                with self._state:
-                    if self._pending == 0:
-                        self._thread = None
-                        return
-                continue
-            while (pause := self._last_request + QUIET_SECONDS - time.monotonic()) > 0 and not self._hurry:
-                time.sleep(pause)
-            with self._compiling:
-                if not self._stopped:
-                    _compile_fully(*job)
+    def _serve(self) -> None:
+        while (job := self._next()) is not None:
+            with self._working:
+                try:
+                    if not self._stopped:
+                        job.work()
+                except BaseException as error:
+                    job.error = error
+            job.done.set()
             with self._state:
                 self._pending -= 1
                 self._state.notify_all()
 
-    def wait(self) -> None:
-        self._hurry = True
+    def _next(self) -> _Job | None:
+        """The next job; ``None``, and no thread any more, where there is none for a second."""
         with self._state:
-            self._state.wait_for(lambda: self._pending == 0)
-        self._hurry = False
+            idle_since = time.monotonic()
+            while True:
+                now = time.monotonic()
+                pause = self._last_request + QUIET_SECONDS - now
+                if self._urgent:
+                    return self._urgent.popleft()
+                if self._later and (pause <= 0 or self._hurry):
+                    return self._later.popleft()
+                if not self._later and now - idle_since > IDLE_SECONDS:
+                    self._thread = None
+                    self._state.notify_all()
+                    return None
+                self._state.wait(pause if self._later else IDLE_SECONDS)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when all is done, or after ``timeout`` seconds."""
+        with self._state:
+            self._hurry += 1
+            self._state.notify_all()
+            self._state.wait_for(lambda: self._pending == 0, timeout)
+            self._hurry -= 1
 
     def stop(self) -> None:
         """At exit: finish what is waiting, so that the next process finds it, but do not hold up the exit for long."""
-        self._hurry = True
-        with self._state:
-            self._state.wait_for(lambda: self._pending == 0, timeout=EXIT_SECONDS)
+        self.wait(EXIT_SECONDS)
         self._stopped = True
-        with self._compiling:
+        with self._working:
             pass
 
     def before_fork(self) -> None:
-        self._compiling.acquire()
+        self._working.acquire()
 
     def after_fork_in_parent(self) -> None:
-        self._compiling.release()
+        self._working.release()
 
     def after_fork_in_child(self) -> None:
         """The thread is gone, and its work with it: what it would have replaced stays as it is."""
         self.__init__()  # type: ignore[misc]
 
 
-_background = _Background()
-atexit.register(_background.stop)
+_compiler = _Compiler()
+atexit.register(_compiler.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_background.before_fork,
-        after_in_parent=_background.after_fork_in_parent,
-        after_in_child=_background.after_fork_in_child,
+        before=_compiler.before_fork,
+        after_in_parent=_compiler.after_fork_in_parent,
+        after_in_child=_compiler.after_fork_in_child,
     )
 
 
 def wait() -> None:
     """Return when the background has compiled all that is waiting: for measurements."""
-    _background.wait()
+    _compiler.wait()

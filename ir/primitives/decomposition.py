@@ -69,7 +69,8 @@ def _columns_scaled(e: Emitter, x: Any, factors: Any) -> Any:
 
 
 def pack(parts: Sequence[np.ndarray], batch: int) -> np.ndarray:
-    return np.concatenate([part.reshape(*part.shape[:batch], -1) for part in parts], axis=-1)
+    flat = [part.reshape(*part.shape[:batch], math.prod(part.shape[batch:])) for part in parts]
+    return np.concatenate(flat, axis=-1)
 
 
 def unpack(e: Emitter, packed: Any, shapes: Sequence[Shape]) -> list[Any]:

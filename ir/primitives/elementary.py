@@ -46,18 +46,14 @@ acosh = _function(
     "acosh",
     np.arccosh,
     functions.acosh,
-    lambda e, g, op: e.divide(
-        g, e.multiply(e.sqrt(e.subtract(op.operands[0], 1)), e.sqrt(e.add(op.operands[0], 1)))
-    ),
+    lambda e, g, op: e.divide(g, e.multiply(e.sqrt(e.subtract(op.operands[0], 1)), e.sqrt(e.add(op.operands[0], 1)))),
     "0",
 )
 atanh = _function(
     "atanh",
     np.arctanh,
     functions.atanh,
-    lambda e, g, op: e.divide(
-        g, e.subtract(_one(e, op.operands[0]), e.multiply(op.operands[0], op.operands[0]))
-    ),
+    lambda e, g, op: e.divide(g, e.subtract(_one(e, op.operands[0]), e.multiply(op.operands[0], op.operands[0]))),
     "0",
 )
 log2 = _function(
@@ -66,9 +62,7 @@ log2 = _function(
 log10 = _function(
     "log10", np.log10, functions.log10, lambda e, g, op: e.divide(e.multiply(g, 1 / math.log(10)), op.operands[0]), "0"
 )
-exp2 = _function(
-    "exp2", np.exp2, special.exp2, lambda e, g, op: e.multiply(e.multiply(g, math.log(2)), op.result), "r"
-)
+exp2 = _function("exp2", np.exp2, special.exp2, lambda e, g, op: e.multiply(e.multiply(g, math.log(2)), op.result), "r")
 
 
 def _two(name: str, numpy: Any, scalar: Callable[..., Any], vjps: tuple[Rule, Rule], saves: str) -> Elementwise:

@@ -271,10 +271,24 @@ def _inverse_erf(x: float) -> float:
     return NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2) if x else x
 
 
+def _expm1_numpy(x: np.ndarray) -> np.ndarray:
+    """NumPy's, but of complex numbers what C99 says of ``cexp`` at infinities."""
+    if x.dtype.kind != "c":
+        return np.expm1(x)
+    result = np.empty_like(x)
+    decay, angle = np.expm1(x.real), x.imag
+    flat = (angle == 0) | (np.isneginf(x.real) & ~np.isfinite(angle))
+    result.real = np.where(flat, decay, decay * np.cos(angle) - 2 * np.square(np.sin(angle / 2)))
+    result.real = np.where(np.isposinf(x.real) & ~np.isfinite(angle), np.inf, result.real) + 0.0  # never -0
+    still = np.where(np.isfinite(angle), angle, 0)
+    result.imag = np.where(flat, still, np.exp(x.real) * np.sin(angle))
+    return result
+
+
 exponential = _function("exponential", np.exp, special.exp, lambda e, g, op: e.multiply(g, op.result), "r")
 exponential_minus_one = _function(
     "exponential_minus_one",
-    np.expm1,
+    _expm1_numpy,
     special.expm1,
     lambda e, g, op: e.multiply(g, e.add(op.result, 1)),
     "r",

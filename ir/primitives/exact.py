@@ -84,9 +84,7 @@ def _shift(s: Any, x: Any, y: Any, direction: str) -> Any:
     return s.select(is_within, shifted, rest)
 
 
-shift_left = binary(
-    "shift_left", np.left_shift, lambda s, x, y: _shift(s, x, y, "shift_left"), accepts=is_integer
-)
+shift_left = binary("shift_left", np.left_shift, lambda s, x, y: _shift(s, x, y, "shift_left"), accepts=is_integer)
 shift_right_arithmetic = binary(
     "shift_right_arithmetic", np.right_shift, lambda s, x, y: _shift(s, x, y, "shift_right"), accepts=is_integer
 )
@@ -154,6 +152,11 @@ def _remainder_divisor(e: Emitter, g: Any, op: Application) -> Any:
     return e.negate(e.multiply(g, e.floor_divide(op.operands[0], op.operands[1])))
 
 
+def _floor_divide_numpy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """NumPy's, but an infinity is divided as the array API standard says: ``floor(x / y)``."""
+    return np.where(np.isinf(x) | np.isinf(y), np.floor(x / y), np.floor_divide(x, y))
+
+
 # The exact remainder of two floats takes a loop that scalar programs do not have.
 remainder = Library(
     name="remainder",
@@ -165,7 +168,7 @@ remainder = Library(
 floor_divide = Library(
     name="floor_divide",
     type_rule=lambda x, y: _float_pair("floor_divide", x, y),
-    numpy=np.floor_divide,
+    numpy=_floor_divide_numpy,
     vjp=per_operand(_zero, lambda e, g, op: e.full(0, op.operand_types[1])),
 )
 
@@ -224,9 +227,7 @@ complex_ = Library(
     name="complex",
     type_rule=_complex_type,
     numpy=_complex_numpy,
-    vjp=per_operand(
-        _unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.negate(e.imag(g)), 1)
-    ),
+    vjp=per_operand(_unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.negate(e.imag(g)), 1)),
 )
 conjugate = Library(
     name="conjugate",
@@ -243,4 +244,3 @@ complex_abs = Library(
     ),
     saves="0",
 )
-

@@ -117,7 +117,9 @@ def backward(
             hook(leaf)
 
 
-def wanted_node(tensor: Tensor) -> Node:
+def wanted_node(tensor: Any) -> Node:
+    if not isinstance(tensor, Tensor):
+        raise at_user_line(TypeError(f"gradients can be taken of Tensors, got {type(tensor).__name__}"))
     node = node_of(tensor)
     if node is None:
         raise at_user_line(RuntimeError("One of the differentiated Tensors does not require grad"))

@@ -74,9 +74,9 @@ def nextafter(x1: Any, x2: Any) -> Tensor:
 
 
 def real(x: Any) -> Tensor:
-    """The real part; of a real tensor the tensor itself."""
+    """The real part; of a real tensor the same values."""
     tensor = as_tensor(x, "real")
-    return apply(primitives.real, (tensor,), {}) if tensor.dtype.kind == "c" else tensor
+    return apply(primitives.real, (tensor,), {}) if tensor.dtype.kind == "c" else positive(tensor)
 
 
 def imag(x: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor
 from ..tensor import Tensor, new_tensor
+from . import elementwise
 from .manipulation import _axis, broadcast_to, concat, permute_dims, reshape
 
 
@@ -128,8 +130,9 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
         places = count % extent if extent else 0
         if places:
             lead = (slice(None),) * along
-            tensor = concat([tensor[(*lead, slice(extent - places, None))], tensor[(*lead, slice(extent - places))]], along)
-    return tensor
+            cut = extent - places
+            tensor = concat([tensor[(*lead, slice(cut, None))], tensor[(*lead, slice(cut))]], along)
+    return elementwise.positive(tensor) if tensor is x else tensor
 
 
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
@@ -157,7 +160,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         sections = [extent // sections * i for i in range(1, sections)]
     bounds = [0, *sections, extent]
     lead = (slice(None),) * along
-    return [tensor[(*lead, slice(first, last))] for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [tensor[(*lead, slice(first, last))] for first, last in itertools.pairwise(bounds)]
 
 
 def diagonal(x: Any, offset: int = 0) -> Tensor:
@@ -186,5 +189,3 @@ def trace(x: Any, offset: int = 0, dtype: Any = None) -> Tensor:
     from .reduction import sum
 
     return sum(diagonal(x, offset), -1, dtype=dtype)
-
-

@@ -51,7 +51,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     """
     _check_device(device)
     if isinstance(data, Tensor):
-        result = new_tensor(dispatch.payload(data))
+        result = _from_tensor(data)
     elif isinstance(data, np.ndarray | np.generic):
         result = from_numpy(np.asarray(data))
     else:
@@ -65,11 +65,22 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     return result
 
 
+def _from_tensor(data: Tensor) -> Tensor:
+    """A tensor of the same value; of a float that a traced function was called with, what the float would give."""
+    if data._weak:
+        from .elementwise import astype
+
+        return astype(new_tensor(dispatch.payload(data)), DEFAULT_FLOAT)
+    return new_tensor(dispatch.payload(data))
+
+
 def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
     if isinstance(data, list | tuple) and _holds_tensors(data):
         from .manipulation import stack
 
-        return stack([_from_python(item, dtype) if not isinstance(item, Tensor) else item for item in data])
+        return stack(
+            [item if isinstance(item, Tensor) and not item._weak else tensor(item, dtype=None) for item in data]
+        )
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -147,7 +158,8 @@ def full(
         from .elementwise import astype
         from .manipulation import broadcast_to
 
-        result = broadcast_to(astype(fill_value, dtype or fill_value.dtype), extents)
+        own = DEFAULT_FLOAT if fill_value._weak else fill_value.dtype
+        result = broadcast_to(astype(fill_value, dtype or own), extents)
     else:
         wanted = scalar_dtype(fill_value) if dtype is None else _dtype(dtype)
         if dispatch.thread.trace is None:
@@ -164,9 +176,7 @@ def zeros(
     return full(_varargs(shape, more), 0, dtype or DEFAULT_FLOAT, requires_grad, device)
 
 
-def ones(
-    shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
-) -> Tensor:
+def ones(shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """Ones, float32 unless told otherwise."""
     return full(_varargs(shape, more), 1, dtype or DEFAULT_FLOAT, requires_grad, device)
 

@@ -132,9 +132,9 @@ class NamespaceInfo:
         """Where tensors are made."""
         return "cpu"
 
-    def devices(self) -> list[str]:
+    def devices(self) -> tuple[str, ...]:
         """Where tensors can live."""
-        return ["cpu"]
+        return ("cpu",)
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, DType]:
         """The dtypes that Python numbers get."""
@@ -148,12 +148,10 @@ class NamespaceInfo:
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
         """The standard's dtypes by name, those of a kind alone if one is given."""
-        standard = {
-            dtype.name: dtype for dtype in SHORT_NAMES if dtype != bfloat16 and dtype != np.dtype(np.float16)
-        }
+        standard = {dtype.name: dtype for dtype in SHORT_NAMES if dtype != bfloat16 and dtype != np.dtype(np.float16)}
         return {name: dtype for name, dtype in standard.items() if kind is None or isdtype(dtype, kind)}
 
 
-def __array_namespace_info__() -> NamespaceInfo:
+def __array_namespace_info__() -> NamespaceInfo:  # noqa: N807
     """What the array API standard asks a namespace to tell about itself."""
     return NamespaceInfo()

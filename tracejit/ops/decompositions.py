@@ -159,9 +159,7 @@ def qr(x: Any, mode: str = "reduced") -> QRResult:
         raise at_user_line(ValueError(f"qr: mode must be 'reduced' or 'complete', got {mode!r}"))
     tensor = _matrices("qr", x)
     complete = mode == "complete"
-    q, r = _parts(
-        _apply(primitives.qr, tensor, complete=complete), primitives.qr_shapes(_type(tensor), complete)
-    )
+    q, r = _parts(_apply(primitives.qr, tensor, complete=complete), primitives.qr_shapes(_type(tensor), complete))
     return QRResult(q, r)
 
 
@@ -267,7 +265,7 @@ def _root(x: Tensor) -> Tensor:
 
 
 def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
-    """The norms of matrices: Frobenius, "nuc", 1 and inf (the largest sums), 2 (the largest singular value), negated."""
+    """The norms of matrices: "fro", "nuc", 1 or inf (the largest sum), 2 (the largest singular value), or negative."""
     tensor = _matrices("matrix_norm", x)
     if ord == "fro":
         result = vector_norm(tensor, (-2, -1))

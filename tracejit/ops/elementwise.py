@@ -18,10 +18,7 @@ FLOAT = 2  # the lowest kind of the result's dtype: integers become float32
 
 def _apply(primitive: Any, name: str, *arguments: Any, lowest_kind: int = 0, **attributes: Any) -> Tensor:
     tensors = operands(name, *arguments, lowest_kind=lowest_kind)
-    result = apply(primitive, tensors, attributes)
-    if tensors[0]._weak:
-        result._weak = all(tensor._weak for tensor in tensors) and result.dtype.kind == "f"
-    return result
+    return apply(primitive, tensors, attributes)
 
 
 def add(x: Any, y: Any) -> Tensor:

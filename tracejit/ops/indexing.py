@@ -170,6 +170,8 @@ def _sliced(x: Tensor, key: _Key) -> Tensor:
 
 def get_item(x: Tensor, key: Any) -> Tensor:
     """``x[key]``, as a value of its own."""
+    if _is_scalar_mask(key):
+        return get_item(manipulation.expand_dims(x, 0), manipulation.reshape(key, (1,)))
     parsed = _parse(x, key)
     result = manipulation.reshape(_sliced(x, parsed), parsed.shape)
     if not parsed.indices:
@@ -180,6 +182,11 @@ def get_item(x: Tensor, key: Any) -> Tensor:
     if parsed.together and axes[0]:
         gathered = manipulation.permute_dims(gathered, _to_place(index[0].ndim, axes[0], gathered.ndim))
     return gathered
+
+
+def _is_scalar_mask(key: Any) -> bool:
+    """Whether the key is a 0-d boolean tensor: a mask of a new first axis of extent 1."""
+    return isinstance(key, Tensor) and key.ndim == 0 and key.dtype == bool_
 
 
 def new_tensor_like(result: Tensor, x: Tensor) -> Tensor:
@@ -209,6 +216,9 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     if isinstance(key, Tensor) and key.dtype == bool_ and key.shape == x.shape and _is_scalar(value):
         replacement = elementwise.astype(as_tensor(value, "setitem"), x.dtype)
         return elementwise.where(key, replacement, x)
+    if _is_scalar_mask(key):
+        mask = manipulation.reshape(key, (1,))
+        return manipulation.reshape(with_item(manipulation.expand_dims(x, 0), mask, value), x.shape)
     parsed = _parse(x, key)
     update = elementwise.astype(as_tensor(value, "setitem"), x.dtype)
     attributes = {

@@ -14,7 +14,6 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply, tensor_emitter
 from ..tensor import Tensor, new_tensor
-from .elementwise import astype
 
 
 def _axis(name: str, axis: int, ndim: int) -> int:

@@ -161,7 +161,7 @@ def unique_all(x: Any) -> UniqueAll:
     """The distinct elements in increasing order, where each stands first, which one each element is, and how many."""
     tensor = as_tensor(x, "unique_all")
     array = tensor._concrete("unique_all")
-    values, indices, inverse, counts = np.unique(
+    _, indices, inverse, counts = np.unique(
         array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
     )
     index = _constant(indices.astype(np.int64))
@@ -170,7 +170,7 @@ def unique_all(x: Any) -> UniqueAll:
     return UniqueAll(
         chosen,
         index,
-        _constant(np.ascontiguousarray(inverse.reshape(array.shape).astype(np.int64))),
+        _constant(inverse.astype(np.int64).reshape(array.shape)),
         _constant(counts.astype(np.int64)),
     )
 
@@ -271,6 +271,8 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     parts = [item for item in (prepend, tensor, append) if item is not None]
     if len(parts) > 1:
         tensor = manipulation.concat(parts, along)
+    if n == 0:
+        return elementwise.positive(tensor)
     for _ in range(n):
         ahead = tensor[(*[slice(None)] * along, slice(1, None))]
         behind = tensor[(*[slice(None)] * along, slice(None, -1))]

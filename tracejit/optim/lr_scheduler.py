@@ -11,24 +11,17 @@ import types
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any
 
 from ..locations import at_user_line, warn_at_user_line
-from ..state import thread
-from ..tracing import Untraceable
 from .optimizer import Group, Optimizer
+from .plateau import ReduceLROnPlateau, checked_optimizer, for_each_group, outside_of_traces
 
 _WRONG_ORDER = (
     "Detected call of `lr_scheduler.step()` before `optimizer.step()`. You should call them in the opposite order: "
     "`optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result in skipping the first value of "
     "the learning rate schedule."
 )
-
-
-def _checked_optimizer(optimizer: Any) -> Optimizer:
-    if not isinstance(optimizer, Optimizer):
-        raise at_user_line(TypeError(f"{type(optimizer).__name__} is not an Optimizer"))
-    return optimizer
 
 
 class LRScheduler:
@@ -38,7 +31,7 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        self.optimizer = _checked_optimizer(optimizer)
+        self.optimizer = checked_optimizer(optimizer)
         for position, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
@@ -66,7 +59,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on to the next rates."""
-        _outside_of_traces()
+        outside_of_traces()
         if self._step_count == 1 and not self.optimizer.has_stepped:
             warn_at_user_line(_WRONG_ORDER)
         self._step_count += 1
@@ -98,11 +91,6 @@ class LRScheduler:
         self.__dict__.update(state_dict)
 
 
-def _outside_of_traces() -> None:
-    if thread.trace is not None:
-        raise Untraceable("it steps a learning rate scheduler")
-
-
 class LambdaLR(LRScheduler):
     """The initial rate times ``lr_lambda(epoch)``; one function for all groups, or one for each.
 
@@ -122,7 +110,7 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
         last_epoch: int = -1,
     ) -> None:
-        count = len(_checked_optimizer(optimizer).param_groups)
+        count = len(checked_optimizer(optimizer).param_groups)
         self.lr_lambdas = [lr_lambda] * count if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != count:
             raise at_user_line(ValueError(f"Expected {count} lr_lambdas, but got {len(self.lr_lambdas)}"))
@@ -275,7 +263,7 @@ class OneCycleLR(LRScheduler):
         three_phase: bool = False,
         last_epoch: int = -1,
     ) -> None:
-        groups = _checked_optimizer(optimizer).param_groups
+        groups = checked_optimizer(optimizer).param_groups
         self.total_steps = _steps_of_cycle(total_steps, epochs, steps_per_epoch)
         if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
             raise at_user_line(ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}"))
@@ -298,13 +286,13 @@ class OneCycleLR(LRScheduler):
             message = "optimizer must support momentum or beta1 with `cycle_momentum` option enabled"
             raise at_user_line(ValueError(message))
         if last_epoch == -1:
-            for group, highest in zip(groups, _for_each_group("max_lr", max_lr, groups), strict=True):
+            for group, highest in zip(groups, for_each_group("max_lr", max_lr, groups), strict=True):
                 group["initial_lr"] = highest / div_factor
                 group["max_lr"] = highest
                 group["min_lr"] = group["initial_lr"] / final_div_factor
             if cycle_momentum:
-                high = _for_each_group("max_momentum", max_momentum, groups)
-                low = _for_each_group("base_momentum", base_momentum, groups)
+                high = for_each_group("max_momentum", max_momentum, groups)
+                low = for_each_group("base_momentum", base_momentum, groups)
                 for group, most, least in zip(groups, high, low, strict=True):
                     group.update(max_momentum=most, base_momentum=least)
         super().__init__(optimizer, last_epoch)
@@ -344,106 +332,6 @@ def _steps_of_cycle(total_steps: int | None, epochs: int | None, steps_per_epoch
     if epochs is None or steps_per_epoch is None:
         raise at_user_line(ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)"))
     return positive("epochs", epochs) * positive("steps_per_epoch", steps_per_epoch)
-
-
-def _for_each_group(name: str, value: Any, groups: Sequence[Group]) -> list[float]:
-    if not isinstance(value, list | tuple):
-        return [value] * len(groups)
-    if len(value) != len(groups):
-        message = f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, "
-        raise at_user_line(ValueError(f"{message}param_groups has {len(groups)}."))
-    return list(value)
-
-
-class ReduceLROnPlateau:
-    """The rate times ``factor`` when a number, given to ``step``, has not got better for ``patience`` steps.
-
-    >>> import tracejit as tj
-    >>> from tracejit import optim
-    >>> opt = optim.SGD([tj.ones(2, requires_grad=True)], lr=1.0)
-    >>> scheduler = optim.lr_scheduler.ReduceLROnPlateau(opt, factor=0.5, patience=1)
-    >>> for loss in [3.0, 2.0, 2.0, 2.0]:
-    ...     scheduler.step(loss)
-    >>> scheduler.get_last_lr()
-    [0.5]
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float | Sequence[float] = 0,
-        eps: float = 1e-8,
-    ) -> None:
-        if factor >= 1.0:
-            raise at_user_line(ValueError("Factor should be < 1.0."))
-        if mode not in ("min", "max"):
-            raise at_user_line(ValueError(f"mode {mode} is unknown!"))
-        if threshold_mode not in ("rel", "abs"):
-            raise at_user_line(ValueError(f"threshold mode {threshold_mode} is unknown!"))
-        self.optimizer = _checked_optimizer(optimizer)
-        self.min_lrs = _for_each_group("min_lr", min_lr, optimizer.param_groups)
-        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
-        self.threshold, self.threshold_mode = threshold, threshold_mode
-        self.best = math.inf if mode == "min" else -math.inf
-        self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
-        self._last_lr: list[float] = [group["lr"] for group in optimizer.param_groups]
-
-    @property
-    def in_cooldown(self) -> bool:
-        """Whether steps are not counted as bad, shortly after a reduction."""
-        return self.cooldown_counter > 0
-
-    def get_last_lr(self) -> list[float]:
-        """The groups' rates after the last step."""
-        return self._last_lr
-
-    def step(self, metrics: SupportsFloat) -> None:
-        """Look at the number that is to get better."""
-        _outside_of_traces()
-        current = float(metrics)
-        self.last_epoch += 1
-        if self._is_better(current):
-            self.best = current
-            self.num_bad_epochs = 0
-        else:
-            self.num_bad_epochs += 1
-        if self.in_cooldown:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            self._reduce()
-            self.cooldown_counter = self.cooldown
-            self.num_bad_epochs = 0
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-    def _is_better(self, value: float) -> bool:
-        if self.threshold_mode == "abs":
-            return value < self.best - self.threshold if self.mode == "min" else value > self.best + self.threshold
-        if self.mode == "min":
-            return value < self.best * (1.0 - self.threshold)
-        return value > self.best * (1.0 + self.threshold)
-
-    def _reduce(self) -> None:
-        if len(self.min_lrs) < len(self.optimizer.param_groups):  # groups were added
-            self.min_lrs += [self.min_lrs[-1]] * (len(self.optimizer.param_groups) - len(self.min_lrs))
-        for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            reduced = max(group["lr"] * self.factor, lowest)
-            if group["lr"] - reduced > self.eps:
-                group["lr"] = reduced
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer."""
-        return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
-        self.__dict__.update(state_dict)
 
 
 class SequentialLR(LRScheduler):
@@ -493,7 +381,7 @@ class SequentialLR(LRScheduler):
 
     def step(self) -> None:
         """Go on to the next rates, of the scheduler whose turn it is."""
-        _outside_of_traces()
+        outside_of_traces()
         self.last_epoch += 1
         turn = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[turn]

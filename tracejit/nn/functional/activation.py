@@ -1,0 +1,251 @@
+"""Activations, as functions of tensors of any shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tracejit.ir.types import is_floating
+
+from ...locations import at_user_line
+from ...ops import elementwise, manipulation, reduction as reductions
+from ...promotion import as_tensor
+from ...tensor import Tensor
+
+_TYPE_NAMES = {
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
+    "bool": "Bool",
+}  # fmt: skip
+
+
+def type_name(tensor: Tensor) -> str:
+    """A dtype as PyTorch's messages call it."""
+    return _TYPE_NAMES.get(tensor.dtype.name, tensor.dtype.name)
+
+
+def relu(input: Any) -> Tensor:
+    """``max(input, 0)``, with gradient 0 at 0."""
+    return elementwise.relu(input)
+
+
+def gelu(input: Any, approximate: str = "none") -> Tensor:
+    """``input`` times the normal distribution function of it, exact or by ``approximate="tanh"``.
+
+    >>> import tracejit as tj
+    >>> gelu(tj.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.1587,  0.    ,  0.8413])
+    """
+    x = as_tensor(input, "gelu")
+    if approximate == "none":
+        return 0.5 * x * (1 + elementwise.erf(x * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return 0.5 * x * (1 + elementwise.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    raise at_user_line(ValueError(f"approximate argument must be either none or tanh, got {approximate!r}"))
+
+
+def silu(input: Any) -> Tensor:
+    """``input * sigmoid(input)``."""
+    x = as_tensor(input, "silu")
+    return x * elementwise.sigmoid(x)
+
+
+def sigmoid(input: Any) -> Tensor:
+    """``1 / (1 + exp(-input))``."""
+    return elementwise.sigmoid(input)
+
+
+def tanh(input: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return elementwise.tanh(input)
+
+
+def softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """``exp(input)`` divided by its sum along ``dim``.
+
+    >>> import tracejit as tj
+    >>> softmax(tj.tensor([0.0, 0.0]), dim=0)
+    tensor([0.5, 0.5])
+    """
+    shifted, axis = shifted_by_max("softmax", input, dim, dtype)
+    powers = elementwise.exp(shifted)
+    return powers / reductions.sum(powers, axis, keepdims=True)
+
+
+def log_softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """The logarithm of :func:`softmax`, without overflow.
+
+    >>> import tracejit as tj
+    >>> log_softmax(tj.tensor([1e4, 1e4]), dim=0)
+    tensor([-0.6931, -0.6931])
+    """
+    shifted, axis = shifted_by_max("log_softmax", input, dim, dtype)
+    return shifted - elementwise.log(reductions.sum(elementwise.exp(shifted), axis, keepdims=True))
+
+
+def shifted_by_max(name: str, input: Any, dim: int, dtype: Any = None) -> tuple[Tensor, int]:
+    """``input`` minus its largest element along ``dim`` (no gradient flows to that one), and ``dim`` from the front."""
+    x = as_tensor(input, name)
+    if dtype is not None:
+        x = elementwise.astype(x, dtype)
+    if not is_floating(x.dtype):
+        message = f"{name} is not implemented for {type_name(x)}, only for floating-point tensors"
+        raise at_user_line(RuntimeError(message))
+    (axis,) = reductions.normalize_axes(name, dim, x.ndim)
+    if x.shape[axis] == 0:
+        return x, axis
+    return x - reductions.max(x.detach(), axis, keepdims=True), axis
+
+
+# Piecewise activations.  Where a branch's derivative may overflow, its argument is kept harmless where the other is
+# taken: 0 times infinity is no gradient.
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Tensor:
+    """``input`` where it is positive, else ``negative_slope * input``."""
+    x = as_tensor(input, "leaky_relu")
+    return elementwise.where(elementwise.greater(x, 0), x, x * negative_slope)
+
+
+def prelu(input: Any, weight: Any) -> Tensor:
+    """:func:`leaky_relu` with a slope that is learned: one, or one for each channel (axis 1)."""
+    x, slope = as_tensor(input, "prelu"), as_tensor(weight, "prelu")
+    if slope.size != 1:
+        channels = x.shape[1] if x.ndim > 1 else 1
+        if slope.size != channels:
+            message = (
+                f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {slope.size} and "
+                f"channel size = {channels}."
+            )
+            raise at_user_line(RuntimeError(message))
+        slope = manipulation.reshape(slope, (1, channels, *[1] * (x.ndim - 2)))
+    return elementwise.where(elementwise.greater(x, 0), x, x * slope)
+
+
+def elu(input: Any, alpha: float = 1.0) -> Tensor:
+    """``input`` where it is positive, else ``alpha * (exp(input) - 1)``.
+
+    >>> import tracejit as tj
+    >>> elu(tj.tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.    ])
+    """
+    return _exponential_below("elu", input, alpha, 1.0, 1.0)
+
+
+def celu(input: Any, alpha: float = 1.0) -> Tensor:
+    """``input`` where it is positive, else ``alpha * (exp(input / alpha) - 1)``."""
+    return _exponential_below("celu", input, alpha, 1.0, alpha)
+
+
+def selu(input: Any) -> Tensor:
+    """:func:`elu` with the scales that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
+    scale = 1.0507009873554804934193349852946
+    return _exponential_below("selu", input, 1.6732632423543772848170429916717 * scale, scale, 1.0)
+
+
+def _exponential_below(name: str, input: Any, alpha: float, scale: float, width: float) -> Tensor:
+    x = as_tensor(input, name)
+    positive = elementwise.greater(x, 0)
+    below = elementwise.where(positive, 0, x)
+    below = below if width == 1.0 else below / width
+    above = x if scale == 1.0 else scale * x
+    return elementwise.where(positive, above, alpha * elementwise.expm1(below))
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """``log(1 + exp(beta * input)) / beta``, and ``input`` itself where ``beta * input > threshold``.
+
+    >>> import tracejit as tj
+    >>> softplus(tj.tensor([0.0, 1e4]))
+    tensor([6.9315e-01, 1.0000e+04])
+    """
+    x = as_tensor(input, "softplus")
+    scaled = x if beta == 1.0 else beta * x
+    over = elementwise.greater(scaled, threshold)
+    curved = elementwise.log1p(elementwise.exp(elementwise.where(over, 0, scaled)))
+    return elementwise.where(over, x, curved if beta == 1.0 else curved / beta)
+
+
+def logsigmoid(input: Any) -> Tensor:
+    """The logarithm of the sigmoid, without overflow."""
+    x = as_tensor(input, "logsigmoid")
+    return elementwise.minimum(x, 0) - elementwise.log1p(elementwise.exp(-elementwise.abs(x)))
+
+
+def mish(input: Any) -> Tensor:
+    """``input * tanh(softplus(input))``."""
+    x = as_tensor(input, "mish")
+    return x * elementwise.tanh(softplus(x))
+
+
+def softsign(input: Any) -> Tensor:
+    """``input / (1 + |input|)``."""
+    x = as_tensor(input, "softsign")
+    return x / (1 + elementwise.abs(x))
+
+
+def tanhshrink(input: Any) -> Tensor:
+    """``input - tanh(input)``."""
+    x = as_tensor(input, "tanhshrink")
+    return x - elementwise.tanh(x)
+
+
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """``input`` limited to ``[min_val, max_val]``, with gradient 0 at the limits and beyond."""
+    if min_val > max_val:
+        raise at_user_line(ValueError("min_val cannot be greater than max_val"))
+    x = as_tensor(input, "hardtanh")
+    low = elementwise.where(elementwise.less_equal(x, min_val), min_val, x)
+    return elementwise.where(elementwise.greater_equal(x, max_val), max_val, low)
+
+
+def relu6(input: Any) -> Tensor:
+    """``input`` limited to ``[0, 6]``."""
+    return hardtanh(input, 0.0, 6.0)
+
+
+def hardsigmoid(input: Any) -> Tensor:
+    """``input / 6 + 1 / 2`` limited to ``[0, 1]``."""
+    return hardtanh(as_tensor(input, "hardsigmoid") + 3, 0.0, 6.0) / 6
+
+
+def hardswish(input: Any) -> Tensor:
+    """``input`` times :func:`hardsigmoid` of it."""
+    x = as_tensor(input, "hardswish")
+    middle = elementwise.where(elementwise.less_equal(x, -3), 0, x * (x + 3) / 6)
+    return elementwise.where(elementwise.greater_equal(x, 3), x, middle)
+
+
+def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """``input``, but 0 in ``[-lambd, lambd]``."""
+    x = as_tensor(input, "hardshrink")
+    return elementwise.where(elementwise.less_equal(elementwise.abs(x), lambd), 0, x)
+
+
+def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """``input`` moved towards 0 by ``lambd``, and 0 in ``[-lambd, lambd]``."""
+    x = as_tensor(input, "softshrink")
+    moved = elementwise.where(elementwise.greater(x, 0), x - lambd, x + lambd)
+    return elementwise.where(elementwise.less_equal(elementwise.abs(x), lambd), 0, moved)
+
+
+def threshold(input: Any, threshold: float, value: float) -> Tensor:
+    """``input`` where it is above ``threshold``, else ``value``."""
+    x = as_tensor(input, "threshold")
+    return elementwise.where(elementwise.greater(x, threshold), x, value)
+
+
+def glu(input: Any, dim: int = -1) -> Tensor:
+    """The first half of ``input`` along ``dim`` times the sigmoid of the second: extent ``2 n`` → ``n``."""
+    x = as_tensor(input, "glu")
+    (axis,) = reductions.normalize_axes("glu", dim, x.ndim)
+    extent = x.shape[axis]
+    if extent % 2:
+        message = f"Halving dimension must be even, but dimension {axis} is size {extent}"
+        raise at_user_line(RuntimeError(message))
+    before = (slice(None),) * axis
+    return x[(*before, slice(extent // 2))] * elementwise.sigmoid(x[(*before, slice(extent // 2, None))])
+
+
+def softmin(input: Any, dim: int, dtype: Any = None) -> Tensor:
+    """:func:`softmax` of ``-input``."""
+    return softmax(-as_tensor(input, "softmin"), dim, dtype)
