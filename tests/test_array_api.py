@@ -192,9 +192,6 @@ FOURIER = [
 ]  # fmt: skip
 ROWS += FOURIER
 CALLS = [(each, dtype) for each in ROWS for dtype in each.dtypes]
-COVERED = {each.name.split()[0] for each in ROWS} | {
-    "broadcast_shapes", "can_cast", "empty_like", "finfo", "from_dlpack", "iinfo", "isdtype", "result_type",
-}  # fmt: skip
 calls = pytest.mark.parametrize(("each", "dtype"), CALLS, ids=[f"{each}-{dtype}" for each, dtype in CALLS])
 
 
@@ -280,6 +277,23 @@ def test_questions_about_dtypes() -> None:
     assert tj.iinfo(tj.uint8).max == 255
     with pytest.raises(ValueError, match="integer dtype"):
         tj.iinfo(tj.float32)
+
+
+def test_shapes_without_values() -> None:
+    assert tj.broadcast_shapes((3, 1), (2, 1, 4)) == (2, 3, 4)
+    assert tj.broadcast_shapes() == ()
+    with pytest.raises(ValueError, match="do not broadcast"):
+        tj.broadcast_shapes((2,), (3,))
+    x = tj.empty_like(tj.ones(2, 3), dtype=tj.int8)
+    assert (x.shape, x.dtype) == ((2, 3), tj.int8)
+
+
+def test_a_scalar_mask_selects_all_or_nothing() -> None:
+    x = tj.tensor(3.0)
+    assert x[tj.tensor(True)].tolist() == [3.0]
+    assert x[tj.tensor(False)].tolist() == []
+    x[tj.tensor(True)] = 5.0
+    assert x.item() == 5.0
 
 
 def test_values_travel_through_dlpack() -> None:

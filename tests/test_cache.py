@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tracejit.backends import cache
+from tracejit.backends.cpu import compiler
 
 ROOT = Path(__file__).resolve().parent.parent
 

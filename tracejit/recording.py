@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
 from .compiled import Backward, Compiled, Effect, Output
+from .contents import contents
 from .names import names_read_by
 from .state import thread
 from .tape import FREED, node_of, propagate
@@ -29,6 +31,7 @@ from .tracing import (
     Check,
     FloatArgument,
     Input,
+    SameContents,
     SameTypes,
     SameValue,
     Shadow,
@@ -65,6 +68,9 @@ def _compile(function: Callable[..., Any], name: str, call: ArgumentsOfCall, *, 
         floats = [p for p in trace.graph.parameters if p not in {value for _, value in trace.captured}]
         for what, find, value in names_read_by(function):
             trace.guard(("name", what), SameValue(what, find, value))
+            _guard_contents(trace, what, find, value)
+        for item in call.named_by_identity:
+            _guard_contents(trace, "an argument", partial(_itself, item), item)
         result = function(*args, **kwargs)
         del args, kwargs
         if trace.failed is not None:  # swallowed by a bare except
@@ -91,6 +97,17 @@ def _compile(function: Callable[..., Any], name: str, call: ArgumentsOfCall, *, 
         trace, trace.graph, optimized, program, executable, inputs, trace.guards, effects, checks, outputs,
         structure, seconds, backward,
     )  # fmt: skip
+
+
+def _guard_contents(trace: Trace, what: str, find: Callable[[], Any], item: Any) -> None:
+    """Guard what a captured container or plain object holds, where that is more than its identity."""
+    held = contents(item)
+    if held is not None:
+        trace.guard(("contents", what, id(item)), SameContents(what, find, held))
+
+
+def _itself(item: Any) -> Any:
+    return item
 
 
 class _active:

@@ -19,6 +19,7 @@ import numpy as np
 
 from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorType, Value, type_of
 
+from .contents import contents
 from .locations import at_user_line, user_location
 from .state import thread
 from .tensor import Retyped, Tensor
@@ -334,6 +335,21 @@ class RequiresGrad(Guard):
         return f"a captured tensor has requires_grad={self.expected}"
 
 
+@dataclass(frozen=True)
+class SameContents(Guard):
+    """A captured container or object still holds what it held."""
+
+    what: str
+    find: Callable[[], Any]
+    expected: Any
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return contents(self.find()) == self.expected
+
+    def describe(self) -> str:
+        return f"{self.what} holds what it held"
+
+
 class SameTypes(Guard):
     """The captured tensors have the dtypes that they had; looked at only when some tensor's was changed in place."""
 
@@ -384,7 +400,7 @@ class SameValue(Guard):
         if found is self.expected:
             return True
         return isinstance(self.expected, int | float | str | bytes) and (
-            type(found) is type(self.expected) and found == self.expected
+            type(found) is type(self.expected) and (found == self.expected and repr(found) == repr(self.expected))
         )
 
     def describe(self) -> str:

@@ -131,7 +131,7 @@ def _fourier_type(x: TensorType, kind: str, n: int, axis: int) -> TensorType:
         raise TypeError(f"{kind} needs {'real' if kind == 'rfft' else 'complex'} numbers, got {x!r}")
     if n < 1:
         raise ValueError(f"{kind}: invalid number of data points ({n}), got {x!r}")
-    dtype = {"rfft": complex_dtype, "irfft": real_dtype}.get(kind, lambda dtype: dtype)(x.dtype)
+    dtype = complex_dtype(x.dtype) if kind == "rfft" else real_dtype(x.dtype) if kind == "irfft" else x.dtype
     return TensorType(dtype, (*x.shape[:axis], extent, *x.shape[axis + 1 :]))
 
 

@@ -81,7 +81,7 @@ def _product_vjp(e: Emitter, g: Any, op: Application) -> Any:
     x, axes, shape = op.operands[0], op.attributes["axes"], op.operand_types[0].shape
     order = (*(axis for axis in range(len(shape)) if axis not in axes), *axes)
     moved = e.transpose(x, permutation=order)
-    kept, count = moved.shape[: len(shape) - len(axes)], math.prod(shape[axis] for axis in axes)  # type: ignore[misc]
+    kept, count = moved.shape[: len(shape) - len(axes)], math.prod(shape[axis] for axis in axes)
     rows = e.reshape_to(moved, (*kept, count))
     last = len(kept)
     before = _running_product(e, rows, last)

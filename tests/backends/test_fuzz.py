@@ -14,35 +14,49 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.backends.poison import guarded_memory
-from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs, same_bits
+from tests.ir.random_graphs import BACKEND_OPS, COMPLEX_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import fusion, program
 from tracejit.backends.cpu import compiler, runtime
 from tracejit.backends.program import plan
 from tracejit.ir import DType, Graph, Primitive
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
-from tracejit.ir.types import SHORT_NAMES, bfloat16, bool_, float16, float32, float64, int32, int64
+from tracejit.ir.types import (
+    SHORT_NAMES,
+    bfloat16,
+    bool_,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int32,
+    int64,
+)  # fmt: skip
 
 FACTOR = int(os.environ.get("TRACEJIT_FUZZ", "1"))
 
 # A step of a map's loop takes 16 elements, a sum has 32 lanes and blocks of 4096.
+TINY = (0, 1, 1, 2, 3)
 EXTENTS = (0, 1, 1, 2, 3, 3, 5, 7, 15, 16, 17, 31, 33, 64, 129)
-LONG_EXTENTS = (1, 2, 3, 100, 1021, 4095, 4096, 4097, 5000)
+LONG = (1, 2, 3, 100, 1021, 4095, 4096, 4097, 5000)
 COMMON = (float32, float32, float32, float64, int32, int64, bool_)
-EVERY = tuple(dtype for dtype in SHORT_NAMES if dtype.kind != "c" and dtype not in (float16, bfloat16))
+BY_NUMPY = (float16, bfloat16, complex64, complex128)  # dtypes that there are no kernels for
+COMPILED = tuple(dtype for dtype in SHORT_NAMES if dtype not in BY_NUMPY)
 
 
-def graphs(max_ops: int, dtypes: Sequence[DType], extents: Sequence[int], max_size: int) -> st.SearchStrategy[Graph]:
-    return st.booleans().flatmap(
-        lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, BACKEND_OPS, all_alive)
-    )
+def graphs(
+    max_ops: int, dtypes: Sequence[DType], extents: Sequence[int], max_size: int, ops: Any = BACKEND_OPS
+) -> st.SearchStrategy[Graph]:
+    return st.booleans().flatmap(lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, ops, all_alive))
 
 
 FAMILIES = {
     "small": graphs(12, COMMON, EXTENTS, 3000),
-    "long": graphs(6, COMMON, LONG_EXTENTS, 20_000),
-    "every dtype": graphs(6, EVERY, EXTENTS, 1000),
-    "tiny": graphs(20, COMMON[:4], (0, 1, 1, 2, 3), 100),
+    "long": graphs(6, COMMON, LONG, 20_000),
+    "every dtype": graphs(6, COMPILED, EXTENTS, 1000),
+    "tiny": graphs(20, COMMON[:4], TINY, 100),
+    "with NumPy": graphs(10, (*BY_NUMPY, float32, float32, int64), TINY, 100, COMPLEX_OPS),
 }
 
 

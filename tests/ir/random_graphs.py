@@ -91,10 +91,15 @@ class _GraphMaker:
         while len(self.graph.ops) < ops:
             self.builder.location = self.pick(LOCATIONS)
             before, known = len(self.graph.ops), len(self.values)
-            value = self.pick(self.ops)(self)
-            if value is not None and value.type.size > self.max_size:
+            try:
+                value = self.pick(self.ops)(self)
+            except TypeError:
+                if not any(dtype.kind == "c" for dtype in self.dtypes):  # which many primitives are not defined for
+                    raise
+                value = None
+            if value is None or value.type.size > self.max_size:
                 del self.graph.ops[before:], self.values[known:]
-            elif value is not None:
+            else:
                 value.name = self.pick(NAMES)
                 self.values.append(value)
         self.graph.results = [self.pick(self.values) for _ in range(self.draw(st.integers(0, 2)))] + self.values[-1:]
@@ -356,6 +361,35 @@ def _function(m: _GraphMaker) -> Value | None:
     return m.apply(name, x, m.partner(x)) if name == "power" else m.apply(name, x)
 
 
+def _binary_to_the_bit(m: _GraphMaker) -> Value | None:
+    x = m.value(_numeric)
+    if x is None:
+        return None
+    names = ["floor_quotient", "floor_remainder", "integer_power", "shift_left", "shift_right_arithmetic"]
+    if is_floating(x.dtype):
+        names = ["remainder", "floor_divide"] + (["copysign", "next_after"] if x.dtype in (float32, float64) else [])
+    return m.apply(m.pick(names), x, m.partner(x))
+
+
+def _by_numpy(m: _GraphMaker) -> Value | None:
+    """An op that the backend leaves to NumPy."""
+    x = m.value(lambda value: value.ndim > 0 and _numeric(value))
+    if x is None:
+        return None
+    axis = m.draw(st.integers(0, x.ndim - 1))
+    if m.draw(st.booleans()):
+        return m.apply("argsort", x, axis=axis, descending=m.draw(st.booleans()))
+    return m.apply(m.pick(("cumulative_sum", "cumulative_product")), x, axis=axis)
+
+
+def _complex(m: _GraphMaker) -> Value | None:
+    z = m.value(lambda value: value.dtype.kind == "c")
+    if z is not None and m.draw(st.booleans()):
+        return m.apply(m.pick(("real", "imag", "conjugate", "complex_abs")), z)
+    x = m.value(lambda value: value.dtype in (float32, float64))
+    return None if x is None else m.apply("complex", x, m.partner(x))
+
+
 def _normalize(m: _GraphMaker) -> Value | None:
     """A row kernel: a reduction, its result put back beside the axes that stayed, and a reduction of that."""
     x = m.value(lambda value: value.ndim > 0 and is_floating(value.dtype) and value.type.size > 0)
@@ -375,13 +409,19 @@ OPS: tuple[ApplyOp, ...] = (
     _binary, _binary, _binary, _unary, _compare, _select, _convert, _broadcast_in_dim, _broadcast_in_dim, _reshape,
     _transpose, _slice, _reverse, _reduce, _dot, _pad, _concatenate, _gather, _scatter, _iota,
 )  # fmt: skip
-BACKEND_OPS: tuple[ApplyOp, ...] = (*OPS, _reduce, _reduce, _normalize, _update_slice, _random_bits, _function)
+BACKEND_OPS: tuple[ApplyOp, ...] = (
+    *OPS, _reduce, _reduce, _normalize, _update_slice, _random_bits, _function, _binary_to_the_bit, _by_numpy,
+)  # fmt: skip
+COMPLEX_OPS: tuple[ApplyOp, ...] = (*BACKEND_OPS, _complex, _complex)
 
 # Arguments ------------------------------------------------------------------------------------------
 
 
 def special_numbers(dtype: DType) -> st.SearchStrategy[Any]:
     """Numbers of ``dtype``, those that break things more often than others."""
+    if dtype.kind == "c":
+        part = special_numbers(np.dtype(f"f{dtype.itemsize // 2}"))
+        return st.builds(complex, part, part)
     if dtype == bool_:
         return st.booleans()
     if is_integer(dtype):
@@ -408,6 +448,9 @@ def random_arguments(draw: Draw, graph: Graph) -> list[np.ndarray]:
 
 def varied_numbers(seed: int, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     """Numbers of every size (subnormal ones too) and sign, whose sum depends on its order."""
+    if dtype.kind == "c":
+        part = np.dtype(f"f{dtype.itemsize // 2}")
+        return (varied_numbers(seed, shape, part) + 1j * varied_numbers(seed + 1, shape, part)).astype(dtype)
     generator = np.random.default_rng(seed)
     if dtype == bool_:
         return generator.integers(0, 2, shape).astype(bool)
@@ -481,6 +524,8 @@ def same_bits(x: np.ndarray, y: np.ndarray) -> bool:
     """Whether two arrays are of one type and equal, -0.0 and 0.0 told apart; any NaN equals any other."""
     if x.dtype != y.dtype or x.shape != y.shape:
         return False
+    if x.dtype.kind == "c":
+        return same_bits(x.real, y.real) and same_bits(x.imag, y.imag)
     if not is_floating(x.dtype):
         return bool(np.array_equal(x, y))
     return bool(np.array_equal(x, y, equal_nan=True) and np.all((np.signbit(x) == np.signbit(y)) | np.isnan(x)))

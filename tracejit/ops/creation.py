@@ -189,7 +189,7 @@ def empty(
 
 
 def _varargs(shape: Shape, more: tuple[int, ...]) -> Shape:
-    return (shape, *more) if more else shape  # type: ignore[return-value]
+    return (shape, *more) if isinstance(shape, int) and more else shape
 
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -276,7 +276,8 @@ def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
     matrices = as_tensor(x, name)
     if matrices.ndim < 2:
         raise at_user_line(ValueError(f"{name}: needs at least two axes, got shape {matrices.shape}"))
-    kept = np.tri(*matrices.shape[-2:], k if lower else k - 1, dtype=np.bool_)
+    rows, columns = matrices.shape[-2:]
+    kept = np.tri(rows, columns, k if lower else k - 1, dtype=np.bool_)
     mask = new_tensor(dispatch.constant_payload(kept if lower else ~kept))
     zero = new_tensor(dispatch.constant_payload(np.zeros((), matrices.dtype)))
     return where(mask, matrices, zero)

@@ -95,6 +95,28 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     return _reduced_over_used(losses, used, scale, reduction)
 
 
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """The cross entropy of ``sigmoid(input)`` and the probabilities ``target``, of one shape, without overflow.
+
+    ``weight`` scales the losses, ``pos_weight`` those of the positive class.
+
+    >>> import tracejit as tj
+    >>> binary_cross_entropy_with_logits(tj.tensor([0.0, 1e4]), tj.tensor([1.0, 1.0]))
+    tensor(0.3466)
+    """
+    x, wanted = as_tensor(input, "binary_cross_entropy"), as_tensor(target, "binary_cross_entropy")
+    if x.shape != wanted.shape:
+        message = f"Target size ({wanted.shape}) must be the same as input size ({x.shape})"
+        raise at_user_line(ValueError(message))
+    softplus = elementwise.log1p(elementwise.exp(-elementwise.abs(x))) + elementwise.maximum(-x, 0)  # of -x
+    if pos_weight is not None:
+        softplus = softplus * (1 + (as_tensor(pos_weight, "binary_cross_entropy") - 1) * wanted)
+    losses = (1 - wanted) * x + softplus
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
 def _reduced_over_used(losses: Tensor, used: Tensor, scale: Tensor | None, mode: str) -> Tensor:
     """The losses of the positions that count; the mean divides by their number, or by the sum of their weights."""
     losses = elementwise.where(used, losses, 0)

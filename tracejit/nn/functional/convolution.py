@@ -85,9 +85,7 @@ def conv_transpose1d(
     ``L' = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``.
 
     >>> import tracejit as tj
-    >>> conv_transpose1d(
-    ...     tj.tensor([[[1.0, 2.0]]]), tj.tensor([[[1.0, 10.0]]]), stride=2
-    ... )
+    >>> conv_transpose1d(tj.tensor([[[1.0, 2.0]]]), tj.tensor([[[1.0, 10.0]]]), stride=2)
     tensor([[[ 1., 10.,  2., 20.]]])
     """
     return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)

@@ -104,6 +104,4 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Tensor
     found = apply(gather, (table, index), {"axes": (0,)})
     if padding_idx is None:
         return found
-    return elementwise.where(
-        manipulation.expand_dims(elementwise.equal(index, padding_idx), -1), found.detach(), found
-    )
+    return elementwise.where(manipulation.expand_dims(elementwise.equal(index, padding_idx), -1), found.detach(), found)

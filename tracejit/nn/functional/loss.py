@@ -55,28 +55,6 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     return reduced(elementwise.abs(x - wanted), reduction)
 
 
-def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
-) -> Tensor:
-    """The cross entropy of ``sigmoid(input)`` and the probabilities ``target``, of one shape, without overflow.
-
-    ``weight`` scales the losses, ``pos_weight`` those of the positive class.
-
-    >>> import tracejit as tj
-    >>> binary_cross_entropy_with_logits(tj.tensor([0.0, 1e4]), tj.tensor([1.0, 1.0]))
-    tensor(0.3466)
-    """
-    x, wanted = as_tensor(input, "binary_cross_entropy"), as_tensor(target, "binary_cross_entropy")
-    if x.shape != wanted.shape:
-        message = f"Target size ({wanted.shape}) must be the same as input size ({x.shape})"
-        raise at_user_line(ValueError(message))
-    softplus = elementwise.log1p(elementwise.exp(-elementwise.abs(x))) + elementwise.maximum(-x, 0)  # of -x
-    if pos_weight is not None:
-        softplus = softplus * (1 + (as_tensor(pos_weight, "binary_cross_entropy") - 1) * wanted)
-    losses = (1 - wanted) * x + softplus
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
 def warn_of_broadcasting(x: Tensor, target: Tensor) -> None:
     """Warn where a loss is of tensors of different shapes."""
     if x.shape != target.shape:
@@ -102,9 +80,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     warn_of_broadcasting(x, wanted)
     distance = elementwise.abs(x - wanted)
     near = elementwise.less(distance, beta)
-    return reduced(
-        elementwise.where(near, 0.5 * distance * distance / beta, distance - 0.5 * beta), reduction
-    )
+    return reduced(elementwise.where(near, 0.5 * distance * distance / beta, distance - 0.5 * beta), reduction)
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -115,9 +91,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     warn_of_broadcasting(x, wanted)
     distance = elementwise.abs(x - wanted)
     near = elementwise.less_equal(distance, delta)
-    return reduced(
-        elementwise.where(near, 0.5 * distance * distance, delta * (distance - 0.5 * delta)), reduction
-    )
+    return reduced(elementwise.where(near, 0.5 * distance * distance, delta * (distance - 0.5 * delta)), reduction)
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -217,9 +191,7 @@ def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction
     return reduced(apart + together, reduction)
 
 
-def margin_ranking_loss(
-    input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
-) -> Tensor:
+def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """``max(0, -target * (input1 - input2) + margin)``: 1 as target says that ``input1`` is to be the larger."""
     first, second, wanted = (as_tensor(item, "margin_ranking_loss") for item in (input1, input2, target))
     return reduced(elementwise.relu(-wanted * (first - second) + margin), reduction)
