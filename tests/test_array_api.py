@@ -1,5 +1,6 @@
 """The array API standard: values against NumPy, ``jit`` to the bit, gradients against finite differences."""
 
+import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -288,6 +289,13 @@ def test_shapes_without_values() -> None:
     assert (x.shape, x.dtype) == ((2, 3), tj.int8)
 
 
+def test_a_stored_number_is_rounded_once() -> None:
+    x = tj.zeros(2, dtype=tj.float64)
+    x[0] = 0.1
+    x[x == 0] = 16777217
+    assert x.tolist() == [0.1, 16777217.0]
+
+
 def test_a_scalar_mask_selects_all_or_nothing() -> None:
     x = tj.tensor(3.0)
     assert x[tj.tensor(True)].tolist() == [3.0]
@@ -298,9 +306,9 @@ def test_a_scalar_mask_selects_all_or_nothing() -> None:
 
 def test_values_travel_through_dlpack() -> None:
     x = tj.tensor([[1.0, 2.0]])
-    array = np.from_dlpack(x)
-    assert not array.flags.writeable
-    assert same_bits(array, np.asarray(x))
+    exported = np.from_dlpack(x)
+    assert not exported.flags.writeable
+    assert same_bits(exported, np.asarray(x))
     source = np.array([1.0, 2.0])
     y = tj.from_dlpack(source)
     source[0] = 5
@@ -327,3 +335,9 @@ def test_errors_name_what_is_wrong(call: Callable[[], Any], error: type[Exceptio
     with pytest.raises(error, match=message) as caught:
         call()
     assert "test_array_api.py" in str(caught.value), "the user's line is named"
+
+
+def test_buffers_keep_their_dtype() -> None:
+    x = tj.asarray(array.array("d", [1, 2]))
+    assert (x.dtype, x.tolist()) == (tj.float64, [1.0, 2.0])
+    assert tj.asarray(memoryview(b"ab")).dtype == tj.uint8

@@ -612,7 +612,6 @@ def test_corners(function: Callable[..., tj.Tensor], data: list[Any], expected: 
     assert np.allclose(gradient(run, *data), expected, rtol=1e-15, atol=0, equal_nan=True)
 
 
-@pytest.mark.xfail(reason="clip is a maximum and a minimum, whose ties share", strict=True)
 def test_clip_at_the_bound() -> None:
     assert gradient(lambda x: x.clip(-1, 1), [-1.0, 1.0]) == [1.0, 1.0]
 

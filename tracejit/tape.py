@@ -125,6 +125,14 @@ def node_of(tensor: Tensor) -> Node | None:
     return tensor._accumulator
 
 
+def same_value(tensor: Tensor) -> Tensor:
+    """A tensor of the same value and history: what an operation returns that has nothing to do.
+
+    Never the very tensor: else it would depend on the shape whether changing the result changes the operand.
+    """
+    return with_history(dispatch.payload(tensor), node_of(tensor) if thread.grad_enabled else None)
+
+
 def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
     """A primitive on tensors, recorded on the tape where gradients are wanted."""
     trace = thread.trace

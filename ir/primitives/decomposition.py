@@ -247,7 +247,7 @@ def qr_shapes(x: TensorType, complete: bool) -> tuple[Shape, Shape]:
 def _qr_vjp(e: Emitter, g: Any, op: Application) -> Any:
     _real_only(op)
     rows, columns = _matrix_shape(op.operand_types[0])
-    if rows < columns or (op.attributes["complete"] and rows != columns):
+    if rows < columns or (op.attributes.get("complete", False) and rows != columns):
         raise TypeError("qr has a derivative for matrices that are not wider than high, in mode 'reduced' alone")
     shapes = qr_shapes(op.operand_types[0], False)
     q, r = unpack(e, op.result, shapes)
@@ -259,8 +259,8 @@ def _qr_vjp(e: Emitter, g: Any, op: Application) -> Any:
 
 qr = Library(
     name="qr",
-    type_rule=lambda x, complete: _packed_type(x, qr_shapes(x, complete)),
-    numpy=lambda x, complete: pack(np.linalg.qr(x, "complete" if complete else "reduced"), x.ndim - 2),
+    type_rule=lambda x, complete=False: _packed_type(x, qr_shapes(x, complete)),
+    numpy=lambda x, complete=False: pack(np.linalg.qr(x, "complete" if complete else "reduced"), x.ndim - 2),
     vjp=per_operand(_qr_vjp),
     saves="r",
 )
@@ -275,7 +275,7 @@ def svd_shapes(x: TensorType, full: bool) -> tuple[Shape, Shape, Shape]:
 def _svd_vjp(e: Emitter, g: Any, op: Application) -> Any:
     _real_only(op)
     rows, columns = _matrix_shape(op.operand_types[0])
-    if op.attributes["full"] and rows != columns:
+    if op.attributes.get("full", False) and rows != columns:
         raise TypeError("svd has a derivative with full_matrices=False alone")
     shapes = svd_shapes(op.operand_types[0], False)
     u, s, vh = unpack(e, op.result, shapes)
@@ -296,14 +296,14 @@ def _svd_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return result
 
 
-def _svd_numpy(x: np.ndarray, full: bool) -> np.ndarray:
+def _svd_numpy(x: np.ndarray, full: bool = False) -> np.ndarray:
     u, s, vh = np.linalg.svd(x, full_matrices=full)
     return pack((u, s.astype(x.dtype), vh), x.ndim - 2)
 
 
 svd = Library(
     name="svd",
-    type_rule=lambda x, full: _packed_type(x, svd_shapes(x, full)),
+    type_rule=lambda x, full=False: _packed_type(x, svd_shapes(x, full)),
     numpy=_svd_numpy,
     vjp=per_operand(_svd_vjp),
     saves="r",

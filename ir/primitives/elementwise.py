@@ -285,6 +285,14 @@ def _expm1_numpy(x: np.ndarray) -> np.ndarray:
     return result
 
 
+def _tanh_numpy(x: np.ndarray) -> np.ndarray:
+    """NumPy's, but of complex numbers with an infinite real part the imaginary part keeps its sign."""
+    result = np.asarray(np.tanh(x))
+    if x.dtype.kind == "c":
+        result.imag = np.where(np.isinf(x.real) & np.isfinite(x.imag), np.copysign(0, x.imag), result.imag)
+    return result
+
+
 exponential = _function("exponential", np.exp, special.exp, lambda e, g, op: e.multiply(g, op.result), "r")
 exponential_minus_one = _function(
     "exponential_minus_one",
@@ -308,7 +316,9 @@ logistic = _function(
     lambda e, g, op: e.multiply(g, e.multiply(op.result, e.subtract(e.scalar(1, op.result.dtype), op.result))),
     "r",
 )
-tanh = _function("tanh", np.tanh, special.tanh, lambda e, g, op: e.multiply(g, _one_minus_square(e, op.result)), "r")
+tanh = _function(
+    "tanh", _tanh_numpy, special.tanh, lambda e, g, op: e.multiply(g, _one_minus_square(e, op.result)), "r"
+)
 sine = _function("sine", np.sin, special.sin, lambda e, g, op: e.multiply(g, e.cosine(op.operands[0])), "0")
 cosine = _function("cosine", np.cos, special.cos, lambda e, g, op: e.negate(e.multiply(g, e.sine(op.operands[0]))), "0")
 tan = _function(

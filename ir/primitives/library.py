@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ def _argsort_numpy(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
 # Equal elements keep their order, in descending order too; NaN stands after every number.
 argsort = Library(
     name="argsort",
-    type_rule=lambda x, axis, descending: TensorType(int64, x.shape),
-    numpy=lambda x, axis, descending: np.ascontiguousarray(_argsort_numpy(x, axis, descending)),
+    type_rule=lambda x, axis, descending=False: TensorType(int64, x.shape),
+    numpy=lambda x, axis, descending=False: np.ascontiguousarray(_argsort_numpy(x, axis, descending)),
 )
 
 
@@ -122,7 +123,12 @@ cumulative_product = Library(
 
 # Fourier transforms ---------------------------------------------------------------------------------
 
-_FOURIER = {"fft": np.fft.fft, "ifft": np.fft.ifft, "rfft": np.fft.rfft, "irfft": np.fft.irfft}
+_FOURIER: dict[str, Callable[..., np.ndarray]] = {
+    "fft": np.fft.fft,
+    "ifft": np.fft.ifft,
+    "rfft": np.fft.rfft,
+    "irfft": np.fft.irfft,
+}
 
 
 def _fourier_type(x: TensorType, kind: str, n: int, axis: int) -> TensorType:

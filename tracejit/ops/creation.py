@@ -52,7 +52,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     _check_device(device)
     if isinstance(data, Tensor):
         result = _from_tensor(data)
-    elif isinstance(data, np.ndarray | np.generic):
+    elif isinstance(data, np.ndarray | np.generic) or _is_buffer(data):
         result = from_numpy(np.asarray(data))
     else:
         result = _from_python(data, None if dtype is None else _dtype(dtype))
@@ -63,6 +63,17 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if requires_grad:
         result.requires_grad_()
     return result
+
+
+def _is_buffer(data: Any) -> bool:
+    """Whether another library's array, or an ``array.array`` and the like, tells its own dtype."""
+    if isinstance(data, bool | int | float | complex | list | tuple | str | bytes):
+        return False
+    try:
+        memoryview(data)
+    except TypeError:
+        return hasattr(data, "__array__")
+    return True
 
 
 def _from_tensor(data: Tensor) -> Tensor:

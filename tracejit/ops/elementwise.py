@@ -10,7 +10,7 @@ from tracejit.ir.types import DType, bool_, is_differentiable, is_floating, is_i
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
-from ..tape import apply
+from ..tape import apply, same_value
 from ..tensor import Tensor, new_tensor
 
 FLOAT = 2  # the lowest kind of the result's dtype: integers become float32
@@ -54,7 +54,7 @@ def pow(x: Any, y: Any) -> Tensor:
     tensor([1., 4., 9.])
     """
     if isinstance(y, int) and not isinstance(y, bool) and 0 < y <= 4 and isinstance(x, Tensor):
-        result = square = x
+        result = square = same_value(x) if y == 1 else x
         if y >= 2:
             square = multiply(x, x)
             result = square if y != 3 else multiply(square, x)
@@ -80,13 +80,13 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """``x`` limited to ``[min, max]``; a bound that is ``None`` does not limit."""
+    """``x`` limited to ``[min, max]``, with gradient 1 at the bounds too; ``None`` does not limit."""
     tensor = result = as_tensor(x, "clip")
     if min is not None:
-        result = maximum(result, min)
+        result = where(less(result, min), min, result)
     if max is not None:
-        result = minimum(result, max)
-    return positive(result) if result is tensor else result
+        result = where(greater(result, max), max, result)
+    return same_value(result) if result is tensor else result
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
@@ -215,7 +215,7 @@ def relu(x: Any) -> Tensor:
 
 def _rounding(primitive: Any, name: str, x: Any) -> Tensor:
     tensor = as_tensor(x, name)
-    return tensor if is_integer(tensor.dtype) else _apply(primitive, name, tensor)
+    return same_value(tensor) if is_integer(tensor.dtype) else _apply(primitive, name, tensor)
 
 
 def floor(x: Any) -> Tensor:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.primitives import indexing as primitives, placement, view
-from tracejit.ir.types import bool_, broadcast_static_shapes, format_shape, int64, is_integer
+from tracejit.ir.types import DType, bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
 from .. import dispatch
 from ..locations import at_user_line
-from ..promotion import as_tensor
+from ..promotion import as_tensor, kind, scalar_dtype
 from ..state import thread
 from ..tape import apply
 from ..tensor import Tensor, new_tensor
@@ -175,7 +175,7 @@ def get_item(x: Tensor, key: Any) -> Tensor:
     parsed = _parse(x, key)
     result = manipulation.reshape(_sliced(x, parsed), parsed.shape)
     if not parsed.indices:
-        return new_tensor_like(result, x)
+        return result
     axes = tuple(axis for axis, _ in parsed.indices)
     index = _broadcast([index for _, index in parsed.indices])
     gathered = apply(primitives.gather, (result, *index), {"axes": axes})
@@ -187,11 +187,6 @@ def get_item(x: Tensor, key: Any) -> Tensor:
 def _is_scalar_mask(key: Any) -> bool:
     """Whether the key is a 0-d boolean tensor: a mask of a new first axis of extent 1."""
     return isinstance(key, Tensor) and key.ndim == 0 and key.dtype == bool_
-
-
-def new_tensor_like(result: Tensor, x: Tensor) -> Tensor:
-    """``result``, but never the very tensor that was indexed: ``x[:]`` is a value of its own."""
-    return elementwise.positive(x) if result is x else result
 
 
 def _to_place(count: int, first: int, ndim: int) -> list[int]:
@@ -214,13 +209,13 @@ def _broadcast(indices: list[Tensor]) -> list[Tensor]:
 def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     """A copy of ``x`` in which ``x[key]`` is ``value``, broadcast and converted to ``x``'s dtype."""
     if isinstance(key, Tensor) and key.dtype == bool_ and key.shape == x.shape and _is_scalar(value):
-        replacement = elementwise.astype(as_tensor(value, "setitem"), x.dtype)
+        replacement = _as_dtype(value, x.dtype)
         return elementwise.where(key, replacement, x)
     if _is_scalar_mask(key):
         mask = manipulation.reshape(key, (1,))
         return manipulation.reshape(with_item(manipulation.expand_dims(x, 0), mask, value), x.shape)
     parsed = _parse(x, key)
-    update = elementwise.astype(as_tensor(value, "setitem"), x.dtype)
+    update = _as_dtype(value, x.dtype)
     attributes = {
         "start": tuple(s.start for s in parsed.slices),
         "strides": tuple(s.step for s in parsed.slices),
@@ -244,6 +239,13 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     if backwards:
         update = apply(view.reverse, (update,), {"dimensions": backwards})
     return apply(placement.update_slice, (x, update), attributes)
+
+
+def _as_dtype(value: Any, dtype: DType) -> Tensor:
+    """A value to be stored; a Python number is rounded once, to ``dtype``."""
+    if isinstance(value, int | float | complex) and kind(dtype) >= kind(scalar_dtype(value)):
+        return creation.tensor(value, dtype=dtype)
+    return elementwise.astype(as_tensor(value, "setitem"), dtype)
 
 
 def _is_scalar(value: Any) -> bool:

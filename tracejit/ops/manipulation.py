@@ -12,7 +12,7 @@ from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape
 from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
-from ..tape import apply, tensor_emitter
+from ..tape import apply, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
 
 
@@ -48,7 +48,7 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
             )
         )
     if tuple(wanted) == tensor.shape:
-        return tensor
+        return same_value(tensor)
     return apply(view.reshape, (tensor,), {"shape": tuple(wanted)})
 
 
@@ -71,7 +71,7 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
             ValueError(f"permute_dims: {tuple(axes)} is no order of the axes of shape {format_shape(tensor.shape)}")
         )
     if order == tuple(range(tensor.ndim)):
-        return tensor
+        return same_value(tensor)
     return apply(view.transpose, (tensor,), {"permutation": order})
 
 
@@ -101,7 +101,7 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
             raise at_user_line(ValueError(f"expand_dims: an axis appears twice in {tuple(axis)}"))
         for position in sorted(positions):
             tensor = expand_dims(tensor, position)
-        return tensor
+        return same_value(tensor)
     position = _axis("expand_dims", axis, tensor.ndim + 1)
     return reshape(tensor, (*tensor.shape[:position], 1, *tensor.shape[position:]))
 
@@ -125,7 +125,7 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     tensor = as_tensor(x, "broadcast_to")
     wanted = tuple(int(extent) for extent in shape)
     if tensor.shape == wanted:
-        return tensor
+        return same_value(tensor)
     try:
         fits = broadcast_shapes(tensor.shape, wanted) == wanted
     except ValueError:
@@ -189,7 +189,7 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     tensor = as_tensor(x, "flip")
     axes = range(tensor.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     dimensions = tuple(sorted({_axis("flip", item, tensor.ndim) for item in axes}))
-    return apply(view.reverse, (tensor,), {"dimensions": dimensions}) if dimensions else tensor
+    return apply(view.reverse, (tensor,), {"dimensions": dimensions}) if dimensions else same_value(tensor)
 
 
 def pad(x: Any, pad_width: Sequence[tuple[int, int]], constant_value: float = 0) -> Tensor:

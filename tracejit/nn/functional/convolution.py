@@ -123,7 +123,7 @@ def conv_transpose3d(
 
 
 def each_axis(name: str, what: str, value: Extents, count: int, least: int = 0) -> tuple[int, ...]:
-    """One number for each of ``count`` axes, of one for all or of a sequence; ``ValueError`` for one below ``least``."""
+    """One number of at least ``least`` for each of ``count`` axes, of one for all or of a sequence."""
     numbers = (value,) * count if isinstance(value, int) else tuple(int(item) for item in value)
     if len(numbers) == 1:
         numbers *= count

@@ -83,7 +83,7 @@ def avg_pool2d(
     )
 
 
-def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int]) -> Tensor:
+def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None] | None) -> Tensor:
     """The means of ``output_size`` parts of nearly one length: ``(N, C, L)`` or ``(C, L)`` → with ``output_size``.
 
     >>> import tracejit as tj
@@ -98,7 +98,7 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     return _adaptive("adaptive_avg_pool2d", 2, input, output_size, reductions.mean)
 
 
-def adaptive_max_pool1d(input: Any, output_size: int | Sequence[int]) -> Tensor:
+def adaptive_max_pool1d(input: Any, output_size: int | Sequence[int | None] | None) -> Tensor:
     """The largest elements of ``output_size`` parts of nearly one length."""
     return _adaptive("adaptive_max_pool1d", 1, input, output_size, _largest_along)
 
