@@ -127,7 +127,7 @@ def test_layer(name, args, kwargs, arrays):
     for key, value in other.state_dict().items():
         np.testing.assert_allclose(own.state_dict()[key].numpy(), value.numpy(), rtol=1e-9, err_msg=key)
     own.eval(), other.eval()
-    compare(own, other, arrays)
+    compare(own, other, arrays, tolerance)
     assert repr(own) == repr(other) or name not in ("Linear", "Conv2d", "Embedding", "Flatten", "MaxPool2d", "LSTM")
 
 
@@ -156,7 +156,7 @@ LOSSES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kwargs", "arrays"), LOSSES, ids=lambda item: item if isinstance(item, str) else "")
+@pytest.mark.parametrize(("name", "kwargs", "arrays"), LOSSES, ids=name_of)
 def test_loss(name, kwargs, arrays):
     if name in ("SoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "CosineEmbeddingLoss"):
         *arrays, signs = arrays

@@ -93,7 +93,7 @@ class _Convolution(Module):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
         if self.padding not in ((0,) * self._axes, 0):
-            parts.append(f"padding={self.padding!r}")
+            parts.append(f"padding={self.padding}")
         if self.dilation != (1,) * self._axes:
             parts.append(f"dilation={self.dilation}")
         if self.output_padding != (0,) * self._axes:
@@ -103,7 +103,7 @@ class _Convolution(Module):
         if self.bias is None:
             parts.append("bias=False")
         if self.padding_mode != "zeros":
-            parts.append(f"padding_mode={self.padding_mode!r}")
+            parts.append(f"padding_mode={self.padding_mode}")
         return ", ".join(parts)
 
 

@@ -69,7 +69,8 @@ class Embedding(Module):
         """
         if embeddings.ndim != 2:
             raise at_user_line(ValueError("Embeddings parameter is expected to be 2-dimensional"))
-        layer = cls(*embeddings.shape, padding_idx, _weight=embeddings.detach())
+        rows, columns = embeddings.shape
+        layer = cls(rows, columns, padding_idx, _weight=embeddings.detach())
         layer.weight.requires_grad_(not freeze)
         return layer
 

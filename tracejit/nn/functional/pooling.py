@@ -166,7 +166,7 @@ class _Windows:
 
     def elements(self, include_padding: bool) -> np.ndarray:
         """How many elements each window has, in the shape of the windows."""
-        total = np.ones((), np.int64)
+        total: np.ndarray = np.ones((), np.int64)
         for axis, extent in enumerate(self.extents):
             pad = self.pads[axis]
             start = np.arange(self.counts[axis]) * self.strides[axis] - pad

@@ -1,0 +1,147 @@
+"""Hooks of a module: functions that see, and may replace, what flows through it forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..autograd.function import Function, FunctionContext
+from ..locations import at_user_line
+from ..tensor import RemovableHandle, Tensor
+
+if TYPE_CHECKING:
+    from .module import Module
+
+Gradients = tuple[Tensor | None, ...]
+
+
+class ModuleHookHandle(RemovableHandle):
+    """Takes a module's hook away again; functions compiled with it notice."""
+
+    def __init__(self, module: Module, hooks: dict[int, Any], hook: Any) -> None:
+        super().__init__(hooks, hook)
+        self._module = module
+
+    def remove(self) -> None:
+        self._module._begin_change("hooks")
+        super().remove()
+
+
+class ModuleHooks:
+    """All hooks of one module, by kind, in the order in which they are called."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[int, tuple[Callable[..., Any], bool]]] = {
+            kind: {} for kind in ("forward_pre", "forward", "backward_pre", "backward")
+        }
+
+    def add(
+        self, module: Module, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool
+    ) -> RemovableHandle:
+        """Add a hook, after or before the others of its kind."""
+        hooks = self._kinds[kind]
+        earlier = dict(hooks) if prepend else {}
+        handle = ModuleHookHandle(module, hooks, (hook, with_kwargs))
+        for number, item in earlier.items():
+            del hooks[number]
+            hooks[number] = item
+        return handle
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The module's ``forward`` with all hooks around it."""
+        for hook, with_kwargs in list(self._kinds["forward_pre"].values()):
+            found = hook(module, args, kwargs) if with_kwargs else hook(module, args)
+            if found is None:
+                continue
+            if with_kwargs:
+                if not (isinstance(found, tuple) and len(found) == 2):
+                    message = (
+                        f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {found}."
+                    )
+                    raise at_user_line(RuntimeError(message))
+                args, kwargs = found
+            else:
+                args = found if isinstance(found, tuple) else (found,)
+        passage = _Passage(module, self) if self._kinds["backward"] or self._kinds["backward_pre"] else None
+        if passage is not None:
+            args = passage.enter(args)
+        output = module.forward(*args, **kwargs)
+        for hook, with_kwargs in list(self._kinds["forward"].values()):
+            found = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
+            if found is not None:
+                output = found
+        return output if passage is None else passage.leave(output)
+
+    def before_backward(self, module: Module, gradients: Gradients) -> Gradients:
+        """The outputs' gradients as the hooks leave them."""
+        for hook, _ in list(self._kinds["backward_pre"].values()):
+            gradients = _replaced(gradients, hook(module, gradients), "Backward pre hook")
+        return gradients
+
+    def after_backward(self, module: Module, inputs: Gradients, outputs: Gradients) -> Gradients:
+        """The inputs' gradients as the hooks leave them."""
+        for hook, _ in list(self._kinds["backward"].values()):
+            inputs = _replaced(inputs, hook(module, inputs, outputs), "Backward hook")
+        return inputs
+
+
+def _replaced(gradients: Gradients, found: Any, what: str) -> Gradients:
+    if found is None:
+        return gradients
+    items = found if isinstance(found, tuple) else (found,)
+    if len(items) != len(gradients):
+        message = f"{what} returned an invalid number of grad_input, got {len(items)}, but expected {len(gradients)}"
+        raise at_user_line(RuntimeError(message))
+    return items
+
+
+class _Passage:
+    """One call of a module with backward hooks: the tensors on both sides pass through a function that sees gradients."""
+
+    def __init__(self, module: Module, hooks: ModuleHooks) -> None:
+        self._module, self._hooks = module, hooks
+        self._outputs: Gradients = ()
+        self._inputs = 0
+        self._watched = False  # whether an input's gradient is asked for
+
+    def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        self._inputs = len(args)
+        self._watched = any(isinstance(item, Tensor) and item.requires_grad for item in args)
+        return _through(self._at_inputs, args) if self._watched else args
+
+    def leave(self, output: Any) -> Any:
+        items = tuple(output) if isinstance(output, tuple | list) else (output,)
+        if not any(isinstance(item, Tensor) and item.requires_grad for item in items):
+            return output
+        passed = _through(self._at_outputs, items)
+        return type(output)(passed) if isinstance(output, tuple | list) else passed[0]
+
+    def _at_outputs(self, gradients: Gradients) -> Gradients:
+        self._outputs = self._hooks.before_backward(self._module, gradients)
+        if not self._watched:
+            self._hooks.after_backward(self._module, (None,) * self._inputs, self._outputs)
+        return self._outputs
+
+    def _at_inputs(self, gradients: Gradients) -> Gradients:
+        return self._hooks.after_backward(self._module, gradients, self._outputs)
+
+
+def _through(see: Callable[[Gradients], Gradients], items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same values; their gradients, all at once, become what ``see`` makes of them."""
+    passed = _Gate.apply(see, *items)
+    return tuple(p if isinstance(item, Tensor) else item for p, item in zip(passed, items, strict=True))
+
+
+class _Gate(Function):
+    @staticmethod
+    def forward(ctx: FunctionContext, see: Any, *items: Any) -> Any:
+        ctx.see = see  # type: ignore[attr-defined]
+        ctx.set_materialize_grads(False)
+        return items
+
+    @staticmethod
+    def backward(ctx: FunctionContext, *gradients: Any) -> Any:
+        return (None, *ctx.see(gradients))  # type: ignore[attr-defined]
+
+
+__all__ = ["ModuleHookHandle", "ModuleHooks"]
