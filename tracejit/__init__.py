@@ -241,8 +241,8 @@ from .tensor import Parameter, Tensor  # noqa: E402
 
 
 def __getattr__(name: str) -> object:
-    """The packages that are loaded when they are first used."""
-    if name in ("nn", "optim"):
+    """The modules and packages that are loaded when they are first used."""
+    if name in ("checkpoint", "data", "nn", "optim"):
         from importlib import import_module
 
         return import_module(f"tracejit.{name}")

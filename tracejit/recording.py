@@ -249,7 +249,7 @@ def _name_captured(trace: Trace, function: Callable[..., Any]) -> None:
     for name, _, item in names_read_by(function):
         if isinstance(item, Tensor):
             names.setdefault(id(item), name)
-        elif hasattr(item, "named_tensors"):
+        elif hasattr(item, "named_tensors") and not isinstance(item, type):
             for path, tensor in item.named_tensors():
                 names.setdefault(id(tensor), f"{name}.{path}")
     labels: dict[Value, str] = {}

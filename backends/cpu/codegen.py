@@ -373,8 +373,8 @@ class _KernelEmitter:
             self._define(combination.result, register, lanes, c)
 
     def _ordered(self, reduce: k.Reduce) -> bool:
-        """Whether the order matters: sums of floats."""
-        return any(c.combine == "add" and is_floating(c.result.dtype) for c in reduce.combinations)
+        """Whether the order matters: sums and products of floats."""
+        return any(c.combine in ("add", "multiply") and is_floating(c.result.dtype) for c in reduce.combinations)
 
     def _one_block(self, reduce: k.Reduce, start: str, stop: str, extent: k.Extent | None, c: _Context) -> list[str]:
         if reduce.vector:

@@ -29,7 +29,7 @@ from .target import host_target
 FAST, FULL = 0, 2  # LLVM's levels of optimisation in code generation
 EXIT_SECONDS = 1.0
 IDLE_SECONDS = 1.0  # after which the compiler's thread ends
-QUIET_SECONDS = 0.05  # the background waits for a pause: LLVM serves one thread at a time
+QUIET_SECONDS = 0.015  # the background waits for a pause: LLVM serves one thread at a time
 
 _cells: dict[str, ctypes.c_int64] = {}  # a function's name → its present address; names are by content
 _engines: list[Any] = []  # own the machine code
@@ -89,22 +89,24 @@ def compile_kernels(kernels: Sequence[Kernel]) -> dict[str, int]:
     return {kernel.name: ctypes.addressof(_cells[kernel.name]) for kernel in kernels}
 
 
-def load_module(key: str, names: Sequence[str], text: Callable[[], str], *, in_background: bool = True) -> list[int]:
+def load_module(
+    key: str, names: Sequence[str], text: Callable[[], str], *, in_background: bool = True, hot: bool = False
+) -> list[int]:
     """Where the addresses of ``names`` stand: of functions of the module that ``text()`` gives.
 
     ``key`` stands for the text: equal keys must mean equal modules.  Without ``in_background`` the addresses do not
-    change any more.
+    change any more.  ``hot``: to be compiled fully before other modules that wait for it.
     """
     if not all(name in _cells for name in names):
         start = time.perf_counter()
-        _compiler.run(lambda: _load_module(key, names, text, in_background))
+        _compiler.run(lambda: _load_module(key, names, text, in_background, hot))
         Statistics.modules += 1
         Statistics.kernels += len(names)
         Statistics.seconds += time.perf_counter() - start
     return [ctypes.addressof(_cells[name]) for name in names]
 
 
-def _load_module(key: str, names: Sequence[str], text: Callable[[], str], in_background: bool) -> None:
+def _load_module(key: str, names: Sequence[str], text: Callable[[], str], in_background: bool, hot: bool) -> None:
     """In the compiler's thread: from the disk cache, or compiled."""
     if all(name in _cells for name in names):  # another thread asked for it too
         return
@@ -116,7 +118,7 @@ def _load_module(key: str, names: Sequence[str], text: Callable[[], str], in_bac
     elif in_background and threads.available_processors() > 1:
         module = text()
         _load(emit_object(module, FAST), names)
-        _compiler.run_later(lambda: _compile_fully(module, full_key, names))
+        _compiler.run_later(lambda: _compile_fully(module, full_key, names), first=hot)
     else:
         _compile_fully(text(), full_key, names)
 
@@ -197,13 +199,16 @@ class _Compiler:
         if job.error is not None:
             raise job.error
 
-    def run_later(self, work: Callable[[], None]) -> None:
+    def run_later(self, work: Callable[[], None], *, first: bool = False) -> None:
         """Have the thread do ``work`` when nothing has been asked of it for a while."""
-        self._submit(self._later, _Job(work))
+        self._submit(self._later, _Job(work), first=first)
 
-    def _submit(self, queue: deque[_Job], job: _Job) -> None:
+    def _submit(self, queue: deque[_Job], job: _Job, *, first: bool = False) -> None:
         with self._state:
-            queue.append(job)
+            if first:
+                queue.appendleft(job)
+            else:
+                queue.append(job)
             self._pending += 1
             self._last_request = time.monotonic()
             if self._thread is None:

@@ -169,7 +169,7 @@ def runtime() -> _Runtime:
 
 def _dot_kernel(dtype: DType) -> int:
     name = f"dot_{short_name(dtype)}"
-    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, host_target()))[0]
+    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, host_target()), hot=True)[0]
 
 
 class Executable:

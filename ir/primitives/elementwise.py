@@ -146,13 +146,36 @@ def _tie_share(e: Emitter, g: Any, op: Application, direction: str, first: int) 
     return e.select(e.compare(x, y, direction=direction), g, tied)
 
 
+def ieee_maximum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """NumPy's, but -0.0 is less than 0.0, which NumPy leaves open."""
+    return (
+        _with_sign_of_zero(np.maximum(x, y), np.signbit(x) & np.signbit(y))
+        if is_floating(x.dtype)
+        else np.maximum(x, y)
+    )
+
+
+def ieee_minimum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """NumPy's, but -0.0 is less than 0.0, which NumPy leaves open."""
+    return (
+        _with_sign_of_zero(np.minimum(x, y), np.signbit(x) | np.signbit(y))
+        if is_floating(x.dtype)
+        else np.minimum(x, y)
+    )
+
+
+def _with_sign_of_zero(result: np.ndarray, is_negative: np.ndarray) -> np.ndarray:
+    one = result.dtype.type(1)
+    return np.where(result == 0, np.copysign(result, np.where(is_negative, -one, one)), result)
+
+
 def _extremum(name: str, numpy: Callable[..., Any], direction: str) -> Elementwise:
     return binary(
         name,
         numpy,
         lambda s, x, y: getattr(s, name)(x, y),
         accepts=_any,
-        exact=False,  # NumPy leaves the sign of a zero open
+        exact=False,
         vjps=(
             lambda e, g, op: _tie_share(e, g, op, direction, 0),
             lambda e, g, op: _tie_share(e, g, op, direction, 1),
@@ -161,8 +184,8 @@ def _extremum(name: str, numpy: Callable[..., Any], direction: str) -> Elementwi
     )
 
 
-maximum = _extremum("maximum", np.maximum, "gt")
-minimum = _extremum("minimum", np.minimum, "lt")
+maximum = _extremum("maximum", ieee_maximum, "gt")
+minimum = _extremum("minimum", ieee_minimum, "lt")
 
 
 def _power_base(e: Emitter, g: Any, op: Application) -> Any:

@@ -11,36 +11,57 @@ than one block: the blocks' results are reduced by the same rule.  The error of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..primitive import Application, Emitter, Reduction, per_operand
-from ..types import DType, TensorType, bool_, is_floating, is_integer, short_name
+from ..types import DType, TensorType, bool_, float32, is_differentiable, is_floating, is_integer, short_name
+from .elementwise import ieee_maximum, ieee_minimum
 
 LANES = 32
 BLOCK = 4096
 
 
-def ordered_reduce(elements: np.ndarray, combine: np.ufunc, identity: Any) -> np.ndarray:
+def ordered_reduce(elements: np.ndarray, combine: Callable[..., Any], identity: Any) -> np.ndarray:
     """The reduction over the last axis in the order that the language fixes, by NumPy.
 
     Only for elements on which ``combine`` is fixed to the bit (a sum of floats, say).
     """
-    extent = elements.shape[-1]
-    if extent > BLOCK:
-        blocks = [elements[..., first : first + BLOCK] for first in range(0, extent, BLOCK)]
-        partial = np.stack([ordered_reduce(block, combine, identity) for block in blocks], axis=-1)
-        return ordered_reduce(partial, combine, identity)
-    lanes = np.full((*elements.shape[:-1], LANES), identity, elements.dtype)
-    for first in range(0, extent, LANES):
-        chunk = elements[..., first : first + LANES]
-        lanes[..., : chunk.shape[-1]] = combine(lanes[..., : chunk.shape[-1]], chunk)
+    *rows, extent = elements.shape
+    blocks = max(1, -(-extent // BLOCK))
+    steps = BLOCK // LANES if blocks > 1 else max(1, -(-extent // LANES))
+    padded = np.full((*rows, blocks * steps * LANES), identity, elements.dtype)
+    padded[..., :extent] = elements
+    table = padded.reshape(*rows, blocks, steps, LANES)
+    lanes = table[..., 0, :]
+    for step in range(1, steps):
+        lanes = combine(lanes, table[..., step, :])
     half = LANES
     while half > 1:
         half //= 2
         lanes = combine(lanes[..., :half], lanes[..., half:])
-    return lanes[..., 0]
+    results = lanes[..., 0]
+    return results[..., 0] if blocks == 1 else ordered_reduce(results, combine, identity)
+
+
+def _by_numpy(x: np.ndarray, axes: tuple[int, ...], function: np.ufunc, identity: Any) -> np.ndarray:
+    """A reduction whose bits depend on the elements alone, not on how they lie in memory; halves add up as floats."""
+    if not axes:
+        return x
+    if not is_differentiable(x.dtype) or (x.dtype.kind == "c" and function in (np.maximum, np.minimum)):
+        return np.asarray(function.reduce(x, axis=axes, dtype=x.dtype))
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    count = math.prod(x.shape[axis] for axis in axes)
+    elements = x.transpose(*kept, *axes).reshape(*[x.shape[axis] for axis in kept], count)
+    if x.dtype.kind == "c" and function is np.multiply:  # 1 is no neutral element where there are infinities
+        return np.asarray(function.reduce(np.ascontiguousarray(elements), axis=-1, dtype=x.dtype))
+    if count == 0:
+        return np.full(elements.shape[:-1], 0 if function is np.add else identity, x.dtype)
+    combine = {np.maximum: ieee_maximum, np.minimum: ieee_minimum}.get(function, function)
+    wide = elements.astype(float32) if x.dtype.itemsize == 2 else elements
+    return np.asarray(ordered_reduce(wide, combine, identity).astype(x.dtype))
 
 
 def _reduction_type(name: str, x: TensorType, axes: tuple[int, ...]) -> TensorType:
@@ -50,13 +71,13 @@ def _reduction_type(name: str, x: TensorType, axes: tuple[int, ...]) -> TensorTy
 
 
 def _lowest(dtype: DType) -> Any:
-    if is_floating(dtype):
+    if is_differentiable(dtype):
         return -math.inf
     return False if dtype == bool_ else np.iinfo(dtype).min
 
 
 def _highest(dtype: DType) -> Any:
-    if is_floating(dtype):
+    if is_differentiable(dtype):
         return math.inf
     return True if dtype == bool_ else np.iinfo(dtype).max
 
@@ -115,7 +136,7 @@ def _reduction(
     return Reduction(
         name=name,
         type_rule=type_rule,
-        numpy=lambda x, axes: function.reduce(x, axis=axes, dtype=x.dtype) if axes else x,
+        numpy=lambda x, axes: _by_numpy(x, axes, function, identity(x.dtype)),
         combine=combine,
         identity=identity,
         exact=False,
@@ -129,7 +150,7 @@ reduce_sum = _reduction(
     "reduce_sum",
     "add",
     np.add,
-    lambda dtype: -0.0 if is_floating(dtype) else 0,
+    lambda dtype: complex(-0.0, -0.0) if dtype.kind == "c" else -0.0 if is_floating(dtype) else 0,
     vjp=_sum_vjp,
     accepts=lambda dtype: dtype != bool_,
 )

@@ -13,7 +13,19 @@ from tracejit.ir import Builder, Graph, type_of
 from tracejit.ir.parser import parse
 from tracejit.ir.primitives import reduction
 from tracejit.ir.primitives.reduction import BLOCK, LANES, ordered_reduce
-from tracejit.ir.types import DType, float32, float64, int8, int32, int64, short_name, uint32
+from tracejit.ir.types import (
+    DType,
+    bfloat16,
+    complex64,
+    float16,
+    float32,
+    float64,
+    int8,
+    int32,
+    int64,
+    short_name,
+    uint32,
+)  # fmt: skip
 
 EXTENTS = (0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 100, 4095, 4096, 4097, 8192, 100_000, 300_000)
 
@@ -48,12 +60,14 @@ def reduced(x: np.ndarray, axes: tuple[int, ...], name: str = "reduce_sum", spec
     return result
 
 
-def in_order(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """The sum as the language defines it."""
+def in_order(x: np.ndarray, axes: tuple[int, ...], name: str = "reduce_sum") -> np.ndarray:
+    """The reduction as the language defines it."""
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     elements = x.transpose([*kept, *axes]).reshape(*(x.shape[axis] for axis in kept), -1 if x.size else 0)
-    zero = reduction.reduce_sum.identity(x.dtype)
-    return ordered_reduce(elements, np.add, zero) if x.size else np.zeros(elements.shape[:-1], x.dtype)
+    neutral = getattr(reduction, name).identity(x.dtype)
+    if not x.size:
+        return np.full(elements.shape[:-1], neutral + 0, x.dtype)  # an empty sum is 0.0, not -0.0
+    return ordered_reduce(elements, {"reduce_sum": np.add, "reduce_product": np.multiply}[name], neutral)
 
 
 @pytest.mark.parametrize("dtype", [float32, float64, int8, int32, int64, uint32], ids=short_name)
@@ -65,6 +79,29 @@ def test_sum(arrangement: str, dtype: DType) -> None:
         expected = in_order(x, axes)
         assert same_bits(reduced(x, axes), expected), f"{n} elements"
         assert same_bits(reduced(x, axes, specialize=False), expected), f"{n} elements, in a kernel for any shape"
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_product(arrangement: str) -> None:
+    for n in EXTENTS:
+        shape, axes = ARRANGEMENTS[arrangement](n)
+        x = np.random.default_rng(n).uniform(0.5, 2.0, shape) ** (100 / max(n, 100))
+        for array in (x.astype(float32), x, varied_numbers(SEED, shape, int64)):
+            expected = in_order(array, axes, "reduce_product")
+            for specialize in (False, True):
+                assert same_bits(reduced(array, axes, "reduce_product", specialize), expected), f"{n} elements"
+
+
+@pytest.mark.parametrize("dtype", [float16, bfloat16, complex64], ids=short_name)
+def test_dtypes_without_kernels(dtype: DType) -> None:
+    """NumPy reduces them, in the same order, however they lie in memory; halves are added up as float32."""
+    for n in EXTENTS[:-2]:
+        x = varied_numbers(SEED, (3, n, 2), dtype)
+        wide = x.astype(float32) if dtype != complex64 else x
+        expected = in_order(wide, (1,)).astype(dtype)
+        for array in (x, x.copy(order="F"), x[::-1].copy()[::-1]):
+            assert same_bits(reduced(array, (1,)), expected), f"{n} elements"
+    assert same_bits(reduced(np.full((1, 3), -0.0, dtype), (0,)), np.full(3, -0.0, dtype))
 
 
 def test_the_order_shows() -> None:

@@ -24,6 +24,7 @@ MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 def run(python: str, name: str, cache: str) -> dict[str, Any] | None:
     """One process; ``None`` where the implementation is not installed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": cache}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [python, "-m", "tests.benchmarks.digits", name]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

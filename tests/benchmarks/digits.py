@@ -39,8 +39,11 @@ def weights() -> list[np.ndarray]:
 
 
 def tracejit(jitted: bool) -> tuple[Step, Callable[[np.ndarray], Any], Callable[[Any], float]]:
+    import llvmlite.binding  # noqa: F401  (what jit loads at its first call)
+
     import tracejit as tj
     import tracejit.nn.functional as F
+    import tracejit.recording
     from tracejit import nn, optim
 
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))

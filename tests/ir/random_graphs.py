@@ -257,9 +257,9 @@ def _reverse(m: _GraphMaker) -> Value | None:
 
 
 def _reduce(m: _GraphMaker) -> Value | None:
-    name = m.pick(("reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"))
+    name = m.pick(("reduce_sum", "reduce_product", "reduce_max", "reduce_min", "reduce_and", "reduce_or"))
     accepts: Callable[[Value], bool] = lambda value: True  # noqa: E731
-    if name == "reduce_sum":
+    if name in ("reduce_sum", "reduce_product"):
         accepts = _numeric
     elif name in ("reduce_and", "reduce_or"):
         accepts = lambda value: not is_floating(value.dtype)  # noqa: E731
@@ -494,6 +494,7 @@ def _extremum(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 REDUCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "reduce_sum": np.add,
+    "reduce_product": np.multiply,
     "reduce_max": _extremum("maximum"),
     "reduce_min": _extremum("minimum"),
     "reduce_and": np.bitwise_and,

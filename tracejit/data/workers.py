@@ -121,7 +121,7 @@ class WorkerIterator:
         for _ in range(ahead * count):
             self._deal()
 
-    def _deal(self, worker: int | None = None) -> None:
+    def _deal(self) -> None:
         """Hand a task to the worker whose turn it is."""
         if not self._left:
             return

@@ -3,22 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..autograd.function import Function, FunctionContext
 from ..locations import at_user_line
 from ..tensor import RemovableHandle, Tensor
 
-if TYPE_CHECKING:
-    from .module import Module
-
 Gradients = tuple[Tensor | None, ...]
+
+
+class Hooked:
+    """Mixed into :class:`~tracejit.nn.Module`: the methods that register hooks."""
+
+    _hooks: ModuleHooks | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def _begin_change(self, name: str) -> None:
+        raise NotImplementedError
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args)`` before each ``forward``; what it returns (if not None) replaces the arguments.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs)``, and returns both.
+        """
+        return self._add_hook("forward_pre", hook, prepend, with_kwargs)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after each ``forward``; what it returns (if not None) replaces that.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``.
+
+        >>> import tracejit as tj
+        >>> from tracejit import nn
+        >>> layer = nn.ReLU()
+        >>> handle = layer.register_forward_hook(lambda module, args, output: output * 10)
+        >>> layer(tj.tensor([1.0]))
+        tensor([10.])
+        """
+        return self._add_hook("forward", hook, prepend, with_kwargs)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` when the outputs' gradients are known; it may return others."""
+        return self._add_hook("backward_pre", hook, prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known.
+
+        Both are tuples with ``None`` where there is no gradient; the hook may return another ``grad_input``.
+        """
+        return self._add_hook("backward", hook, prepend)
+
+    def _add_hook(
+        self, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        self._begin_change("hooks")
+        if self._hooks is None:
+            self.__dict__["_hooks"] = ModuleHooks()
+        assert self._hooks is not None
+        return self._hooks.add(self, kind, hook, prepend, with_kwargs)
 
 
 class ModuleHookHandle(RemovableHandle):
     """Takes a module's hook away again; functions compiled with it notice."""
 
-    def __init__(self, module: Module, hooks: dict[int, Any], hook: Any) -> None:
+    def __init__(self, module: Hooked, hooks: dict[int, Any], hook: Any) -> None:
         super().__init__(hooks, hook)
         self._module = module
 
@@ -36,7 +90,7 @@ class ModuleHooks:
         }
 
     def add(
-        self, module: Module, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool
+        self, module: Hooked, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool
     ) -> RemovableHandle:
         """Add a hook, after or before the others of its kind."""
         hooks = self._kinds[kind]
@@ -47,7 +101,7 @@ class ModuleHooks:
             hooks[number] = item
         return handle
 
-    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The module's ``forward`` with all hooks around it."""
         for hook, with_kwargs in list(self._kinds["forward_pre"].values()):
             found = hook(module, args, kwargs) if with_kwargs else hook(module, args)
@@ -55,10 +109,8 @@ class ModuleHooks:
                 continue
             if with_kwargs:
                 if not (isinstance(found, tuple) and len(found) == 2):
-                    message = (
-                        f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {found}."
-                    )
-                    raise at_user_line(RuntimeError(message))
+                    message = "forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got "
+                    raise at_user_line(RuntimeError(f"{message}{found}."))
                 args, kwargs = found
             else:
                 args = found if isinstance(found, tuple) else (found,)
@@ -72,13 +124,13 @@ class ModuleHooks:
                 output = found
         return output if passage is None else passage.leave(output)
 
-    def before_backward(self, module: Module, gradients: Gradients) -> Gradients:
+    def before_backward(self, module: Hooked, gradients: Gradients) -> Gradients:
         """The outputs' gradients as the hooks leave them."""
         for hook, _ in list(self._kinds["backward_pre"].values()):
             gradients = _replaced(gradients, hook(module, gradients), "Backward pre hook")
         return gradients
 
-    def after_backward(self, module: Module, inputs: Gradients, outputs: Gradients) -> Gradients:
+    def after_backward(self, module: Hooked, inputs: Gradients, outputs: Gradients) -> Gradients:
         """The inputs' gradients as the hooks leave them."""
         for hook, _ in list(self._kinds["backward"].values()):
             inputs = _replaced(inputs, hook(module, inputs, outputs), "Backward hook")
@@ -96,9 +148,9 @@ def _replaced(gradients: Gradients, found: Any, what: str) -> Gradients:
 
 
 class _Passage:
-    """One call of a module with backward hooks: the tensors on both sides pass through a function that sees gradients."""
+    """One call of a module with backward hooks: what goes in and out passes a gate that sees the gradients."""
 
-    def __init__(self, module: Module, hooks: ModuleHooks) -> None:
+    def __init__(self, module: Hooked, hooks: ModuleHooks) -> None:
         self._module, self._hooks = module, hooks
         self._outputs: Gradients = ()
         self._inputs = 0
@@ -144,4 +196,4 @@ class _Gate(Function):
         return (None, *ctx.see(gradients))  # type: ignore[attr-defined]
 
 
-__all__ = ["ModuleHookHandle", "ModuleHooks"]
+__all__ = ["Hooked", "ModuleHookHandle", "ModuleHooks"]

@@ -22,9 +22,9 @@ from ..autograd.modes import no_grad
 from ..locations import at_user_line
 from ..ops.creation import from_numpy
 from ..state import thread
-from ..tensor import Parameter, RemovableHandle, Tensor, retype
+from ..tensor import Parameter, Tensor, retype
 from ..tracing import Guard, Untraceable
-from .hooks import ModuleHooks
+from .hooks import Hooked
 
 if TYPE_CHECKING:
     from ..tracing import Trace
@@ -61,7 +61,7 @@ class UnchangedModule(Guard):
         return f"the attributes of {type(self.module).__name__} are as they were, and it is in {mode} mode"
 
 
-class Module:
+class Module(Hooked):
     """The base of layers and models: assign parameters and submodules as attributes, and define ``forward``.
 
     >>> import tracejit as tj
@@ -87,7 +87,6 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  # the buffers that state_dict leaves out
-    _hooks: ModuleHooks | None = None
 
     def __new__(cls: type[ModuleType], *args: Any, **kwargs: Any) -> ModuleType:
         module = super().__new__(cls)
@@ -113,53 +112,6 @@ class Module:
         if self._hooks is not None:
             return self._hooks.call(self, args, kwargs)
         return self.forward(*args, **kwargs)
-
-    # Hooks ------------------------------------------------------------------------------------------
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call ``hook(module, args)`` before each ``forward``; what it returns (if not None) replaces the arguments.
-
-        With ``with_kwargs`` it is ``hook(module, args, kwargs)``, and returns both.
-        """
-        return self._add_hook("forward_pre", hook, prepend, with_kwargs)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after each ``forward``; what it returns (if not None) replaces the output.
-
-        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``.
-
-        >>> import tracejit as tj
-        >>> from tracejit import nn
-        >>> layer = nn.ReLU()
-        >>> handle = layer.register_forward_hook(lambda module, args, output: output * 10)
-        >>> layer(tj.tensor([1.0]))
-        tensor([10.])
-        """
-        return self._add_hook("forward", hook, prepend, with_kwargs)
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, grad_output)`` when the outputs' gradients are known; it may return others."""
-        return self._add_hook("backward_pre", hook, prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known.
-
-        Both are tuples with ``None`` where there is no gradient; the hook may return another ``grad_input``.
-        """
-        return self._add_hook("backward", hook, prepend)
-
-    def _add_hook(
-        self, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        self._begin_change(f"{kind} hooks")
-        if self._hooks is None:
-            self.__dict__["_hooks"] = ModuleHooks()
-            assert self._hooks is not None
-        return self._hooks.add(self, kind, hook, prepend, with_kwargs)
 
     # Attributes -------------------------------------------------------------------------------------
 

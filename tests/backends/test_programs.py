@@ -1,0 +1,183 @@
+"""Programs that were wrong once, or easily could be: compiled in each way they give what eager code does."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.poison import guarded_memory
+from tests.ir.random_graphs import same_bits, varied_numbers
+from tracejit.backends.cpu import compiler, runtime
+from tracejit.backends.program import plan
+from tracejit.ir import PRIMITIVES, Builder, Graph, TensorType, Value
+from tracejit.ir.interpreter import interpret
+from tracejit.ir.parser import parse
+from tracejit.ir.passes import optimize
+from tracejit.ir.types import bool_, float16, float32, int8, int64, uint64
+
+PROGRAMS = {
+    "one element of a row": """(%x: f32[4,5]) -> (f32[4,1], f32[1,5]) {
+        %a = slice %x {start=[0, 2], limit=[4, 3], strides=[1, 1]} : f32[4,1]
+        %b = slice %x {start=[3, 0], limit=[4, 5], strides=[1, 1]} : f32[1,5]
+        %c = add %a, %a : f32[4,1]
+        return %c, %b
+    }""",
+    "a view of one element": """(%x: f32[4,5]) -> (f32[5]) {
+        %a = slice %x {start=[2, 0], limit=[3, 5], strides=[1, 1]} : f32[1,5]
+        %b = reverse %a {dimensions=[0, 1]} : f32[1,5]
+        %c = reshape %b {shape=[5]} : f32[5]
+        %d = negate %c : f32[5]
+        return %d
+    }""",
+    "elements of views": """(%x: f32[4,5], %i: i64[3]) -> (f32[3,4], f32[3,2], f32[3,4], f32[3,20]) {
+        %t = transpose %x {permutation=[1, 0]} : f32[5,4]
+        %a = gather %t, %i {axes=[0]} : f32[3,4]
+        %s = slice %x {start=[1, 1], limit=[4, 5], strides=[1, 2]} : f32[3,2]
+        %b = gather %s, %i {axes=[0]} : f32[3,2]
+        %r = reverse %t {dimensions=[0]} : f32[5,4]
+        %c = gather %r, %i {axes=[0]} : f32[3,4]
+        %w = broadcast_in_dim %x {shape=[6, 4, 5], dimensions=[1, 2]} : f32[6,4,5]
+        %v = reshape %w {shape=[6, 20]} : f32[6,20]
+        %d = gather %v, %i {axes=[0]} : f32[3,20]
+        return %a, %b, %c, %d
+    }""",
+    "elements of elements": """(%x: f32[4,5], %i: i64[3]) -> (f32[3]) {
+        %a = gather %x, %i {axes=[0]} : f32[3,5]
+        %b = gather %a, %i {axes=[1]} : f32[3,3]
+        %c = gather %b, %i, %i {axes=[0, 1]} : f32[3]
+        return %c
+    }""",
+    "what follows from a sum of nothing": """(%x: f32[3,0]) -> (f32[3], f32[], f32[3,0]) {
+        %s = reduce_sum %x {axes=[1]} : f32[3]
+        %a = add %s, 1.0 : f32[3]
+        %b = reduce_sum %a {axes=[0]} : f32[]
+        %c = multiply %b, 2.0 : f32[]
+        %d = add %x, %x : f32[3,0]
+        return %a, %c, %d
+    }""",
+    "several updates of one place": """(%x: f32[4,5], %u: f32[3,5]) -> (f32[4,5], f32[4,5]) {
+        %i = broadcast_in_dim 2 {shape=[3], dimensions=[]} : i64[3]
+        %a = scatter %x, %u, %i {axes=[0], combine=add} : f32[4,5]
+        %b = scatter %x, %u, %i {axes=[0], combine=set} : f32[4,5]
+        return %a, %b
+    }""",
+    "several updates of a scalar's place": """(%x: f32[1], %u: f32[17]) -> (f32[1], f32[1]) {
+        %i = broadcast_in_dim 0 {shape=[17], dimensions=[]} : i64[17]
+        %a = scatter %x, %u, %i {axes=[0], combine=add} : f32[1]
+        %b = scatter %x, %u, %i {axes=[0], combine=set} : f32[1]
+        return %a, %b
+    }""",
+    "the largest of bools": """(%p: bool[3,5], %q: bool[3,5]) -> (bool[5], bool[3], bool[5]) {
+        %a = maximum %p, %q : bool[3,5]
+        %b = reduce_max %a {axes=[0]} : bool[5]
+        %c = reduce_max %a {axes=[1]} : bool[3]
+        %d = minimum %p, %q : bool[3,5]
+        %e = reduce_min %d {axes=[0]} : bool[5]
+        return %b, %c, %e
+    }""",
+    "halves and the signs of their zeros": """(%x: f16[2], %y: f16[2]) -> (f16[2], f16[2], f16[], f16[]) {
+        %a = maximum %x, %y : f16[2]
+        %b = maximum %y, %x : f16[2]
+        %c = reduce_max %x {axes=[0]} : f16[]
+        %d = reduce_sum %x {axes=[0]} : f16[]
+        return %a, %b, %c, %d
+    }""",
+    "few long rows over axes that are no neighbours": """(%x: f32[260,2,260]) -> (f32[2], f32[2]) {
+        %a = reduce_sum %x {axes=[0, 2]} : f32[2]
+        %y = multiply %x, %x : f32[260,2,260]
+        %b = reduce_sum %y {axes=[0, 2]} : f32[2]
+        return %a, %b
+    }""",
+    "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
+        %a = dot %x, %y : i8[3,2]
+        return %a
+    }""",
+}
+
+
+def eager(primitive: Any, arrays: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return runtime.evaluate(primitive, arrays, attributes)
+
+
+def run(graph: Graph, arguments: Sequence[np.ndarray], **options: Any) -> list[np.ndarray]:
+    return runtime.Executable(plan(graph, **options))(arguments)
+
+
+def argument(type: TensorType, seed: int) -> np.ndarray:
+    if type.dtype == int64:  # positions
+        return np.arange(type.size)[::-1].reshape(type.static_shape) % 3
+    if type.dtype == float16:
+        return np.resize(np.array([-0.0, 0.0], float16), type.static_shape)[:: 1 if seed else -1]
+    return varied_numbers(seed, type.static_shape, type.dtype)
+
+
+@pytest.mark.parametrize("text", PROGRAMS.values(), ids=PROGRAMS)
+def test_program(text: str) -> None:
+    graph = parse(f"func @f{text}")
+    arguments = [argument(parameter.type, seed) for seed, parameter in enumerate(graph.parameters)]
+    expected = interpret(graph, arguments, eager)
+    for compiled, options in ((graph, {}), (optimize(graph), {}), (graph, {"specialize": False})):
+        with guarded_memory():
+            results = run(compiled, arguments, **options)
+        for result, wanted in zip(results, expected, strict=True):
+            assert same_bits(result, wanted), compiled
+
+
+@pytest.mark.parametrize("level", [compiler.FAST, compiler.FULL], ids=["fast", "full"])
+@pytest.mark.parametrize("name", ["the largest of bools", "several updates of one place"])
+def test_llvm_takes_it(name: str, level: int) -> None:
+    """At each level of optimisation: where LLVM does not, it ends the process."""
+    kernels = plan(parse(f"func @f{PROGRAMS[name]}")).kernels
+    assert compiler.emit_object(compiler.module_text(kernels), level)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "positions", "expected"),
+    [
+        (int64, [0, -1, -(2**63), 199, 200, 2**63 - 1], [0, 0, 0, 199, 199, 199]),
+        (uint64, [0, 199, 200, 2**63, 2**64 - 1], [0, 199, 199, 199, 199]),
+        (int8, [0, 127, -128], [0, 127, 0]),
+    ],
+)
+def test_positions_are_clamped(dtype: Any, positions: list[int], expected: list[int]) -> None:
+    graph = Graph("f")
+    builder = Builder(graph)
+    x = builder.parameter(TensorType(float32, (200,)))
+    i = builder.parameter(TensorType(dtype, (len(positions),)))
+    graph.results = [builder.apply(PRIMITIVES["gather"], [x, i], {"axes": (0,)})]
+    arguments = [np.arange(200, dtype=float32), np.array(positions, dtype)]
+    assert run(graph, arguments)[0].tolist() == expected
+    assert interpret(graph, arguments, eager)[0].tolist() == expected
+
+
+def at_depth(depth: int, function: Callable[[], Any]) -> Any:
+    return function() if depth == 0 else at_depth(depth - 1, function)
+
+
+def _multiply_add(builder: Builder, value: Value) -> Value:
+    return builder.apply(PRIMITIVES["add"], [builder.apply(PRIMITIVES["multiply"], [value, value], {}), value], {})
+
+
+def _turn(builder: Builder, value: Value) -> Value:
+    turned = builder.apply(PRIMITIVES["transpose"], [value], {"permutation": (1, 0)})
+    return builder.apply(PRIMITIVES["reverse"], [turned], {"dimensions": (0,)})
+
+
+@pytest.mark.parametrize("step", [_multiply_add, _turn])
+def test_long_chains_need_little_stack(step: Callable[[Builder, Value], Value]) -> None:
+    graph = Graph("f")
+    builder = Builder(graph)
+    value = x = builder.parameter(TensorType(float32, (3, 3)))
+    for _ in range(1000):
+        value = step(builder, value)
+    graph.results = [builder.apply(PRIMITIVES["add"], [value, x], {})]
+    argument = varied_numbers(1, (3, 3), float32) / 10
+    (result,) = at_depth(400, lambda: run(graph, [argument]))
+    assert same_bits(result, interpret(graph, [argument], eager)[0])
+
+
+def test_a_constant_result_keeps_its_shape() -> None:
+    graph = parse("func @f() -> (f32[], bool[1], i64[0]) { return 3.0, [true]:bool[1], []:i64[0] }")
+    assert [(r.dtype, r.shape) for r in run(graph, [])] == [(float32, ()), (bool_, (1,)), (int64, (0,))]
