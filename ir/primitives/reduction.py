@@ -59,7 +59,8 @@ def _by_numpy(x: np.ndarray, axes: tuple[int, ...], function: np.ufunc, identity
         return np.asarray(function.reduce(np.ascontiguousarray(elements), axis=-1, dtype=x.dtype))
     if count == 0:
         return np.full(elements.shape[:-1], 0 if function is np.add else identity, x.dtype)
-    combine = {np.maximum: ieee_maximum, np.minimum: ieee_minimum}.get(function, function)
+    extrema: dict[Any, Any] = {np.maximum: ieee_maximum, np.minimum: ieee_minimum}
+    combine = extrema.get(function, function)
     wide = elements.astype(float32) if x.dtype.itemsize == 2 else elements
     return np.asarray(ordered_reduce(wide, combine, identity).astype(x.dtype))
 
