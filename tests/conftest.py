@@ -29,3 +29,11 @@ def _printed_graphs_parse_back(monkeypatch):
         return text
 
     monkeypatch.setattr(Graph, "__str__", checked)
+
+
+@pytest.fixture
+def first_code_only(monkeypatch):
+    """Kernels stay as they are compiled at first: thousands that run once are not worth the background's time."""
+    from tracejit.backends.cpu import compiler
+
+    monkeypatch.setattr(compiler._compiler, "run_later", lambda work, first=False: None)

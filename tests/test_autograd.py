@@ -13,6 +13,8 @@ import pytest
 import tracejit as tj
 from tracejit import autograd
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 grads: Any = autograd.grad  # a gradient may be None, here it is not
 
 

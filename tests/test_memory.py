@@ -14,6 +14,8 @@ from tracejit.backends.program import plan
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import parse
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 # The plan -------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ import pytest
 import tracejit as tj
 from tests.ir.random_graphs import same_bits
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 grad: Any = tj.autograd.grad  # a gradient may be None, here it is not
 F32, F64, I32, I64, U8, BOOL = (np.dtype(name) for name in "float32 float64 int32 int64 uint8 bool".split())
 FLOATS, INTEGERS = (F32, F64), (I32, I64, U8)

@@ -34,6 +34,8 @@ from tracejit.ir.types import (
     int64,
 )  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 FACTOR = int(os.environ.get("TRACEJIT_FUZZ", "1"))
 
 # A step of a map's loop takes 16 elements, a sum has 32 lanes and blocks of 4096.
@@ -134,7 +136,8 @@ def test_compiled_is_eager(family: str, data: st.DataObject) -> None:
     arguments = data.draw(random_arguments(graph))
     before = [argument.copy() for argument in arguments]
     expected = interpret(graph, arguments, evaluate)
-    with guarded_memory() as memory:
+    level = data.draw(st.sampled_from((compiler.FAST, compiler.FAST, compiler.FULL)))
+    with mock.patch.object(compiler, "FAST", level), guarded_memory() as memory:
         guarded = [memory.copy(argument) for argument in arguments]
         check(graph, run(graph, guarded), expected, "compiled")
         check(graph, run(optimize(graph), guarded), expected, "compiled after the passes")

@@ -16,6 +16,8 @@ from tracejit.ir.parser import parse
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import bool_, float16, float32, int8, int64, uint64
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 PROGRAMS = {
     "one element of a row": """(%x: f32[4,5]) -> (f32[4,1], f32[1,5]) {
         %a = slice %x {start=[0, 2], limit=[4, 3], strides=[1, 1]} : f32[4,1]

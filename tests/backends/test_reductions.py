@@ -27,6 +27,8 @@ from tracejit.ir.types import (
     uint32,
 )  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
 EXTENTS = (0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 100, 4095, 4096, 4097, 8192, 100_000, 300_000)
 
 SEED = 1  # of numbers that are not subnormal: sums of those are exact in any order
