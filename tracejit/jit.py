@@ -18,7 +18,7 @@ from tracejit.ir.types import TensorType, float64
 from . import tree
 from .names import leaf_names
 from .state import thread
-from .tensor import Tensor, new_tensor
+from .tensor import Tensor, new_tensor, twin_of
 from .tracing import Argument, Trace, Untraceable
 
 if TYPE_CHECKING:
@@ -288,11 +288,7 @@ class ArgumentsOfCall:
 
 
 def _twin(tensor: Tensor, twins: dict[int, Tensor]) -> Tensor:
-    """Another tensor that is like this one."""
-    twin: Tensor = object.__new__(type(tensor))
-    twin._value = tensor._value
-    twin.__dict__.update(tensor.__dict__, _node=None, _accumulator=None)
-    twins[id(tensor)] = twin
+    twin = twins[id(tensor)] = twin_of(tensor)
     return twin
 
 

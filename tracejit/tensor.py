@@ -30,21 +30,23 @@ if TYPE_CHECKING:
 class Tensor(TensorMethods):
     """An n-dimensional array that can be differentiated; made by :func:`tracejit.tensor` and the like."""
 
-    __slots__ = ("__dict__", "__weakref__", "_value")
+    __slots__ = (
+        "__dict__", "__weakref__", "_accumulator", "_grad", "_node", "_post_hooks", "_requires_grad", "_value", "_weak",
+    )  # fmt: skip
     __array_priority__ = 1000
 
     _value: Payload
-    _grad: Tensor | None = None
-    _node: Node | None = None
-    _accumulator: AccumulateGrad | None = None
-    _requires_grad: bool = False
-    _post_hooks: dict[int, Callable[[Tensor], None]] | None = None
-    _weak: bool = False  # a Python float in disguise: see promotion
+    _grad: Tensor | None
+    _node: Node | None
+    _accumulator: AccumulateGrad | None
+    _requires_grad: bool
+    _post_hooks: dict[int, Callable[[Tensor], None]] | None
+    _weak: bool  # a Python float in disguise, while a function is traced: see promotion
 
     def __init__(self, data: Any, dtype: DType | None = None, requires_grad: bool = False) -> None:
         from .ops.creation import tensor
 
-        self._value = tensor(data, dtype=dtype)._value
+        _fill(self, tensor(data, dtype=dtype)._value)
         if requires_grad:
             self.requires_grad_()
 
@@ -410,9 +412,16 @@ class Tensor(TensorMethods):
 _PLAIN_DTYPES = (np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_))
 
 
+def _fill(tensor: Tensor, value: Payload) -> None:
+    """Make a blank cell a leaf that holds ``value``."""
+    tensor._value = value
+    tensor._accumulator = tensor._grad = tensor._node = tensor._post_hooks = None
+    tensor._requires_grad = tensor._weak = False
+
+
 def _bare(cls: type[Tensor], value: Payload) -> Tensor:
     tensor = object.__new__(cls)
-    tensor._value = value
+    _fill(tensor, value)
     return tensor
 
 
@@ -426,9 +435,21 @@ def new_tensor(value: Payload) -> Tensor:
     """A tensor for an array or a traced value; the array must not be written to any more."""
     tensor: Tensor = object.__new__(Tensor)
     tensor._value = value
-    if thread.trace is not None:
-        thread.trace.born.append(weakref.ref(tensor))
+    tensor._accumulator = tensor._grad = tensor._node = tensor._post_hooks = None
+    tensor._requires_grad = tensor._weak = False
+    trace = thread.trace
+    if trace is not None:
+        trace.born.append(weakref.ref(tensor))
     return tensor
+
+
+def twin_of(tensor: Tensor) -> Tensor:
+    """Another tensor that is like this one, but for its history."""
+    twin = _bare(type(tensor), tensor._value)
+    twin._grad, twin._post_hooks = tensor._grad, tensor._post_hooks
+    twin._requires_grad, twin._weak = tensor._requires_grad, tensor._weak
+    twin.__dict__.update(tensor.__dict__)
+    return twin
 
 
 class Retyped:
@@ -469,7 +490,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        self._value = dispatch.payload(data)
+        _fill(self, dispatch.payload(data))
         if requires_grad:
             self.requires_grad_()
 
