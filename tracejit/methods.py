@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import ops  # its modules need the class that these methods are mixed into: they are loaded later
+from .state import thread
 
 if TYPE_CHECKING:
     from .ops.reduction import Axis
@@ -415,14 +416,14 @@ class TensorMethods:
 
 def _binary(function: Any, x: Any, y: Any) -> Any:
     """A binary operator; an operand that is no number lets the other side try."""
-    from .promotion import is_weak, on_floats  # needs the class that these methods are mixed into
+    if not (isinstance(x, _OPERANDS) and isinstance(y, _OPERANDS)):
+        return NotImplemented
+    if thread.trace is not None:
+        from .promotion import is_weak, on_floats  # needs the class that these methods are mixed into
 
-    for operand in (x, y):
-        if not isinstance(operand, _OPERANDS):
-            return NotImplemented
-    if is_weak(x) and is_weak(y):  # floats that the traced function was called with: as Python's
-        _refuse_on_floats(function, y)
-        return on_floats(function, x, y)
+        if is_weak(x) and is_weak(y):  # floats that the traced function was called with: as Python's
+            _refuse_on_floats(function, y)
+            return on_floats(function, x, y)
     return function(x, y)
 
 
@@ -437,9 +438,11 @@ def _refuse_on_floats(function: Any, y: Any) -> None:
 
 
 def _unary(function: Any, x: Any) -> Any:
+    if not x._weak:
+        return function(x)
     from .promotion import on_floats
 
-    return on_floats(function, x) if x._weak else function(x)
+    return on_floats(function, x)
 
 
 def _in_place(function: Any, x: Any, y: Any) -> Any:

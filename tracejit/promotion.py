@@ -139,22 +139,28 @@ def on_floats(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
 def _ready_operands(arguments: tuple[Any, ...], lowest_kind: int) -> list[Tensor] | None:
     """The common cases, quickly: tensors of one dtype, or a floating-point tensor and a Python number."""
     dtype: DType | None = None
+    numbers = False
     for argument in arguments:
-        if isinstance(argument, Tensor) and not argument._weak:
+        if not isinstance(argument, Tensor):
+            numbers = True
+        elif argument._weak:
+            return None
+        else:
+            own = argument._value.dtype
             if dtype is None:
-                dtype = argument._value.dtype
-            elif argument._value.dtype != dtype:
+                dtype = own
+            elif own is not dtype and own != dtype:
                 return None
-    if dtype is None or kind(dtype) < lowest_kind:
+    if dtype is None or ((numbers or lowest_kind) and kind(dtype) < (lowest_kind or 2)):
         return None
+    if not numbers:
+        return list(arguments)
     result: list[Tensor] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if argument._weak:
-                return None
             result.append(argument)
         elif kind(dtype) == 2 and (type(argument) is float or type(argument) is int):
-            result.append(new_tensor(dispatch.constant_payload(np.asarray(argument, dtype))))
+            result.append(new_tensor(dispatch.constant_payload(np.array(argument, dtype))))
         else:
             return None
     return result

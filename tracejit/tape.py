@@ -18,7 +18,7 @@ from . import dispatch
 from .dispatch import Payload, fields
 from .locations import at_user_line, user_location
 from .state import thread
-from .tensor import Tensor, new_tensor
+from .tensor import Tensor, concrete_tensor, new_tensor
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -138,12 +138,15 @@ def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[
     trace = thread.trace
     if trace is None:
         payloads: list[Payload] = [tensor._value for tensor in operands]
-        value: Payload = dispatch.compute(primitive, payloads, attributes)
+        result = concrete_tensor(dispatch.compute(primitive, payloads, attributes))
+        wanted = False
+        for operand in operands:
+            wanted = wanted or operand._requires_grad
     else:
         payloads = [trace.read(tensor) for tensor in operands]
-        value = trace.record(primitive, payloads, attributes)
-    result = new_tensor(value)
-    if primitive.vjp is not None and thread.grad_enabled:
+        result = new_tensor(trace.record(primitive, payloads, attributes))
+        wanted = True
+    if wanted and primitive.vjp is not None and thread.grad_enabled:
         record_on_tape(primitive, operands, payloads, attributes, result)
     return result
 
@@ -156,12 +159,6 @@ def record_on_tape(
     result: Tensor,
 ) -> None:
     """Give ``result`` its node, if any operand that the primitive is differentiable in wants a gradient."""
-    if thread.trace is None:
-        for operand in operands:
-            if operand._requires_grad:
-                break
-        else:
-            return
     if not is_differentiable(result.dtype):
         return
     edges = tuple(

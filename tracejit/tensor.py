@@ -433,13 +433,19 @@ def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool) -> Tenso
 
 def new_tensor(value: Payload) -> Tensor:
     """A tensor for an array or a traced value; the array must not be written to any more."""
-    tensor: Tensor = object.__new__(Tensor)
-    tensor._value = value
-    tensor._accumulator = tensor._grad = tensor._node = tensor._post_hooks = None
-    tensor._requires_grad = tensor._weak = False
+    tensor = concrete_tensor(value)
     trace = thread.trace
     if trace is not None:
         trace.born.append(weakref.ref(tensor))
+    return tensor
+
+
+def concrete_tensor(array: Payload) -> Tensor:
+    """:func:`new_tensor` where no trace is active."""
+    tensor: Tensor = object.__new__(Tensor)
+    tensor._value = array
+    tensor._accumulator = tensor._grad = tensor._node = tensor._post_hooks = None
+    tensor._requires_grad = tensor._weak = False
     return tensor
 
 

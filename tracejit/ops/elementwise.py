@@ -16,9 +16,8 @@ from ..tensor import Tensor, new_tensor
 FLOAT = 2  # the lowest kind of the result's dtype: integers become float32
 
 
-def _apply(primitive: Any, name: str, *arguments: Any, lowest_kind: int = 0, **attributes: Any) -> Tensor:
-    tensors = operands(name, *arguments, lowest_kind=lowest_kind)
-    return apply(primitive, tensors, attributes)
+def _apply(primitive: Any, name: str, *arguments: Any, lowest_kind: int = 0) -> Tensor:
+    return apply(primitive, operands(name, *arguments, lowest_kind=lowest_kind), {})
 
 
 def add(x: Any, y: Any) -> Tensor:
