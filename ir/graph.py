@@ -1,7 +1,8 @@
 """The graph: values in SSA form, made by ops, in a block.
 
 A :class:`Graph` is a named block with parameters, ops in program order and results.  Ops that hold
-control flow carry nested blocks as regions.  A :class:`Constant` is a value with no op behind it.
+control flow carry nested blocks as regions, which read nothing but their own parameters and constants.
+A :class:`Constant` is a value with no op behind it.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class Graph(Block):
         ``rule(op, operands, emit)`` gets the op with its operands already rewritten.  It returns the
         values that stand for the op's results, ``()`` to drop an op that nothing reads any more, or
         ``None`` to keep the op.  ``emit(primitive, operands, attributes)`` adds an op in its place and
-        returns its result.
+        returns its result; see :class:`Emit`.
         """
         rewriter = _Rewriter(rule)
         copy = rewriter.graph(self)
@@ -220,7 +221,38 @@ class Graph(Block):
         return rewriter.graph(self)
 
 
-Emit = Callable[["Primitive", Sequence[Value], Mapping[str, Any]], Value]
+class Emit:
+    """Adds ops where a rule of :meth:`Graph.rewrite` is at work."""
+
+    def __init__(self, rewriter: _Rewriter, target: Block, location: Location | None) -> None:
+        self.rewriter, self.target, self.location = rewriter, target, location
+
+    def __call__(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
+        """The result of a new op."""
+        result_type = primitive.infer([operand.type for operand in operands], attributes)
+        op = Op(primitive, operands, attributes, [result_type], self.location)
+        self.target.ops.append(op)
+        return op.results[0]
+
+    def several(
+        self,
+        primitive: Primitive,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block] = (),
+    ) -> tuple[Value, ...]:
+        """The results of a new op; ``regions`` are blocks of the old graph, rewritten by the same rule."""
+        copies = [self.rewriter.block(region, Block()) for region in regions]
+        types = infer_types(primitive, [operand.type for operand in operands], attributes, copies)
+        op = Op(primitive, operands, attributes, types, self.location, copies)
+        self.target.ops.append(op)
+        return op.results
+
+    def inline(self, region: Block, operands: Sequence[Value]) -> list[Value]:
+        """The results of a region of the old graph, its ops put here, rewritten by the same rule."""
+        return self.rewriter.inline(region, operands, self.target)
+
+
 RewriteRule = Callable[[Op, tuple[Value, ...], Emit], "Sequence[Value] | None"]
 
 
@@ -238,31 +270,28 @@ class _Rewriter:
 
     def graph(self, source: Graph) -> Graph:
         graph = Graph(source.name, result_names=source.result_names)
-        self._block(source, graph)
+        self.block(source, graph)
         graph.sources = {self._copies[parameter]: text for parameter, text in source.sources.items()}
         return graph
 
-    def _block(self, source: Block, target: Block) -> Block:
+    def block(self, source: Block, target: Block) -> Block:
+        target.parameters = [Value(parameter.type, parameter.name) for parameter in source.parameters]
+        target.results = self.inline(source, target.parameters, target)
+        return target
+
+    def inline(self, source: Block, operands: Sequence[Value], target: Block) -> list[Value]:
+        """The results of ``source``, its ops copied to the end of ``target``."""
         copies, rule, ops = self._copies, self.rule, target.ops
-        location: Location | None = None
-
-        def emit(primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
-            result_type = primitive.infer([operand.type for operand in operands], attributes)
-            op = Op(primitive, operands, attributes, [result_type], location)
-            ops.append(op)
-            return op.results[0]
-
-        for parameter in source.parameters:
-            copies[parameter] = twin = Value(parameter.type, parameter.name)
-            target.parameters.append(twin)
+        copies.update(zip(source.parameters, operands, strict=True))
+        emit = Emit(self, target, None)
         for old in source.ops:
             operands = tuple([copies.get(operand, operand) for operand in old.operands])
-            location = old.location
+            emit.location = old.location
             replacement = rule(old, operands, emit)
             if replacement is None:
-                regions = [self._block(region, Block()) for region in old.regions]
+                regions = [self.block(region, Block()) for region in old.regions]
                 types = [result.type for result in old.results]
-                new = Op(old.primitive, operands, old.attributes, types, location, regions)
+                new = Op(old.primitive, operands, old.attributes, types, old.location, regions)
                 ops.append(new)
                 for result, twin in zip(old.results, new.results, strict=True):
                     copies[result] = twin
@@ -273,14 +302,26 @@ class _Rewriter:
                 copies[result] = value
                 if result.name is not None and value.name is None and value.op is not None:
                     value.name = result.name
-        target.results = [copies.get(value, value) for value in source.results]
-        return target
+        return [copies.get(value, value) for value in source.results]
+
+
+def infer_types(
+    primitive: Primitive, operand_types: Sequence[TensorType], attributes: Mapping[str, Any], regions: Sequence[Block]
+) -> tuple[TensorType, ...]:
+    """The types of an op's results by its primitive's rule.
+
+    The rule of a primitive with regions gets them as the keyword ``regions``; the rule of one with
+    several results, or none, returns a tuple.
+    """
+    keywords = {**attributes, "regions": tuple(regions)} if regions else attributes
+    inferred: TensorType | tuple[TensorType, ...] = primitive.infer(operand_types, keywords)
+    return (inferred,) if isinstance(inferred, TensorType) else inferred
 
 
 class Builder:
-    """Appends ops to a graph, checking types as it goes."""
+    """Appends ops to a block, checking types as it goes."""
 
-    def __init__(self, graph: Graph, location: Location | None = None) -> None:
+    def __init__(self, graph: Block, location: Location | None = None) -> None:
         self.graph = graph
         self.location = location
 
@@ -288,6 +329,7 @@ class Builder:
         value = Value(type, name)
         self.graph.parameters.append(value)
         if source is not None:
+            assert isinstance(self.graph, Graph), "a region's parameters come from its op"
             self.graph.sources[value] = source
         return value
 
@@ -300,3 +342,14 @@ class Builder:
         result_type = primitive.infer([operand.type for operand in operands], attributes)
         (result,) = self.append(Op(primitive, operands, attributes, [result_type], self.location))
         return result
+
+    def apply_several(
+        self,
+        primitive: Primitive,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block] = (),
+    ) -> tuple[Value, ...]:
+        """Append one op with any number of results, and return them; the regions become its own."""
+        types = infer_types(primitive, [operand.type for operand in operands], attributes, regions)
+        return self.append(Op(primitive, operands, attributes, types, self.location, regions))

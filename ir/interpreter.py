@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ def interpret(
 
     ``evaluate(primitive, arrays, attributes)`` computes an op, by default with ``primitive.evaluate``; it
     gives a tuple where the op has several results, or none.  An op's regions come as the attribute
-    ``regions``: functions from arrays to a list of arrays.  ``observe(op, results)`` is called after each
-    op.  A value is freed after its last use.
+    ``regions``: a :class:`Region` each.  ``observe(op, results)`` is called after each op.  A value is
+    freed after its last use.
 
     >>> from tracejit.ir.parser import parse
     >>> graph = parse(
@@ -42,7 +41,7 @@ def interpret(
             known = ", ".join(f"{symbol} is {extent}" for symbol, extent in extents.items())
             where = f" where {known}" if known else ""
             raise TypeError(f"@{graph.name}: {parameter!r} cannot be {type_of(argument)}{where}")
-    return _Interpreter(evaluate or evaluate_with_numpy, observe, extents).block(graph, arguments, {})
+    return _Interpreter(evaluate or evaluate_with_numpy, observe, extents).block(graph, arguments)
 
 
 def evaluate_with_numpy(primitive: Primitive, arrays: tuple[np.ndarray, ...], attributes: Mapping[str, Any]) -> Any:
@@ -69,11 +68,25 @@ def last_uses(block: Block) -> dict[Op, list[Value]]:
     dying: dict[Op, list[Value]] = {}
     for op in reversed(block.ops):
         touched = dict.fromkeys((*op.results, *op.operands))
-        for region in op.regions:
-            touched.update(dict.fromkeys(region.uses()))
         dying[op] = [value for value in touched if value in local and value not in needed]
         needed.update(touched)
     return dying
+
+
+class Region:
+    """A region as a function from arrays to a list of arrays; what it finds out of extents is its own."""
+
+    def __init__(self, block: Block, interpreter: _Interpreter) -> None:
+        self._block, self._interpreter = block, interpreter
+
+    @property
+    def result_types(self) -> list[TensorType]:
+        extents = self._interpreter.extents
+        return [TensorType(result.dtype, _substitute(result.shape, extents)) for result in self._block.results]
+
+    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
+        outer = self._interpreter
+        return _Interpreter(outer.evaluate, outer.observe, dict(outer.extents)).block(self._block, arguments)
 
 
 class _Interpreter:
@@ -82,14 +95,12 @@ class _Interpreter:
         self.observe = observe
         self.extents = extents
 
-    def block(
-        self, block: Block, arguments: Sequence[np.ndarray], outer: Mapping[Value, np.ndarray]
-    ) -> list[np.ndarray]:
-        arrays = {**outer, **dict(zip(block.parameters, arguments, strict=True))}
+    def block(self, block: Block, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
+        arrays = dict(zip(block.parameters, arguments, strict=True))
         dying = last_uses(block)
         for op in block.ops:
             operands = tuple([_array(operand, arrays) for operand in op.operands])
-            results = self.evaluate(op.primitive, operands, self.attributes(op, arrays))
+            results = self.evaluate(op.primitive, operands, self.attributes(op))
             results = checked_results(op, results, self.extents)
             arrays.update(zip(op.results, results, strict=True))
             if self.observe is not None:
@@ -99,17 +110,14 @@ class _Interpreter:
             del operands, results  # or this frame would keep what has just died until the next op is done
         return [_array(value, arrays) for value in block.results]
 
-    def attributes(self, op: Op, arrays: Mapping[Value, np.ndarray]) -> Mapping[str, Any]:
+    def attributes(self, op: Op) -> Mapping[str, Any]:
         """The op's attributes with extents for symbols, and its regions as functions."""
         attributes: Mapping[str, Any] = op.attributes
         if self.extents:
             attributes = {name: _substitute(value, self.extents) for name, value in attributes.items()}
         if op.regions:
-            attributes = {**attributes, "regions": tuple(partial(self.region, region, arrays) for region in op.regions)}
+            attributes = {**attributes, "regions": tuple([Region(region, self) for region in op.regions])}
         return attributes
-
-    def region(self, region: Block, outer: Mapping[Value, np.ndarray], *arguments: np.ndarray) -> list[np.ndarray]:
-        return self.block(region, arguments, outer)
 
 
 def _array(value: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:

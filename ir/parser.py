@@ -40,7 +40,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from .graph import Block, Constant, Graph, Location, Op, Value
+from .graph import Block, Constant, Graph, Location, Op, Value, infer_types
 from .primitive import PRIMITIVES, Primitive
 from .printer import NUMBERED
 from .types import (
@@ -57,7 +57,6 @@ from .types import (
     short_name,
     type_of,
 )
-from .verifier import infer_types
 
 T = TypeVar("T")
 
@@ -206,7 +205,7 @@ class _Parser:
         location = self.location()
         regions = []
         while self.at("("):
-            regions.append(self.region(scope))
+            regions.append(self.region())
         self.check(primitive, operands, attributes, regions, types, name, colon)
         op = Op(primitive, operands, attributes, types, location, regions)
         if len(names) != len(types):
@@ -215,9 +214,9 @@ class _Parser:
             self.define(token, result, scope)
         return op
 
-    def region(self, scope: dict[str, Value]) -> Block:
-        """A nested block: it sees what is defined so far, and nothing outside sees its values."""
-        inner = dict(scope)
+    def region(self) -> Block:
+        """A nested block: it sees nothing of what surrounds it, and nothing outside sees its values."""
+        inner: dict[str, Value] = {}
         block = Block(value for value, _ in self.between("(", ")", lambda: self.parameter(inner)))
         self.block(block, inner)
         return block

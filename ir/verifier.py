@@ -6,13 +6,11 @@ constants and names fit.  The pipeline runs it after each pass where ``TRACEJIT_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from .graph import Block, Constant, Graph, Op, Value
-from .primitive import Primitive
+from .graph import Block, Constant, Graph, Op, Value, infer_types
 from .printer import format_attributes
-from .types import TensorType, type_of
+from .types import type_of
 
 
 class VerificationError(ValueError):
@@ -40,19 +38,6 @@ def verify(graph: Graph) -> None:
             verifier.fail(f"a source is given for {value!r}, which is no parameter")
 
 
-def infer_types(
-    primitive: Primitive, operand_types: Sequence[TensorType], attributes: Mapping[str, Any], regions: Sequence[Block]
-) -> tuple[TensorType, ...]:
-    """The types of an op's results by its primitive's rule.
-
-    The rule of a primitive with regions gets them as the keyword ``regions``; the rule of one with
-    several results, or none, returns a tuple.
-    """
-    keywords = {**attributes, "regions": tuple(regions)} if regions else attributes
-    inferred: TensorType | tuple[TensorType, ...] = primitive.infer(operand_types, keywords)
-    return (inferred,) if isinstance(inferred, TensorType) else inferred
-
-
 class _Verifier:
     """Walks the blocks of one graph; knows the op that it is at, for the messages."""
 
@@ -61,7 +46,7 @@ class _Verifier:
         self.op: Op | None = None
 
     def block(self, block: Block, defined: set[Value]) -> None:
-        """``defined`` is what the block sees, and grows by what it defines."""
+        """``defined`` is what the block sees, and grows by what it defines: a nested one sees nothing at first."""
         outer = self.op
         for number, parameter in enumerate(block.parameters):
             if parameter.op is not None or isinstance(parameter, Constant):
@@ -72,7 +57,7 @@ class _Verifier:
             for number, operand in enumerate(op.operands):
                 self.use(operand, defined, f"operand {number}")
             for region in op.regions:
-                self.block(region, set(defined))
+                self.block(region, set())
             self.types(op)
             for result in op.results:
                 if result.op is not op:

@@ -21,7 +21,7 @@ HASHED_BYTES = 1 << 16
 
 
 def cse(graph: Graph) -> Graph:
-    """``graph`` with each computation done once, at its first place; a nested block reuses what surrounds it.
+    """``graph`` with each computation done once in each block, at its first place.
 
     >>> from tracejit.ir.parser import parse
     >>> graph = parse('''
@@ -52,12 +52,12 @@ class _Numbering:
         self.replacements: dict[Value, Value] = {}
 
     def block(self, block: Block, known: dict[Any, Op]) -> None:
-        """``known`` maps what is computed in the surrounding blocks to the op that does."""
+        """``known`` maps what is computed in the block so far to the op that does."""
         numbers, replacements = self.numbers, self.replacements
         for op in block.ops:
             if op.regions or not op.results:
                 for region in op.regions:
-                    self.block(region, known.copy())
+                    self.block(region, {})
                 continue
             operands = tuple([numbers.get(operand) or self.number(operand) for operand in op.operands])
             key = (op.primitive, _ordered(op, operands), _attributes_key(op.attributes) if op.attributes else ())

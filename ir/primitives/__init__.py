@@ -2,6 +2,7 @@
 
 from . import (
     contraction,
+    control,
     decomposition,
     elementary,
     elementwise,
@@ -15,6 +16,6 @@ from . import (
 )
 
 __all__ = [
-    "contraction", "decomposition", "elementary", "elementwise", "exact", "generation", "indexing", "library",
-    "placement", "reduction", "view",
+    "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation", "indexing",
+    "library", "placement", "reduction", "view",
 ]  # fmt: skip

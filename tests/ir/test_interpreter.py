@@ -116,13 +116,13 @@ def test_results_that_do_not_fit():
         interpret(LAYER, ARGUMENTS, lambda primitive, arrays, attributes: np.array(0.0))
 
 
-def test_regions(choose, effect):
+def test_regions(effect):
     graph = parse("""
         func @f(%p: bool[], %x: f32[2]) -> (f32[2], i64[]) {
           %double = add %x, %x : f32[2]
-          %y, %n = choose %p, %x : f32[2], i64[]
-            (%a: f32[2]) { %b = add %a, %double : f32[2]  effect %b : ()  return %b, 1 }
-            (%a: f32[2]) { %b = negate %a : f32[2]  return %b, 2 }
+          %y, %n = case %p, %x, %double : f32[2], i64[]
+            (%a: f32[2], %b: f32[2]) { %c = negate %a : f32[2]  return %c, 2 }
+            (%a: f32[2], %b: f32[2]) { %c = add %a, %b : f32[2]  effect %c : ()  return %c, 1 }
           return %y, %n
         }
     """)
@@ -130,7 +130,7 @@ def test_regions(choose, effect):
     x = np.array([1, 2], float32)
     taken, number = interpret(graph, [np.array(True), x], observe=lambda op, results: seen.append(op.primitive.name))
     assert (taken.tolist(), int(number)) == ([3, 6], 1)
-    assert seen == ["add", "add", "effect", "choose"]
+    assert seen == ["add", "add", "effect", "case"]
     other, number = interpret(graph, [np.array(False), x])
     assert (other.tolist(), int(number)) == ([-1, -2], 2)
 

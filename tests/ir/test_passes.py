@@ -360,20 +360,20 @@ def test_dce():
     assert dce(function(parameters, "loss: f32[3]", before)) == function(parameters, "loss: f32[3]", after)
 
 
-def test_dce_keeps_effects(choose, effect):
+def test_dce_keeps_effects(effect):
     graph = function(
         "%p: bool[], %x: f32[3]", "",
         """effect %x : ()
-           %y = choose %p, %x : f32[3]
+           %y = case %p, %x : f32[3]
              (%a: f32[3]) { effect %a : ()  %dead = negate %a : f32[3]  return %a }
              (%a: f32[3]) { return %a }
-           %z = choose %p, %x : f32[3]
+           %z = case %p, %x : f32[3]
              (%a: f32[3]) { return %a }
              (%a: f32[3]) { return %a }
            return""",
     )  # fmt: skip
     cleaned = dce(graph)
-    assert [op.primitive.name for op in cleaned.walk()] == ["effect", "choose", "effect"]
+    assert [op.primitive.name for op in cleaned.walk()] == ["effect", "case", "effect"]
     verify(cleaned)
 
 
@@ -382,19 +382,21 @@ def test_dce_keeps_effects(choose, effect):
 NESTED = """
 func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
   %n = negate %x : f32[3]
-  %y = choose %p, %x : f32[3]
-    (%a: f32[3]) {
-      %b = negate %x : f32[3]
-      %dead = add %b, 1.0 : f32[3]
-      %c = multiply %a, 1.0 : f32[3]
-      %two = add 1.0, 1.0 : f32[]
-      %d = maximum %b, %c : f32[3]
-      %e = multiply %d, %two : f32[3]
-      return %e
+  %y = case %p, %x, %n : f32[3]
+    (%a: f32[3], %b: f32[3]) {
+      %c = abs %a : f32[3]
+      return %c
     }
-    (%a: f32[3]) {
-      %b = abs %a : f32[3]
-      return %b
+    (%a: f32[3], %b: f32[3]) {
+      %c = negate %a : f32[3]
+      %dead = add %b, 1.0 : f32[3]
+      %d = multiply %b, 1.0 : f32[3]
+      %two = add 1.0, 1.0 : f32[]
+      %e = negate %a : f32[3]
+      %g = maximum %c, %d : f32[3]
+      %h = multiply %g, %two : f32[3]
+      %k = subtract %h, %e : f32[3]
+      return %k
     }
   %m = abs %x : f32[3]
   %k = add %m, %n : f32[3]
@@ -403,15 +405,17 @@ func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
 NESTED_OPTIMIZED = """
 func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
   %n = negate %x : f32[3]
-  %y = choose %p, %x : f32[3]
-    (%a: f32[3]) {
-      %d = maximum %n, %a : f32[3]
-      %e = multiply %d, 2.0 : f32[3]
-      return %e
+  %y = case %p, %x, %n : f32[3]
+    (%a: f32[3], %b: f32[3]) {
+      %c = abs %a : f32[3]
+      return %c
     }
-    (%a: f32[3]) {
-      %b = abs %a : f32[3]
-      return %b
+    (%a: f32[3], %b: f32[3]) {
+      %c = negate %a : f32[3]
+      %g = maximum %c, %b : f32[3]
+      %h = multiply %g, 2.0 : f32[3]
+      %k = add %h, %a : f32[3]
+      return %k
     }
   %m = abs %x : f32[3]
   %k = subtract %m, %x : f32[3]
@@ -420,7 +424,7 @@ func @f(%p: bool[], %x: f32[3]) -> (f32[3], f32[3]) {
 
 
 @pytest.mark.parametrize("step", [*PASSES, optimize])
-def test_passes_go_into_nested_blocks(choose, step):
+def test_passes_go_into_nested_blocks(step):
     graph = parse(NESTED)
     after = step(graph)
     verify(after)

@@ -38,19 +38,21 @@ func @layer(%x: f32[8,64], %w: f32[16,64] = model.0.weight) -> (loss: f32[16], m
 
 CONTROL = """\
 func @branch(%p: bool[], %x: f32[3], %y: f32[3]) -> (f32[3], i64[]) {
-  %z, %n = choose %p, %x       : f32[3], i64[]   # demo.py:3
-    (%a: f32[3]) {
-      %b = add %a, %y : f32[3]   # demo.py:4
-      return %b, 1
+  %z, %n = case %p, %x, %y     : f32[3], i64[]   # demo.py:3
+    (%a: f32[3], %b: f32[3]) {
+      %c = add %a, %b : f32[3]   # demo.py:4
+      return %c, 1
     }
-    (%a_1: f32[3]) {
-      %v0 = choose %p : f32[3]   # demo.py:6
-        () {
-          return %a_1
+    (%a_1: f32[3], %b_1: f32[3]) {
+      %v0 = while %b_1, %a_1 {constants=1} : f32[3]   # demo.py:6
+        (%limit: f32[3], %v1: f32[3]) {
+          %v2 = compare %v1, %limit {direction=lt} : bool[3]
+          %v3 = reduce_and %v2 {axes=[0]}          : bool[]
+          return %v3
         }
-        () {
-          %v1 = negate %a_1 : f32[3]
-          return %v1
+        (%limit_1: f32[3], %v4: f32[3]) {
+          %v5 = add %v4, 1.0 : f32[3]
+          return %v5
         }
       return %v0, 2
     }
@@ -173,12 +175,12 @@ func @f(%x: f32[n,1]) -> (f32[n,4]) {
     assert parse(str(graph)) == graph
 
 
-def test_regions(choose, effect):
+def test_regions(effect):
     graph = parse(CONTROL)
     verify(graph)
     assert str(graph) == CONTROL
-    outer, inner = graph.ops[0], graph.ops[0].regions[1].ops[0]
-    assert inner.operands[0] is outer.operands[0]
+    region = graph.ops[0].regions[1]
+    assert region.ops[0].operands == (region.parameters[1], region.parameters[0])
     assert graph.copy() == graph
 
 
@@ -403,9 +405,14 @@ def test_a_mistake_shows_its_line():
     assert str(caught.value).split("\n")[1:] == ["    %z = negate %q : f32[3]", "                ^"]
 
 
-def test_values_of_a_region_stay_inside(choose, effect):
+def test_values_of_a_region_stay_inside(effect):
     with pytest.raises(ParseError, match="%b is not defined here"):
         parse(CONTROL.replace("return %z, %n", "return %b, %n"))
+
+
+def test_values_from_outside_stay_there(effect):
+    with pytest.raises(ParseError, match="%x is not defined here"):
+        parse(CONTROL.replace("%c = add %a, %b", "%c = add %a, %x"))
 
 
 # Random graphs --------------------------------------------------------------------------------------

@@ -104,16 +104,21 @@ def test_sources_are_for_parameters(graph):
     assert_broken(graph, "a source is given for <%a: f32[3]>, which is no parameter")
 
 
-def test_regions(choose):
+def test_regions():
     graph = parse("""
         func @f(%p: bool[], %x: f32[3]) -> (f32[3]) {
-          %y = choose %p, %x : f32[3]
-            (%a: f32[3]) { %b = add %a, %x : f32[3]  return %b }
+          %y = case %p, %x : f32[3]
+            (%a: f32[3]) { %b = add %a, %a : f32[3]  return %b }
             (%a: f32[3]) { return %a }
           return %y
         }
     """)
     verify(graph)
     first, second = graph.ops[0].regions
+    results = second.results
     second.results = first.results
-    assert_broken(graph, "@f: <choose", "result 0, <%b: f32[3]>, is not defined")
+    assert_broken(graph, "@f: <case", "result 0, <%b: f32[3]>, is not defined")
+    second.results = results
+    verify(graph)
+    second.results = [graph.parameters[1]]
+    assert_broken(graph, "@f: <case", "result 0, <%x: f32[3]>, is not defined")

@@ -1,0 +1,158 @@
+"""The primitives with regions: their types, what they compute, what passes make of them."""
+
+import numpy as np
+import pytest
+
+from tracejit.ir.interpreter import interpret
+from tracejit.ir.parser import ParseError, parse
+from tracejit.ir.types import float32, int64
+from tracejit.ir.verifier import verify
+
+SWITCH = """
+func @f(%i: i32[], %x: f32[2]) -> (f32[2]) {
+  %y = case %i, %x : f32[2]
+    (%a: f32[2]) { return %a }
+    (%a: f32[2]) { %b = negate %a : f32[2]  return %b }
+    (%a: f32[2]) { %b = add %a, %a : f32[2]  return %b }
+  return %y
+}"""
+
+COUNT = """
+func @f(%limit: f32[], %x: f32[]) -> (f32[], i64[]) {
+  %y, %n = while %limit, %x, 0 {constants=1} : f32[], i64[]
+    (%limit: f32[], %x: f32[], %n: i64[]) { %p = compare %x, %limit {direction=lt} : bool[]  return %p }
+    (%limit: f32[], %x: f32[], %n: i64[]) {
+      %y = multiply %x, 2.0 : f32[]
+      %m = add %n, 1 : i64[]
+      return %y, %m
+    }
+  return %y, %n
+}"""
+
+STACKING_WHILE = """
+func @f(%x: f32[]) -> (f32[]) {
+  %y, %seen = while %x {constants=0, length=?trips} : f32[], f32[trips]
+    (%x: f32[]) { %p = compare %x, 10.0 {direction=lt} : bool[]  return %p }
+    (%x: f32[]) { %y = multiply %x, 2.0 : f32[]  return %y, %x }
+  %last, %doubled = scan %y, %seen {carries=1, constants=0, length=?trips, reverse} : f32[], f32[trips]
+    (%i: i64[], %c: f32[], %x: f32[]) {
+      %d = subtract %c, %x : f32[]
+      %e = add %x, %x      : f32[]
+      return %d, %e
+    }
+  %total = reduce_sum %doubled {axes=[0]} : f32[]
+  %both = add %last, %total : f32[]
+  return %both
+}"""
+
+SCAN = """
+func @f(%w: f32[2], %h: f32[2], %xs: f32[3,2]) -> (f32[2], f32[3,2], i64[3]) {
+  %last, %hs, %is = scan %w, %h, %xs {carries=1, constants=1, length=3} : f32[2], f32[3,2], i64[3]
+    (%i: i64[], %w: f32[2], %h: f32[2], %x: f32[2]) {
+      %a = multiply %h, %w : f32[2]
+      %b = add %a, %x      : f32[2]
+      return %b, %h, %i
+    }
+  return %last, %hs, %is
+}"""
+
+
+@pytest.mark.parametrize("text", [SWITCH, COUNT, STACKING_WHILE, SCAN])
+def test_text(text):
+    graph = parse(text)
+    verify(graph)
+    assert parse(str(graph)) == graph == graph.copy()
+
+
+@pytest.mark.parametrize(("index", "expected"), [(-5, [1, 2]), (0, [1, 2]), (1, [-1, -2]), (2, [2, 4]), (9, [2, 4])])
+def test_case(index, expected):
+    (y,) = interpret(parse(SWITCH), [np.array(index, np.int32), np.array([1, 2], float32)])
+    assert y.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "x", "expected", "count"), [(10, 1, 16, 4), (10, 10, 10, 0), (1e30, 1, 2.0**100, 100)]
+)
+def test_while(limit, x, expected, count):
+    y, n = interpret(parse(COUNT), [np.array(limit, float32), np.array(x, float32)])
+    assert (float(y), int(n)) == (expected, count)
+
+
+@pytest.mark.parametrize(("x", "expected"), [(3, 12 - 9 + 18), (10, 10), (1, 16 - 15 + 30)])
+def test_what_a_while_stacks(x, expected):
+    """As many entries as steps; each evaluation of the loop has its own number of them."""
+    (both,) = interpret(parse(STACKING_WHILE), [np.array(x, float32)])
+    assert float(both) == expected
+
+
+def test_a_length_is_that_of_one_evaluation():
+    inner = STACKING_WHILE.split("{", 1)[1].rsplit("return", 1)[0]
+    graph = parse(f"""
+        func @g(%xs: f32[3]) -> (f32[3]) {{
+          %ys = scan %xs {{carries=0, constants=0, length=3}} : f32[3]
+            (%i: i64[], %x: f32[]) {{ {inner} return %both }}
+          return %ys
+        }}""")
+    verify(graph)
+    (ys,) = interpret(graph, [np.array([3, 10, 1], float32)])
+    assert ys.tolist() == [21, 10, 31]
+
+
+def test_scan():
+    w, h, xs = np.array([2, 3], float32), np.array([1, 1], float32), np.arange(6, dtype=float32).reshape(3, 2)
+    last, hs, numbers = interpret(parse(SCAN), [w, h, xs])
+    assert hs.tolist() == [[1, 1], [2, 4], [6, 15]]
+    assert last.tolist() == [16, 50]
+    assert numbers.tolist() == [0, 1, 2]
+    last, hs, numbers = interpret(parse(SCAN.replace("length=3}", "length=3, reverse}")), [w, h, xs])
+    assert hs.tolist() == [[14, 27], [6, 8], [1, 1]]
+    assert last.tolist() == [28, 82]
+    assert numbers.tolist() == [0, 1, 2]
+
+
+def test_a_scan_of_no_steps():
+    text = SCAN.replace("[3,2]", "[0,2]").replace("i64[3]", "i64[0]").replace("length=3", "length=0")
+    last, hs, numbers = interpret(parse(text), [np.ones(2, float32), np.ones(2, float32), np.ones((0, 2), float32)])
+    assert last.tolist() == [1, 1]
+    assert (hs.shape, hs.dtype, numbers.shape, numbers.dtype) == ((0, 2), float32, (0,), int64)
+
+
+MISTAKES = {
+    "case of a float": (SWITCH.replace("%i: i32[]", "%i: f32[]"), "case: which region is said by one bool or int"),
+    "case of a vector": (SWITCH.replace("%i: i32[]", "%i: i32[3]"), "case: which region is said by one bool or int"),
+    "case with other parameters": (
+        SWITCH.replace("(%a: f32[2]) { return %a }", "(%a: f32[3]) { return 1.0 }"),
+        r"case: region 0 takes \(f32\[3\]\), but is given \(f32\[2\]\)",
+    ),
+    "case with other results": (
+        SWITCH.replace("{ return %a }", "{ return 1.0 }"),
+        r"case: region 0 gives \(f32\[\]\), but region 1 gives \(f32\[2\]\)",
+    ),
+    "case of nothing": (
+        "func @f(%p: bool[]) -> () { case %p : () return }", "case: there is no region",
+    ),
+    "while without a bool": (
+        COUNT.replace("return %p", "return %x"), r"while: the condition should give one bool, but gives \(f32\[\]\)",
+    ),
+    "while that changes a carry": (
+        COUNT.replace("return %y, %m", "return %m, %y"),
+        r"while: the carries are \(f32\[\], i64\[\]\), but the body gives \(i64\[\], f32\[\]\)",
+    ),
+    "while that stacks without a length": (
+        STACKING_WHILE.replace(", length=?trips}", "}"), "while: the length should be a symbol where the body stacks",
+    ),
+    "scan over inputs that are too short": (
+        SCAN.replace("length=3", "length=4"), r"scan: an input of 4 steps .* got f32\[3,2\]",
+    ),
+    "scan without the number of the step": (
+        SCAN.replace("(%i: i64[], ", "(").replace("%i\n", "1\n"),
+        r"scan: the body takes \(f32\[2\], f32\[2\], f32\[2\]\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(mistake):
+    text, message = MISTAKES[mistake]
+    with pytest.raises(ParseError, match=message):
+        parse(text)
