@@ -12,10 +12,11 @@ Indexing       elements found through an array of indices (gather, scatter)
 Contraction    a matrix product
 Generation     values made from an index alone (iota, random bits)
 Library        whatever NumPy computes better than a kernel of ours (sorting, transforms, decompositions)
+Control        blocks of ops that run when, and as often as, values say; see :mod:`.primitives.control`
 =============  ==========================================================================
 
 Rules are written once, against an :class:`Emitter`, which applies primitives to whatever the caller
-differentiates: arrays, values of a graph, or tensors whose own derivative will be wanted.
+transforms: arrays, values of a graph, or tensors whose own derivative will be wanted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from .batching import BatchRule, elementwise
 from .types import DType, Shape, TensorType, broadcast_shapes, format_shape
 
 Attributes = Mapping[str, Any]
@@ -46,6 +48,8 @@ class Application:
 
 
 VjpRule = Callable[["Emitter", int, Any, Application], Any]
+JvpRule = Callable[["Emitter", Sequence[Any], Application], Any]
+Rule = Callable[["Emitter", Any, Application], Any]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,6 +63,10 @@ class Primitive:
     ``vjp(emitter, i, cotangent, application)`` returns the cotangent of operand ``i``; ``None`` where
     the primitive has no derivative.  ``saves`` lists what the rule reads: ``"0"`` for the first
     operand, ``"r"`` for the result.
+
+    ``jvp(emitter, tangents, application)`` returns the tangent of the result from those of the operands,
+    ``None`` standing for zeros; it may read all operands and the result.  ``batch`` applies the primitive
+    to operands that have one axis more, see :mod:`.batching`.
     """
 
     name: str
@@ -68,6 +76,8 @@ class Primitive:
     vjp: VjpRule | None = None
     saves: str = ""
     differentiable_operands: tuple[int, ...] | None = None
+    jvp: JvpRule | None = None
+    batch: BatchRule | None = None
 
     def __post_init__(self) -> None:
         if self.name in PRIMITIVES:
@@ -93,6 +103,7 @@ class Elementwise(Primitive):
     """``scalar(builder, *operands, **attributes)`` writes the scalar program (see :mod:`.scalar`)."""
 
     scalar: Callable[..., Any]
+    batch: BatchRule | None = elementwise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -148,7 +159,7 @@ class Generation(Primitive):
     scalar: Callable[..., Any]
 
 
-def per_operand(*rules: Callable[[Emitter, Any, Application], Any] | None) -> VjpRule:
+def per_operand(*rules: Rule | None) -> VjpRule:
     """A vjp rule from one function an operand."""
 
     def vjp(emitter: Emitter, index: int, cotangent: Any, application: Application) -> Any:
@@ -157,6 +168,32 @@ def per_operand(*rules: Callable[[Emitter, Any, Application], Any] | None) -> Vj
         return rule(emitter, cotangent, application)
 
     return vjp
+
+
+def summed(*rules: Rule | None) -> JvpRule:
+    """A jvp rule from one linear function an operand: what the tangents give is added up."""
+
+    def jvp(emitter: Emitter, tangents: Sequence[Any], application: Application) -> Any:
+        total = None
+        for rule, tangent in zip(rules, tangents, strict=True):
+            if rule is not None and tangent is not None:
+                term = rule(emitter, tangent, application)
+                total = term if total is None else emitter.add(total, term)
+        return total
+
+    return jvp
+
+
+def linear(emitter: Emitter, tangents: Sequence[Any], application: Application) -> Any:
+    """The jvp of a primitive that is linear in its differentiable operands, all taken together: itself."""
+    primitive = application.primitive
+    operands = [
+        operand if not primitive.is_differentiable_in(i) else emitter.full(0, type) if tangent is None else tangent
+        for i, (operand, type, tangent) in enumerate(
+            zip(application.operands, application.operand_types, tangents, strict=True)
+        )
+    ]
+    return emitter.apply(primitive, tuple(operands), application.attributes)
 
 
 @dataclass(slots=True)

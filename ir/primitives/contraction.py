@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Contraction, Emitter, per_operand, same_dtype
+from ..batching import BatchedApplication
+from ..primitive import Application, Contraction, Emitter, per_operand, same_dtype, summed
 from ..types import Dim, TensorType, bool_, short_name
 
 
@@ -50,6 +51,33 @@ def _rhs_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return e.dot(lhs, g, transpose_lhs=not lhs_transposed, transpose_rhs=False)
 
 
+def _dot_batch(e: Emitter, op: BatchedApplication) -> Any:
+    """One more batch dimension; but a matrix that is the same for the whole batch makes one product of it all."""
+    lhs, rhs = op.operands
+    lhs_transposed = op.attributes.get("transpose_lhs", False)
+    rhs_transposed = op.attributes.get("transpose_rhs", False)
+    if all(op.is_batched) or len(op.shape(0)) > 2:
+        return e.apply(op.primitive, op.all_stretched(e), op.attributes)
+    if op.is_batched[0]:
+        rows = e.transpose(lhs, permutation=(0, 2, 1)) if lhs_transposed else lhs
+        flat = e.reshape(rows, shape=(op.size * rows.shape[1], rows.shape[2]))
+        product = e.dot(flat, rhs, transpose_lhs=False, transpose_rhs=rhs_transposed)
+        return e.reshape(product, shape=(op.size, rows.shape[1], product.shape[1]))
+    columns = rhs if rhs_transposed else e.transpose(rhs, permutation=(0, 2, 1))
+    flat = e.reshape(columns, shape=(op.size * columns.shape[1], columns.shape[2]))
+    product = e.dot(lhs, flat, transpose_lhs=lhs_transposed, transpose_rhs=True)
+    apart = e.reshape(product, shape=(product.shape[0], op.size, columns.shape[1]))
+    return e.transpose(apart, permutation=(1, 0, 2))
+
+
+def _lhs_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    return e.dot(t, op.operands[1], **op.attributes)
+
+
+def _rhs_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    return e.dot(op.operands[0], t, **op.attributes)
+
+
 # An element's sum runs over k in blocks of 256: within a block one chain of fused multiply-adds in
 # increasing k, then the blocks' sums in order.  It depends on k's extent alone.
 dot = Contraction(
@@ -59,4 +87,6 @@ dot = Contraction(
     exact=False,
     vjp=per_operand(_lhs_vjp, _rhs_vjp),
     saves="01",
+    jvp=summed(_lhs_jvp, _rhs_jvp),
+    batch=_dot_batch,
 )

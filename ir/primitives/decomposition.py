@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Library, per_operand
+from ..batching import leading
+from ..primitive import Application, Emitter, Library, Rule, per_operand, summed
 from ..types import TensorType
 from .exact import complex_dtype, real_dtype
 
@@ -65,12 +66,27 @@ def _columns_scaled(e: Emitter, x: Any, factors: Any) -> Any:
     return e.multiply(x, e.broadcast_in_dim(factors, shape=shape, dimensions=dimensions))
 
 
+def _diagonal(e: Emitter, x: Any) -> Any:
+    """The diagonals of square matrices."""
+    return e.reduce_sum(e.multiply(x, _constant(e, np.eye(x.shape[-1]), x)), axes=(len(x.shape) - 1,))
+
+
+def _symmetric_part(e: Emitter, x: Any) -> Any:
+    return e.multiply(e.add(x, _t(e, x)), 0.5)
+
+
 # Packing --------------------------------------------------------------------------------------------
 
 
 def pack(parts: Sequence[np.ndarray], batch: int) -> np.ndarray:
     flat = [part.reshape(*part.shape[:batch], math.prod(part.shape[batch:])) for part in parts]
     return np.concatenate(flat, axis=-1)
+
+
+def _packed(e: Emitter, parts: Sequence[Any], batch: int) -> Any:
+    """The same for what an emitter works on."""
+    flat = [e.reshape_to(part, (*part.shape[:batch], math.prod(part.shape[batch:]))) for part in parts]
+    return e.concatenate(*flat, dimension=batch)
 
 
 def unpack(e: Emitter, packed: Any, shapes: Sequence[Shape]) -> list[Any]:
@@ -104,12 +120,24 @@ def _matrix_shape(x: TensorType) -> tuple[int, int]:
 # Inverses and determinants --------------------------------------------------------------------------
 
 
-def _holomorphic(name: str, numpy: Callable[..., Any], vjp: Any, scalar: bool = False) -> Library:
+def _weighted(vjp: Rule) -> Rule:
+    """The jvp of a number for each matrix: the tangent times the gradient, summed."""
+
+    def rule(e: Emitter, t: Any, op: Application) -> Any:
+        ndim = len(t.shape)
+        return e.reduce_sum(e.multiply(t, vjp(e, e.full(1, op.result_type), op)), axes=(ndim - 2, ndim - 1))
+
+    return rule
+
+
+def _holomorphic(name: str, numpy: Callable[..., Any], vjp: Rule, jvp: Rule, scalar: bool = False) -> Library:
     def type_rule(x: TensorType) -> TensorType:
         type = _square(name, x)
         return TensorType(type.dtype, type.shape[:-2]) if scalar else type
 
-    return Library(name=name, type_rule=type_rule, numpy=numpy, vjp=per_operand(vjp), saves="0r")
+    return Library(
+        name=name, type_rule=type_rule, numpy=numpy, vjp=per_operand(vjp), saves="0r", jvp=summed(jvp), batch=leading
+    )
 
 
 def _inverse_vjp(e: Emitter, g: Any, op: Application) -> Any:
@@ -117,18 +145,30 @@ def _inverse_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return e.negate(_dot(e, _dot(e, transposed, g), transposed))
 
 
-inverse = _holomorphic("inverse", np.linalg.inv, _inverse_vjp)
-determinant = _holomorphic(
-    "determinant",
-    np.linalg.det,
-    lambda e, g, op: _scaled(e, _t(e, e.inverse(op.operands[0])), e.multiply(g, op.result)),
-    scalar=True,
+def _determinant_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    return _scaled(e, _t(e, e.inverse(op.operands[0])), e.multiply(g, op.result))
+
+
+inverse = _holomorphic(
+    "inverse",
+    np.linalg.inv,
+    _inverse_vjp,
+    lambda e, t, op: e.negate(_dot(e, _dot(e, op.result, t), op.result)),
 )
+determinant = _holomorphic("determinant", np.linalg.det, _determinant_vjp, _weighted(_determinant_vjp), scalar=True)
 
 
 def _log_determinant_vjp(e: Emitter, g: Any, op: Application) -> Any:
     _real_only(op)
     return _scaled(e, _t(e, e.inverse(op.operands[0])), unpack(e, g, ((), ()))[1])
+
+
+def _log_determinant_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    _real_only(op)
+    batch = len(t.shape) - 2
+    change = e.reduce_sum(e.multiply(t, _t(e, e.inverse(op.operands[0]))), axes=(batch, batch + 1))
+    change = e.reshape(change, shape=(*change.shape, 1))
+    return _packed(e, [e.full(0, TensorType(change.dtype, tuple(change.shape))), change], batch)
 
 
 # The sign and the logarithm of the magnitude.
@@ -138,6 +178,8 @@ log_determinant = Library(
     numpy=lambda x: np.stack(np.linalg.slogdet(x), axis=-1).astype(x.dtype),
     vjp=per_operand(_log_determinant_vjp),
     saves="0",
+    jvp=summed(_log_determinant_jvp),
+    batch=leading,
 )
 
 
@@ -157,6 +199,11 @@ solve = Library(
         lambda e, g, op: e.solve(_t(e, op.operands[0]), g),
     ),
     saves="0r",
+    jvp=summed(
+        lambda e, t, op: e.negate(e.solve(op.operands[0], _dot(e, t, op.result))),
+        lambda e, t, op: e.solve(op.operands[0], t),
+    ),
+    batch=leading,
 )
 
 # Decompositions -------------------------------------------------------------------------------------
@@ -167,8 +214,14 @@ def _cholesky_vjp(e: Emitter, g: Any, op: Application) -> Any:
     factor = op.result
     inner = _lower(e, _dot(e, _t(e, factor), _lower(e, g, 1.0)), 0.5)
     inverse_factor = e.inverse(factor)
-    result = _dot(e, _t(e, inverse_factor), _dot(e, inner, inverse_factor))
-    return e.multiply(e.add(result, _t(e, result)), 0.5)
+    return _symmetric_part(e, _dot(e, _t(e, inverse_factor), _dot(e, inner, inverse_factor)))
+
+
+def _cholesky_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    _real_only(op)
+    inverse_factor = e.inverse(op.result)
+    inner = _dot(e, _dot(e, inverse_factor, _symmetric_part(e, t)), _t(e, inverse_factor))
+    return _dot(e, op.result, _lower(e, inner, 0.5))
 
 
 cholesky = Library(
@@ -177,6 +230,8 @@ cholesky = Library(
     numpy=np.linalg.cholesky,
     vjp=per_operand(_cholesky_vjp),
     saves="r",
+    jvp=summed(_cholesky_jvp),
+    batch=leading,
 )
 
 
@@ -207,8 +262,15 @@ def _eigh_vjp(e: Emitter, g: Any, op: Application) -> Any:
     values, vectors = unpack(e, op.result, shapes)
     g_values, g_vectors = unpack(e, g, shapes)
     inner = e.multiply(_dot(e, _t(e, vectors), g_vectors), _gaps(e, values))
-    result = _dot(e, vectors, _dot(e, _with_diagonal(e, inner, g_values), _t(e, vectors)))
-    return e.multiply(e.add(result, _t(e, result)), 0.5)
+    return _symmetric_part(e, _dot(e, vectors, _dot(e, _with_diagonal(e, inner, g_values), _t(e, vectors))))
+
+
+def _eigh_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    _real_only(op)
+    values, vectors = unpack(e, op.result, eigh_shapes(op.operand_types[0]))
+    inner = _dot(e, _t(e, vectors), _dot(e, _symmetric_part(e, t), vectors))
+    t_vectors = _dot(e, vectors, e.multiply(inner, _gaps(e, values)))
+    return _packed(e, [_diagonal(e, inner), t_vectors], len(t.shape) - 2)
 
 
 def _eigh_numpy(x: np.ndarray) -> np.ndarray:
@@ -223,6 +285,8 @@ eigh = Library(
     numpy=_eigh_numpy,
     vjp=per_operand(_eigh_vjp),
     saves="r",
+    jvp=summed(_eigh_jvp),
+    batch=leading,
 )
 
 
@@ -235,6 +299,7 @@ eig = Library(
     name="eig",
     type_rule=lambda x: _packed_type(_square("eig", x), eigh_shapes(x), complex_dtype(real_dtype(x.dtype))),
     numpy=_eig_numpy,
+    batch=leading,
 )
 
 
@@ -244,17 +309,32 @@ def qr_shapes(x: TensorType, complete: bool) -> tuple[Shape, Shape]:
     return (rows, inner), (inner, columns)
 
 
-def _qr_vjp(e: Emitter, g: Any, op: Application) -> Any:
+def _qr_shapes_of(op: Application) -> tuple[Shape, Shape]:
+    """The parts' shapes, where there is a derivative."""
     _real_only(op)
     rows, columns = _matrix_shape(op.operand_types[0])
     if rows < columns or (op.attributes.get("complete", False) and rows != columns):
         raise TypeError("qr has a derivative for matrices that are not wider than high, in mode 'reduced' alone")
-    shapes = qr_shapes(op.operand_types[0], False)
+    return qr_shapes(op.operand_types[0], False)
+
+
+def _qr_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    shapes = _qr_shapes_of(op)
     q, r = unpack(e, op.result, shapes)
     g_q, g_r = unpack(e, g, shapes)
     m = e.subtract(_dot(e, r, _t(e, g_r)), _dot(e, _t(e, g_q), q))
     symmetric = e.add(_lower(e, m, 1.0), _t(e, _lower(e, m, 0.0)))
     return _t(e, e.solve(r, _t(e, e.add(g_q, _dot(e, q, symmetric)))))
+
+
+def _qr_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    q, r = unpack(e, op.result, _qr_shapes_of(op))
+    moved = _t(e, e.solve(_t(e, r), _t(e, t)))  # t r^-1
+    m = _dot(e, _t(e, q), moved)
+    below = _lower(e, m, 0.0)
+    turn = e.subtract(below, _t(e, below))  # how q rotates within its own columns
+    t_q = e.add(moved, _dot(e, q, e.subtract(turn, m)))
+    return _packed(e, [t_q, _dot(e, e.subtract(m, turn), r)], len(t.shape) - 2)
 
 
 qr = Library(
@@ -263,6 +343,8 @@ qr = Library(
     numpy=lambda x, complete=False: pack(np.linalg.qr(x, "complete" if complete else "reduced"), x.ndim - 2),
     vjp=per_operand(_qr_vjp),
     saves="r",
+    jvp=summed(_qr_jvp),
+    batch=leading,
 )
 
 
@@ -272,12 +354,18 @@ def svd_shapes(x: TensorType, full: bool) -> tuple[Shape, Shape, Shape]:
     return (rows, rows if full else inner), (inner,), (columns if full else inner, columns)
 
 
-def _svd_vjp(e: Emitter, g: Any, op: Application) -> Any:
+def _svd_shapes_of(op: Application) -> tuple[Shape, Shape, Shape]:
+    """The parts' shapes, where there is a derivative."""
     _real_only(op)
     rows, columns = _matrix_shape(op.operand_types[0])
     if op.attributes.get("full", False) and rows != columns:
         raise TypeError("svd has a derivative with full_matrices=False alone")
-    shapes = svd_shapes(op.operand_types[0], False)
+    return svd_shapes(op.operand_types[0], False)
+
+
+def _svd_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    rows, columns = _matrix_shape(op.operand_types[0])
+    shapes = _svd_shapes_of(op)
     u, s, vh = unpack(e, op.result, shapes)
     g_u, g_s, g_vh = unpack(e, g, shapes)
     inverse_s = e.divide(e.full(1, TensorType(s.dtype, tuple(s.shape))), s)
@@ -296,6 +384,24 @@ def _svd_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return result
 
 
+def _svd_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    rows, columns = _matrix_shape(op.operand_types[0])
+    u, s, vh = unpack(e, op.result, _svd_shapes_of(op))
+    inverse_s = e.divide(e.full(1, TensorType(s.dtype, tuple(s.shape))), s)
+    gaps, v = _gaps(e, e.multiply(s, s)), _t(e, vh)
+    m = _dot(e, _dot(e, _t(e, u), t), v)
+    right, left = _columns_scaled(e, m, s), _t(e, _columns_scaled(e, _t(e, m), s))  # m s, s m
+    t_u = _dot(e, u, e.multiply(gaps, e.add(right, _t(e, right))))
+    t_v = _dot(e, v, e.multiply(gaps, e.add(left, _t(e, left))))
+    if rows > columns:
+        scaled = _columns_scaled(e, _dot(e, t, v), inverse_s)
+        t_u = e.add(t_u, e.subtract(scaled, _dot(e, u, _dot(e, _t(e, u), scaled))))
+    if columns > rows:
+        scaled = _columns_scaled(e, _dot(e, _t(e, t), u), inverse_s)
+        t_v = e.add(t_v, e.subtract(scaled, _dot(e, v, _dot(e, vh, scaled))))
+    return _packed(e, [t_u, _diagonal(e, m), _t(e, t_v)], len(t.shape) - 2)
+
+
 def _svd_numpy(x: np.ndarray, full: bool = False) -> np.ndarray:
     u, s, vh = np.linalg.svd(x, full_matrices=full)
     return pack((u, s.astype(x.dtype), vh), x.ndim - 2)
@@ -307,4 +413,6 @@ svd = Library(
     numpy=_svd_numpy,
     vjp=per_operand(_svd_vjp),
     saves="r",
+    jvp=summed(_svd_jvp),
+    batch=leading,
 )

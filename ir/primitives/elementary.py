@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import elementary_functions as functions, special_functions as special
-from ..primitive import Application, Elementwise, Emitter
+from ..primitive import Application, Elementwise, Emitter, Rule
 from ..types import is_floating
-from .elementwise import Rule, _function, binary
+from .elementwise import _function, binary
 
 
 def _one(e: Emitter, x: Any) -> Any:

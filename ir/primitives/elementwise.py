@@ -1,8 +1,8 @@
 """Elementwise primitives: arithmetic, comparisons, logic, elementary functions.
 
 Operands broadcast by NumPy's rule and share one dtype (``select``'s predicate aside); promotion is
-the caller's work.  Each record's ``scalar`` is its kernel; the vjp of a function of one operand is
-``g * f'(x)``, written as such, so it serves as the jvp too.
+the caller's work.  Each record's ``scalar`` is its kernel; its derivative rules are products
+``g * df/dx``, one an operand, which serve for cotangents and for tangents.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ from typing import Any
 import numpy as np
 
 from .. import special_functions as special
-from ..primitive import Application, Elementwise, Emitter, broadcast_rule, per_operand, same_dtype
+from ..primitive import (
+    Application,
+    Elementwise,
+    Emitter,
+    JvpRule,
+    Rule,
+    broadcast_rule,
+    linear,
+    per_operand,
+    same_dtype,
+    summed,
+)
 from ..types import DType, TensorType, bool_, is_differentiable, is_floating, is_integer, short_name
-
-Rule = Callable[[Emitter, Any, Application], Any]
 
 
 def _numeric(dtype: DType) -> bool:
@@ -60,6 +69,15 @@ def _unbroadcast(rule: Rule, index: int) -> Rule:
     return unbroadcast
 
 
+def partials(*rules: Rule) -> JvpRule:
+    """The jvp rule of an elementwise primitive: tangents are stretched as the operands are."""
+
+    def stretched(rule: Rule) -> Rule:
+        return lambda e, t, op: rule(e, e.broadcast_to(t, op.result_type.shape), op)
+
+    return summed(*map(stretched, rules))
+
+
 def unary(
     name: str,
     numpy: Callable[..., Any],
@@ -71,7 +89,7 @@ def unary(
     vjp: Rule | None = None,
     saves: str = "",
 ) -> Elementwise:
-    """A record for a function of one operand; ``vjp(e, g, op)`` is ``g * f'(x)``."""
+    """A record for a function of one operand; ``vjp(e, g, op)`` is ``g * df/dx``."""
     return Elementwise(
         name=name,
         type_rule=_type_rule(name, 1, accepts, result),
@@ -79,6 +97,7 @@ def unary(
         scalar=scalar,
         exact=exact,
         vjp=None if vjp is None else per_operand(vjp),
+        jvp=None if vjp is None else partials(vjp),
         saves=saves,
     )
 
@@ -101,6 +120,7 @@ def binary(
         scalar=scalar,
         exact=exact,
         vjp=None if vjps is None else per_operand(*(_unbroadcast(rule, i) for i, rule in enumerate(vjps))),
+        jvp=None if vjps is None else partials(*vjps),
         saves=saves,
     )
 
@@ -431,6 +451,7 @@ select = Elementwise(
     ),
     saves="0",
     differentiable_operands=(1, 2),
+    jvp=linear,
 )
 
 
@@ -457,4 +478,5 @@ convert = Elementwise(
     numpy=_convert_numpy,
     scalar=lambda s, x, dtype: s.ne(x, 0) if dtype == bool_ and x.dtype != bool_ else s.convert(x, dtype),
     vjp=per_operand(_convert_vjp),
+    jvp=linear,
 )

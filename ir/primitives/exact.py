@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Library, broadcast_rule, per_operand, same_dtype
+from ..batching import elementwise
+from ..primitive import Application, Emitter, Library, broadcast_rule, linear, per_operand, same_dtype
 from ..special_functions import FORMATS, _with_sign_of
 from ..types import DType, TensorType, bool_, is_floating, is_integer, short_name
-from .elementwise import _unbroadcast, _zero, binary, unary
+from .elementwise import _unbroadcast, _zero, binary, partials, unary
 
 # Integers: division by zero gives 0, and what overflows wraps around, as NumPy has it ---------------
 
@@ -164,12 +165,16 @@ remainder = Library(
     numpy=np.remainder,
     vjp=per_operand(_unbroadcast(lambda e, g, op: g, 0), _unbroadcast(_remainder_divisor, 1)),
     saves="01",
+    jvp=partials(lambda e, t, op: t, _remainder_divisor),
+    batch=elementwise,
 )
 floor_divide = Library(
     name="floor_divide",
     type_rule=lambda x, y: _float_pair("floor_divide", x, y),
     numpy=_floor_divide_numpy,
     vjp=per_operand(_zero, lambda e, g, op: e.full(0, op.operand_types[1])),
+    jvp=partials(_flat, _flat),
+    batch=elementwise,
 )
 
 # Complex numbers ------------------------------------------------------------------------------------
@@ -216,24 +221,32 @@ real = Library(
     type_rule=lambda x: _part_type("real", x),
     numpy=lambda x: np.ascontiguousarray(x.real).reshape(x.shape),
     vjp=per_operand(lambda e, g, op: _from_parts(e, g, _zeros_like(e, g))),
+    jvp=linear,
+    batch=elementwise,
 )
 imag = Library(
     name="imag",
     type_rule=lambda x: _part_type("imag", x),
     numpy=lambda x: np.ascontiguousarray(x.imag).reshape(x.shape),
     vjp=per_operand(lambda e, g, op: _from_parts(e, _zeros_like(e, g), e.negate(g))),
+    jvp=linear,
+    batch=elementwise,
 )
 complex_ = Library(
     name="complex",
     type_rule=_complex_type,
     numpy=_complex_numpy,
     vjp=per_operand(_unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.negate(e.imag(g)), 1)),
+    jvp=linear,
+    batch=elementwise,
 )
 conjugate = Library(
     name="conjugate",
     type_rule=lambda x: x,
     numpy=np.conjugate,
     vjp=per_operand(lambda e, g, op: e.conjugate(g)),
+    jvp=linear,
+    batch=elementwise,
 )
 complex_abs = Library(
     name="complex_abs",
@@ -243,4 +256,6 @@ complex_abs = Library(
         lambda e, g, op: e.multiply(_from_parts(e, g, _zeros_like(e, g)), e.conjugate(e.sign(op.operands[0])))
     ),
     saves="0",
+    jvp=partials(lambda e, t, op: e.real(e.multiply(t, e.conjugate(e.sign(op.operands[0]))))),
+    batch=elementwise,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..batching import one_by_one
 from ..primitive import Generation
 from ..types import TensorType, uint32, uint64
 
@@ -78,4 +79,5 @@ random_bits = Generation(
     type_rule=_random_type,
     numpy=_random_numpy,
     scalar=_random_scalar,
+    batch=one_by_one,
 )

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Indexing
+from ..batching import BatchedApplication
+from ..primitive import Application, Emitter, Indexing, linear
 from ..types import Shape, TensorType, int64, is_integer
 
 
@@ -55,6 +56,30 @@ def _gather_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
     return e.scatter(zeros, g, *op.operands[1:], axes=op.attributes["axes"], combine="add")
 
 
+def _batched_indices(e: Emitter, op: BatchedApplication, first: int) -> tuple[list[Any], tuple[int, ...]]:
+    """Index arrays, from operand ``first`` on, of which each addresses its own element of the batch; and their axes."""
+    indices = [op.stretched(e, i) for i in range(first, len(op.operands))]
+    numbers = e.iota(size=op.size, dtype=int64)
+    rows = e.broadcast_in_dim(numbers, shape=tuple(indices[0].shape), dimensions=(0,))
+    return [rows, *indices], (0, *(axis + 1 for axis in op.attributes["axes"]))
+
+
+def _gather_batch(e: Emitter, op: BatchedApplication) -> Any:
+    axes = op.attributes["axes"]
+    if not op.is_batched[0]:
+        return e.gather(op.operands[0], *(op.stretched(e, i) for i in range(1, len(op.operands))), axes=axes)
+    if any(op.is_batched[1:]):
+        indices, axes = _batched_indices(e, op, 1)
+        return e.gather(op.operands[0], *indices, axes=axes)
+    gathered = e.gather(*op.operands, axes=tuple(axis + 1 for axis in axes))
+    return e.transpose(gathered, permutation=_moved(len(op.shape(1)), len(gathered.shape)))
+
+
+def _moved(position: int, ndim: int) -> tuple[int, ...]:
+    """The order in which the axis at ``position`` comes first."""
+    return (position, *(axis for axis in range(ndim) if axis != position))
+
+
 gather = Indexing(
     name="gather",
     type_rule=_gather_type,
@@ -62,6 +87,8 @@ gather = Indexing(
     vjp=_gather_vjp,
     saves="123456789",
     differentiable_operands=(0,),
+    jvp=linear,
+    batch=_gather_batch,
 )
 
 
@@ -111,6 +138,18 @@ def _is_last(e: Emitter, op: Application) -> Any:
     return e.compare(last, numbers, direction="eq")
 
 
+def _scatter_batch(e: Emitter, op: BatchedApplication) -> Any:
+    operand, updates = op.stretched(e, 0), op.stretched(e, 1)
+    indices, axes = op.operands[2:], tuple(axis + 1 for axis in op.attributes["axes"])
+    if any(op.is_batched[2:]):
+        indices, axes = _batched_indices(e, op, 2)
+    else:  # the batch is one of the axes that are not indexed: the first
+        count = len(op.shape(2))
+        behind = tuple(range(count + 1, len(updates.shape)))
+        updates = e.transpose(updates, permutation=(*range(1, count + 1), 0, *behind))
+    return e.scatter(operand, updates, *indices, axes=axes, combine=op.attributes["combine"])
+
+
 # Updates are applied in row-major order of the index shape: sums are deterministic, and with "set" the last wins.
 scatter = Indexing(
     name="scatter",
@@ -119,4 +158,6 @@ scatter = Indexing(
     vjp=_scatter_vjp,
     saves="23456789",
     differentiable_operands=(0, 1),
+    jvp=linear,
+    batch=_scatter_batch,
 )

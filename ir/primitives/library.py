@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Library, per_operand
+from ..batching import BatchedApplication, along_axis, one_by_one
+from ..primitive import Application, Emitter, Library, linear, per_operand, summed
 from ..types import TensorType, bool_, int64, short_name
 from .exact import complex_dtype, real_dtype
 
@@ -26,6 +27,7 @@ argsort = Library(
     name="argsort",
     type_rule=lambda x, axis, descending=False: TensorType(int64, x.shape),
     numpy=lambda x, axis, descending=False: np.ascontiguousarray(_argsort_numpy(x, axis, descending)),
+    batch=along_axis,
 )
 
 
@@ -35,10 +37,15 @@ def _searchsorted_type(sorted: TensorType, x: TensorType, side: str) -> TensorTy
     return TensorType(int64, x.shape)
 
 
+def _searchsorted_batch(e: Emitter, op: BatchedApplication) -> Any:
+    return one_by_one(e, op) if op.is_batched[0] else e.apply(op.primitive, op.operands, op.attributes)
+
+
 searchsorted = Library(
     name="searchsorted",
     type_rule=_searchsorted_type,
     numpy=lambda sorted, x, side: np.searchsorted(sorted, x, side=side),
+    batch=_searchsorted_batch,
 )
 
 # Running sums and products --------------------------------------------------------------------------
@@ -60,6 +67,8 @@ cumulative_sum = Library(
     type_rule=_cumulative_type,
     numpy=lambda x, axis: np.cumsum(x, axis=axis, dtype=x.dtype),
     vjp=per_operand(_cumulative_sum_vjp),
+    jvp=linear,
+    batch=along_axis,
 )
 
 
@@ -97,6 +106,15 @@ def _recurrence_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
     return h if index == 1 else e.multiply(h, _shifted(e, op.result, axis, 0))
 
 
+def _recurrence_jvp(e: Emitter, tangents: Any, op: Application) -> Any:
+    """``t[i] = a[i] * t[i - 1] + (a'[i] * y[i - 1] + b'[i])``."""
+    axis, (t_a, t_b) = op.attributes["axis"], tangents
+    if t_a is not None:
+        change = e.multiply(t_a, _shifted(e, op.result, axis, 0))
+        t_b = change if t_b is None else e.add(change, t_b)
+    return None if t_b is None else e.linear_recurrence(op.operands[0], t_b, axis=axis)
+
+
 # y[i] = a[i] * y[i - 1] + b[i]; its derivative is another one, so that no element is divided by.
 linear_recurrence = Library(
     name="linear_recurrence",
@@ -104,6 +122,8 @@ linear_recurrence = Library(
     numpy=_recurrence_numpy,
     vjp=_recurrence_vjp,
     saves="0r",
+    jvp=_recurrence_jvp,
+    batch=along_axis,
 )
 
 
@@ -113,12 +133,19 @@ def _cumulative_product_vjp(e: Emitter, g: Any, op: Application) -> Any:
     return e.multiply(before, _backward_recurrence(e, op.operands[0], g, axis))
 
 
+def _cumulative_product_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    return e.linear_recurrence(op.operands[0], e.multiply(t, _shifted(e, op.result, axis, 1)), axis=axis)
+
+
 cumulative_product = Library(
     name="cumulative_product",
     type_rule=_cumulative_type,
     numpy=lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype),
     vjp=per_operand(_cumulative_product_vjp),
     saves="0r",
+    jvp=summed(_cumulative_product_jvp),
+    batch=along_axis,
 )
 
 # Fourier transforms ---------------------------------------------------------------------------------
@@ -175,4 +202,6 @@ fourier = Library(
     type_rule=_fourier_type,
     numpy=lambda x, kind, n, axis: _FOURIER[kind](x, n=n, axis=axis),
     vjp=per_operand(_fourier_vjp),
+    jvp=linear,
+    batch=along_axis,
 )

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Placement, same_dtype
-from ..types import Dim, TensorType
+from ..batching import BatchedApplication, renamed
+from ..primitive import Application, Emitter, Placement, linear, same_dtype
+from ..types import Dim, TensorType, bool_
 
 # concatenate ----------------------------------------------------------------------------------------
 
@@ -53,6 +54,8 @@ concatenate = Placement(
     numpy=lambda *arrays, dimension: np.concatenate(arrays, dimension),
     regions=_concatenate_regions,
     vjp=_concatenate_vjp,
+    jvp=linear,
+    batch=renamed(lambda size, dimension: {"dimension": dimension + 1}),
 )
 
 # pad ------------------------------------------------------------------------------------------------
@@ -100,6 +103,16 @@ def _pad_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
     return e.subtract(e.reduce_sum(g, axes=axes), e.reduce_sum(inside, axes=axes))
 
 
+def _pad_batch(e: Emitter, op: BatchedApplication) -> Any:
+    x, value = op.stretched(e, 0), op.operands[1]
+    attributes = {name: (0, *widths) for name, widths in op.attributes.items()}
+    if not op.is_batched[1]:
+        return e.pad(x, value, **attributes)
+    is_padding = e.pad(e.full(0, TensorType(bool_, tuple(x.shape))), e.scalar(1, bool_), **attributes)
+    padded = e.pad(x, e.scalar(0, x.dtype), **attributes)
+    return e.select(is_padding, e.reshape(value, shape=(op.size, *(1,) * (len(x.shape) - 1))), padded)
+
+
 pad = Placement(
     name="pad",
     type_rule=_pad_type,
@@ -107,6 +120,8 @@ pad = Placement(
     regions=lambda types, low, high, interior: [(0, low, tuple(between + 1 for between in interior))],
     fill=1,
     vjp=_pad_vjp,
+    jvp=linear,
+    batch=_pad_batch,
 )
 
 # update_slice ---------------------------------------------------------------------------------------
@@ -148,4 +163,6 @@ update_slice = Placement(
     numpy=_update_numpy,
     regions=lambda types, start, strides: [(0, (0,) * len(start), (1,) * len(start)), (1, start, strides)],
     vjp=_update_vjp,
+    jvp=linear,
+    batch=renamed(lambda size, start, strides: {"start": (0, *start), "strides": (1, *strides)}),
 )

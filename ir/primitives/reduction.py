@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, Reduction, per_operand
+from ..batching import renamed
+from ..primitive import Application, Emitter, JvpRule, Reduction, Rule, linear, per_operand, summed
 from ..types import DType, TensorType, bool_, float32, is_differentiable, is_floating, is_integer, short_name
 from .elementwise import ieee_maximum, ieee_minimum
 
@@ -123,8 +124,26 @@ def _running_product(e: Emitter, x: Any, axis: int) -> Any:
     return e.cumulative_product(e.slice(padded, start=zero, limit=shape, strides=(1,) * len(shape)), axis=axis)
 
 
+def _weighted(vjp: Rule) -> Rule:
+    """The jvp of what depends on each element alone: the tangent times the gradient, summed."""
+
+    def rule(e: Emitter, t: Any, op: Application) -> Any:
+        gradient = vjp(e, e.full(1, op.result_type), op)
+        return e.reduce_sum(e.multiply(t, gradient), axes=op.attributes["axes"])
+
+    return rule
+
+
 def _reduction(
-    name: str, combine: str, function: np.ufunc, identity: Any, *, vjp: Any = None, saves: str = "", accepts: Any = None
+    name: str,
+    combine: str,
+    function: np.ufunc,
+    identity: Any,
+    *,
+    vjp: Rule | None = None,
+    jvp: JvpRule | None = None,
+    saves: str = "",
+    accepts: Any = None,
 ) -> Reduction:
     def type_rule(x: TensorType, axes: tuple[int, ...]) -> TensorType:
         if accepts is not None and not accepts(x.dtype):
@@ -143,6 +162,8 @@ def _reduction(
         exact=False,
         vjp=None if vjp is None else per_operand(vjp),
         saves=saves,
+        jvp=jvp if jvp is not None or vjp is None else summed(_weighted(vjp)),
+        batch=renamed(lambda size, axes: {"axes": tuple(axis + 1 for axis in axes)}),
     )
 
 
@@ -153,6 +174,7 @@ reduce_sum = _reduction(
     np.add,
     lambda dtype: complex(-0.0, -0.0) if dtype.kind == "c" else -0.0 if is_floating(dtype) else 0,
     vjp=_sum_vjp,
+    jvp=linear,
     accepts=lambda dtype: dtype != bool_,
 )
 reduce_product = _reduction(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Application, Emitter, View, per_operand
+from ..batching import renamed
+from ..primitive import Application, Emitter, View, linear, per_operand
 from ..types import Dim, Shape, TensorType, format_shape
 
 # broadcast_in_dim -----------------------------------------------------------------------------------
@@ -52,6 +53,10 @@ broadcast_in_dim = View(
     numpy=_broadcast_numpy,
     index_map=_broadcast_index,
     vjp=per_operand(_broadcast_vjp),
+    jvp=linear,
+    batch=renamed(
+        lambda size, shape, dimensions: {"shape": (size, *shape), "dimensions": (0, *(axis + 1 for axis in dimensions))}
+    ),
 )
 
 # reshape --------------------------------------------------------------------------------------------
@@ -80,6 +85,8 @@ reshape = View(
     numpy=lambda x, shape: x.reshape(shape),
     index_map=_reshape_index,
     vjp=per_operand(lambda e, g, op: e.reshape_to(g, op.operand_types[0].shape)),
+    jvp=linear,
+    batch=renamed(lambda size, shape: {"shape": (size, *shape)}),
 )
 
 # transpose ------------------------------------------------------------------------------------------
@@ -103,6 +110,8 @@ transpose = View(
     vjp=per_operand(
         lambda e, g, op: e.transpose(g, permutation=inverse_permutation(op.attributes["permutation"])),
     ),
+    jvp=linear,
+    batch=renamed(lambda size, permutation: {"permutation": (0, *(axis + 1 for axis in permutation))}),
 )
 
 # slice ----------------------------------------------------------------------------------------------
@@ -143,6 +152,10 @@ slice_ = View(
         entry * stride + first for entry, first, stride in zip(index, start, strides, strict=True)
     ),
     vjp=per_operand(_slice_vjp),
+    jvp=linear,
+    batch=renamed(
+        lambda size, start, limit, strides: {"start": (0, *start), "limit": (size, *limit), "strides": (1, *strides)}
+    ),
 )
 
 
@@ -159,4 +172,6 @@ reverse = View(
     numpy=lambda x, dimensions: np.flip(x, dimensions),
     index_map=_reverse_index,
     vjp=per_operand(lambda e, g, op: e.reverse(g, dimensions=op.attributes["dimensions"])),
+    jvp=linear,
+    batch=renamed(lambda size, dimensions: {"dimensions": tuple(axis + 1 for axis in dimensions)}),
 )
