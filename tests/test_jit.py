@@ -178,7 +178,8 @@ def test_what_captured_objects_and_containers_hold_is_guarded(name, monkeypatch)
     assert jitted.cache_info().misses == 1
     CHANGES[name]({"object": settings, "dict": table, "list": numbers, "array": array})
     assert [*map(bits, jitted(x))] == [*map(bits, f(x))]
-    assert jitted.cache_info().misses == 2
+    # Another tensor of the same type is another value of the same input; all else was part of what was compiled.
+    assert jitted.cache_info().misses == (1 if name == "tensor in a dict" else 2)
 
 
 def test_an_argument_that_is_captured_too():
@@ -224,7 +225,8 @@ def test_float_arguments_are_as_pythons(name):
     jitted = tj.jit(function)
     for lr in (0.3, 1.7):
         assert _shape_of(jitted(random(3), lr)) == _shape_of(function(random(3), lr))
-    assert jitted.cache_info().misses == 1
+    asked = name in ("power", "comparison", "floor")  # Python asks for the number, or for what it is compared with
+    assert jitted.cache_info().misses == (2 if asked else 1)
     with pytest.raises(ZeroDivisionError):
         tj.jit(lambda x, lr: x * (1 / lr))(random(3), 0.0)
 
@@ -354,17 +356,21 @@ def test_a_check_that_fails_at_run_time_commits_nothing():
     assert bits(pick(x, tj.tensor([2, 0]))) == bits(x[tj.tensor([2, 0])])
 
 
-def test_a_tensor_that_escapes_is_an_error():
-    escaped = []
+def test_tensors_appended_to_a_captured_list_are_new_at_each_call():
+    kept = []
 
     @tj.jit
     def f(x):
         y = x * 2
-        escaped.append(y)
+        kept.append(y)
         return y + 1
 
-    with pytest.raises(RuntimeError, match="stored outside"):
-        f(random(3))
+    for n in range(4):
+        x = random(3, seed=n)
+        assert bits(f(x)) == bits(x * 2 + 1)
+        assert len(kept) == n + 1
+        assert bits(kept[-1]) == bits(x * 2)
+    assert f.cache_info().misses == 1
 
 
 def test_random_numbers_are_fresh_at_each_call_and_the_same_as_eager():
@@ -445,25 +451,27 @@ def test_no_grad_is_part_of_the_key():
     assert f.cache_info().misses == 2
 
 
-# What does not compile runs eagerly, and explain() says why ----------------------------------------------
+# Values that Python asks for ------------------------------------------------------------------------------
 
-EAGER = {
+ASKING = {
     "if": (lambda x: x * 2 if x.sum() > 0 else x - 1, "a condition"),
-    "item": (lambda x: x * x.sum().item(), "item()"),
+    "item": (lambda x: x * (x > 0).sum().item(), "item()"),
     "mask": (lambda x: x[x > 0], "a boolean mask"),
     "numpy": (lambda x: tj.tensor(np.asarray(x) + 1), "numpy()"),
 }
 
 
-@pytest.mark.parametrize("name", EAGER)
-def test_what_needs_a_value_runs_eagerly(name):
-    function, reason = EAGER[name]
+@pytest.mark.parametrize("name", ASKING)
+def test_what_python_asks_for_parts_the_paths(name):
+    function, reason = ASKING[name]
     jitted = tj.jit(function)
-    for seed in range(3):
-        x = random(6, seed=seed)
-        assert bits(jitted(x)) == bits(function(x))
-        assert bits(jitted(-x)) == bits(function(-x))
-    assert jitted.cache_info().eager == 6
+    for _ in range(2):
+        for seed in range(3):
+            x = random(6, seed=seed)
+            assert bits(jitted(x)) == bits(function(x))
+            assert bits(jitted(-x)) == bits(function(-x))
+    assert jitted.cache_info().eager == 0
+    assert jitted.cache_info().misses <= 6
     report = jitted.explain()
     assert reason in report
     assert "test_jit.py" in report
@@ -674,10 +682,15 @@ def test_a_captured_tensor_of_another_dtype_is_noticed():
 
 
 def test_paths_of_a_signature_are_bounded():
-    from tracejit.jit import MAX_PATHS
+    from tracejit.jit import MAX_MISSES, MAX_ROOTS
 
     setting = 0
     f = tj.jit(lambda x: x + setting)
-    for setting in range(MAX_PATHS + 5):
+    for setting in range(MAX_ROOTS + 5):
+        for _ in range(2):
+            assert bits(f(random(2))) == bits(random(2) + setting)
+    assert f.cache_info().entries == MAX_ROOTS
+    for setting in range(100, 100 + MAX_MISSES + 5):  # another one at each call
         assert bits(f(random(2))) == bits(random(2) + setting)
-    assert f.cache_info().entries == MAX_PATHS
+    assert f.cache_info().eager == 5
+    assert "calls in a row had to be compiled" in f.explain()

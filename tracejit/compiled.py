@@ -1,13 +1,14 @@
-"""A compiled path of a jitted function: the program, where its inputs come from, and what it does to the world."""
+"""Compiled code of a path: the programs of its segments, and what the call's end does to the world."""
 
 from __future__ import annotations
 
 import functools
 import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,10 +21,15 @@ from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
 from .locations import at_user_line
+from .paths import Segment, choose
+from .sources import Input, Source
 from .state import thread
 from .tape import Call, CallNode, CallOutput, Node, apply, node_of, with_history
 from .tensor import Tensor, new_tensor
-from .tracing import Check, Guard, Input, Source, Trace
+from .world import Change
+
+if TYPE_CHECKING:
+    from .jit import ArgumentsOfCall
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
 _DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
@@ -43,14 +49,23 @@ class Effect:
 
 @dataclass
 class Output:
-    """One leaf of what the function returns."""
+    """One leaf of what the function returns, or leaves in a container."""
 
-    kind: str  # "tensor", "number", "existing" or "static"
+    kind: str  # "tensor", "number", "existing", "array" or "static"
     result: int = -1
     source: Source | None = None
     static: Any = None
     spent: bool = False  # requires gradients, but its graph has been freed
     differentiable: int | None = None  # its number among the outputs that gradients can be asked for
+
+
+@dataclass
+class Store:
+    """A change of an attribute, a variable or a container that a call makes."""
+
+    change: Change
+    structure: tree.Structure
+    outputs: list[Output]
 
 
 @dataclass
@@ -117,86 +132,55 @@ class CompiledCall(Call):
 
 
 @dataclass
-class Compiled:
-    """One traced and compiled path of a function."""
+class Ending:
+    """The end of a path: what it returns, and what it changes."""
 
-    trace: Trace
-    graph: Graph
-    optimized: Graph
-    program: Program
-    executable: runtime.Executable
-    inputs: list[Input]
-    guards: list[Guard]
-    effects: list[Effect]
-    checks: list[tuple[int, Check]]
+    values: list[Value]  # what outputs and effects name by position
     outputs: list[Output]
     structure: tree.Structure
-    seconds: dict[str, float]
-    backward: Backward | None = None
+    effects: list[Effect]
+    stores: list[Store]
+    backward: Backward | None
+    parameters: list[Value]  # of the whole path, as the joint graph's
+    labels: list[str]
     calls: int = 0
 
-    def holds(self, tensors: Sequence[Tensor]) -> bool:
-        return all(guard.holds(tensors) for guard in self.guards)
+    def __post_init__(self) -> None:
+        self.repeats = bool(self.stores) or len({id(output) for output in self.outputs}) < len(self.outputs)
 
-    def run(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> Any:
-        """Run the program, then commit its effects: all, or none where something fails."""
-        if not self.effects:
-            return self._run(tensors, floats)
-        with _effects:  # what is read, computed and written back belongs together
-            return self._run(tensors, floats)
+    @property
+    def changes_something(self) -> bool:
+        return bool(self.effects or self.stores)
 
-    def _run(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> Any:
-        arrays = [source.array(tensors, floats) for source in self.inputs]
-        results = _checked_run(self, arrays) if thread.anomaly or self.trace.anomaly else self.executable(arrays)
-        for position, check in self.checks:
-            if not results[position]:
-                check.fail()
+    def finish(self, results: list[np.ndarray], inputs: list[np.ndarray], call: ArgumentsOfCall) -> Any:
+        """Commit what the path changes: all, or nothing where something fails; give what it returns."""
+        tensors = call.tensors
         self.calls += 1
         updates = [  # all are found before any is made: one may take away the gradient that another changes
             (effect.source.find(tensors), effect.attribute, self._update(effect, tensors, results))
             for effect in self.effects
         ]
-        node = None if self.backward is None else self._call_node(self.backward, tensors, arrays, results)
-        returned = [self._returned(output, tensors, results, node) for output in self.outputs]
+        node = None if self.backward is None else self._call_node(self.backward, tensors, inputs, results)
+        if not self.repeats:
+            returned = [self._returned(output, tensors, results, node) for output in self.outputs]
+            stored = []
+        else:  # one object in several places stays one
+            made: dict[int, Any] = {}
+            for output in (*self.outputs, *(output for store in self.stores for output in store.outputs)):
+                if id(output) not in made:
+                    made[id(output)] = self._returned(output, tensors, results, node)
+            returned = [made[id(output)] for output in self.outputs]
+            stored = [
+                (store.change, _unflatten(store.structure, [made[id(output)] for output in store.outputs]))
+                for store in self.stores
+            ]
         for target, attribute, update in updates:
             setattr(target, attribute, update)
-        return returned[0] if self.structure is None else tree.unflatten(self.structure, iter(returned))
-
-    def text(self, stage: str) -> str:
-        """A stage of the compilation, for people."""
-        match stage:
-            case "trace":
-                return str(self.graph)
-            case "grad":
-                # Where backward() is called inside, the gradient is part of the trace.
-                return str(self.graph if self.backward is None else self.backward.optimized)
-            case "optimized":
-                return str(self.optimized)
-            case "kernels":
-                return str(self.program)
-            case "llvm":
-                return self._with_lines(compiler.module_text(self.program.kernels), ";")
-            case "asm":
-                return self._with_lines(compiler.assembly(compiler.module_text(self.program.kernels)), "#")
-        from tracejit.backends.cuda import codegen, nvrtc
-
-        source = codegen.module_source(self.program.kernels)
-        return self._with_lines(source if stage == "cuda" else nvrtc.compile_to_ptx(source), "//")
-
-    def _with_lines(self, text: str, comment: str) -> str:
-        """Code with the user's lines that each kernel stands for written before it."""
-        lines: dict[str, dict[str, None]] = {}
-        for call in self.program.calls:
-            if isinstance(call, KernelCall):
-                found = lines.setdefault(call.kernel.name, {})
-                found.update(dict.fromkeys(str(location) for location in call.locations))
-        result = []
-        for line in text.split("\n"):
-            match = _DEFINITION.search(line)
-            if match is not None and match[1] in lines:
-                result.append(f"{comment} {', '.join(lines.pop(match[1]))}")
-            result.append(line)
-        return "\n".join(result)
+        if stored:
+            thread.arguments = call.args, call.kwargs
+            for change, value in stored:
+                change.commit(value)
+        return _unflatten(self.structure, returned)
 
     @staticmethod
     def _update(effect: Effect, tensors: Sequence[Tensor], results: list[np.ndarray]) -> Any:
@@ -219,6 +203,8 @@ class Compiled:
     def _returned(output: Output, tensors: Sequence[Tensor], results: list[np.ndarray], node: CallNode | None) -> Any:
         if output.kind == "static":
             return output.static
+        if output.kind == "array":
+            return output.static.copy()
         if output.kind == "existing":
             assert output.source is not None
             return output.source.find(tensors)
@@ -236,7 +222,200 @@ class Compiled:
         return tensor
 
 
-def _checked_run(compiled: Compiled, arrays: list[np.ndarray]) -> list[np.ndarray]:
+def _unflatten(structure: tree.Structure, leaves: list[Any]) -> Any:
+    return leaves[0] if structure is None else tree.unflatten(structure, iter(leaves))
+
+
+# Segments ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Code:
+    """The compiled program of one segment."""
+
+    graph: Graph
+    inputs: list[Value]
+    sources: list[Input | None]  # ``None``: a result of an earlier segment
+    results: list[Value]
+    anomaly: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        start = time.perf_counter()
+        for stage in ("optimize", "lower", "compile"):
+            match stage:
+                case "optimize":
+                    self.optimized = optimize(self.graph)
+                case "lower":
+                    self.program: Program = plan(self.optimized)
+                case "compile":
+                    self.executable = runtime.Executable(self.program)
+            now = time.perf_counter()
+            self.seconds[stage], start = now - start, now
+
+    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if thread.anomaly or self.anomaly:
+            return _checked_run(self.graph, arrays)
+        return self.executable(arrays)
+
+
+def compile_path(path: Sequence[Segment]) -> None:
+    """Compile the segments of a path; those compiled before only where a later one needs more of them."""
+    home: dict[Value, Segment] = {}
+    inputs: dict[Value, Input] = {}
+    for segment in path:
+        inputs.update(segment.inputs)
+        used = {operand for op in segment.graph.ops for operand in op.operands}
+        used.update(check.predicate for check in segment.checks)
+        if segment.decision is not None:
+            used.add(segment.decision.value)
+        if segment.ending is not None:
+            used.update(segment.ending.values)
+            used.update(segment.ending.parameters)
+        for value in used:
+            owner = home.get(value)
+            if owner is not None and value not in owner.needed:
+                owner.needed[value] = None
+        home.update((result, segment) for op in segment.graph.ops for result in op.results)
+    for segment in path:
+        results = segment.results()
+        if segment.code is None or set(segment.code.results) != set(results):
+            segment.code = _compile(segment, results, inputs)
+
+
+def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Input]) -> Code:
+    own = {result for op in segment.graph.ops for result in op.results}
+    used = dict.fromkeys(segment.graph.parameters)
+    used.update((v, None) for op in segment.graph.ops for v in op.operands if not isinstance(v, Constant))
+    parameters = [value for value in used if value not in own]
+    names = _result_names(segment, results)
+    sources = {v: text for v, text in segment.graph.sources.items() if v in used}
+    graph = Graph(segment.name, parameters, segment.graph.ops, results, sources, names)
+    return Code(graph.copy(), parameters, [inputs.get(v) for v in parameters], results, segment.anomaly)
+
+
+def _result_names(segment: Segment, results: list[Value]) -> list[str]:
+    labels = {} if segment.ending is None else dict(zip(segment.ending.values, segment.ending.labels, strict=False))
+    labels.update((check.predicate, "check") for check in segment.checks)
+    if segment.decision is not None:
+        labels[segment.decision.value] = "decision"
+    return [labels.get(value) or value.name or "saved" for value in results]
+
+
+def run(roots: Sequence[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
+    """Walk down the tree; ``(False, None)`` where an outcome or a guard is new."""
+    root = choose(roots, call.tensors)
+    if root is None:
+        return False, None
+    ending = root.ending
+    if ending is not None:
+        if not ending.changes_something:
+            return _run_straight(root, ending, call)
+        with _effects:  # what is read, computed and written back belongs together
+            return _run_straight(root, ending, call)
+    with _effects:
+        return _run_tree(root, call)
+
+
+def _run_straight(segment: Segment, ending: Ending, call: ArgumentsOfCall) -> tuple[bool, Any]:
+    code = segment.code
+    assert code is not None
+    arrays = [source.array(call.tensors, call.floats) for source in code.sources]  # type: ignore[union-attr]
+    results = code.run(arrays)
+    for check in segment.checks:
+        if not results[code.results.index(check.predicate)]:
+            check.fail()
+    return True, ending.finish(results, arrays, call)
+
+
+def _run_tree(segment: Segment, call: ArgumentsOfCall) -> tuple[bool, Any]:
+    known: dict[Value, np.ndarray] = {}
+
+    def array_of(value: Value) -> np.ndarray:
+        return value.array if isinstance(value, Constant) else known[value]
+
+    while True:
+        code = segment.code
+        assert code is not None
+        for value, source in zip(code.inputs, code.sources, strict=True):
+            if value not in known:
+                if source is None:
+                    return False, None  # compiled anew by another thread in the meantime
+                known[value] = source.array(call.tensors, call.floats)
+        known.update(zip(code.results, code.run([known[value] for value in code.inputs]), strict=True))
+        for check in segment.checks:
+            if not array_of(check.predicate):
+                check.fail()
+        if segment.ending is not None:
+            ending = segment.ending
+            results = [array_of(value) for value in ending.values]
+            return True, ending.finish(results, [known[value] for value in ending.parameters if value in known], call)
+        assert segment.decision is not None
+        following = segment.follow(array_of(segment.decision.value), call.tensors)
+        if following is None:
+            return False, None
+        segment = following
+
+
+# Text --------------------------------------------------------------------------------------------------
+
+
+def text_of(root: Segment, stage: str) -> str:
+    """A stage of the compilation of all segments of a tree, for people."""
+    parts = []
+    for segment in root.walk():
+        if segment.code is not None:
+            note = segment.describe()
+            comment = _COMMENTS.get(stage, "#")
+            parts.append(f"{comment} {note}\n{_text(segment, stage)}" if note else _text(segment, stage))
+    return "\n\n".join(parts)
+
+
+_COMMENTS = {"llvm": ";", "cuda": "//", "ptx": "//"}
+
+
+def _text(segment: Segment, stage: str) -> str:
+    code = segment.code
+    assert code is not None
+    program = code.program
+    match stage:
+        case "trace":
+            return str(code.graph)
+        case "grad":
+            # Where backward() is called inside, the gradient is part of the trace.
+            backward = None if segment.ending is None else segment.ending.backward
+            return str(code.graph if backward is None else backward.optimized)
+        case "optimized":
+            return str(code.optimized)
+        case "kernels":
+            return str(program)
+        case "llvm":
+            return _with_lines(program, compiler.module_text(program.kernels), ";")
+        case "asm":
+            return _with_lines(program, compiler.assembly(compiler.module_text(program.kernels)), "#")
+    from tracejit.backends.cuda import codegen, nvrtc
+
+    source = codegen.module_source(program.kernels)
+    return _with_lines(program, source if stage == "cuda" else nvrtc.compile_to_ptx(source), "//")
+
+
+def _with_lines(program: Program, text: str, comment: str) -> str:
+    """Code with the user's lines that each kernel stands for written before it."""
+    lines: dict[str, dict[str, None]] = {}
+    for call in program.calls:
+        if isinstance(call, KernelCall):
+            found = lines.setdefault(call.kernel.name, {})
+            found.update(dict.fromkeys(str(location) for location in call.locations))
+    result = []
+    for line in text.split("\n"):
+        match = _DEFINITION.search(line)
+        if match is not None and match[1] in lines:
+            result.append(f"{comment} {', '.join(lines.pop(match[1]))}")
+        result.append(line)
+    return "\n".join(result)
+
+
+def _checked_run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The traced graph, op by op, until one makes a NaN out of none: the same bits as the program's."""
 
     def evaluate(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
@@ -249,7 +428,7 @@ def _checked_run(compiled: Compiled, arrays: list[np.ndarray]) -> list[np.ndarra
             raise FloatingPointError(dispatch.nan_message(primitive, operands, result))
         return result
 
-    locations = iter([op.location for op in compiled.graph.ops])
+    locations = iter([op.location for op in graph.ops])
     current: list[Location | None] = [None]
 
     def located(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
@@ -258,7 +437,7 @@ def _checked_run(compiled: Compiled, arrays: list[np.ndarray]) -> list[np.ndarra
 
     try:
         with np.errstate(all="ignore"):
-            return interpret(compiled.graph, arrays, located)
+            return interpret(graph, arrays, located)
     except FloatingPointError as error:
         if current[0] is not None and current[0].gradient:
             error.args = (f"{error.args[0]}, in the gradient",)

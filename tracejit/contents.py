@@ -40,8 +40,10 @@ class _TooLarge(Exception):
     pass
 
 
-def contents(item: Any) -> Any:
+def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
     """A snapshot of what ``item`` holds; ``None`` where only its identity counts.
+
+    Of containers to ``leave_out``, given by their identities, only the identity counts.
 
     >>> before = contents({"rate": 0.1, "sizes": [1, 2]})
     >>> (
@@ -63,7 +65,9 @@ def contents(item: Any) -> Any:
             return type(item), repr(item) if isinstance(item, float | complex) else item  # -0.0 is not 0.0, NaN is NaN
         if isinstance(item, np.ndarray) and item.nbytes <= MAX_BYTES:
             return item.dtype.str, item.shape, item.tobytes()
-        if depth == MAX_DEPTH or isinstance(item, _BY_IDENTITY):
+        if isinstance(item, Tensor):
+            return Tensor  # which one is read is another guard's business
+        if depth == MAX_DEPTH or isinstance(item, _BY_IDENTITY) or id(item) in leave_out:
             return _Identity(item)
         if isinstance(item, dict):
             return type(item), [(snapshot(k, depth + 1), snapshot(v, depth + 1)) for k, v in item.items()]
@@ -80,7 +84,18 @@ def contents(item: Any) -> Any:
         found = snapshot(item, 0)
     except _TooLarge:
         return None
-    return None if isinstance(found, _Identity) else found
+    return None if isinstance(found, _Identity) and not leave_out else found
+
+
+def is_module(item: Any) -> bool:
+    """Whether something is an ``nn.Module``."""
+    return hasattr(type(item), "named_tensors") and "_modules" in getattr(item, "__dict__", ())
+
+
+def is_plain_instance(item: Any) -> bool:
+    """Whether something is an object of a class of the user's."""
+    kind = type(item)
+    return hasattr(item, "__dict__") and kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
 
 
 def _fields(item: Any) -> dict[str, Any] | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from tracejit.backends.program import Call, DotCall, HostCall, KernelCall
 
 if TYPE_CHECKING:
-    from .jit import Compiled, _Signature
+    from .jit import Signature
+    from .paths import Segment
 
 
-def explain(name: str, signatures: Iterable[_Signature], history: Sequence[str]) -> str:
+def explain(name: str, signatures: Iterable[Signature], history: Sequence[str]) -> str:
     """A report for a person, one paragraph a signature."""
     lines = [f"{name}:"]
     for signature in signatures:
@@ -21,8 +22,9 @@ def explain(name: str, signatures: Iterable[_Signature], history: Sequence[str])
             lines.append(f"    runs eagerly ({eager.calls} calls): {eager.reason}")
             if eager.location is not None:
                 lines.append(f"      at {eager.location}")
-        for path in signature.paths:
-            lines += [f"    {line}" for line in _path(path)]
+        for root in signature.roots:
+            for segment in root.walk():
+                lines += [f"    {line}" for line in _segment(segment)]
     if len(lines) == 1:
         lines.append("  not called yet")
     return "\n".join([*lines, *(f"  {event}" for event in history)])
@@ -38,21 +40,31 @@ def _title(call: Call) -> str:
             return f"numpy {call.op.primitive.name}"
 
 
-def _path(path: Compiled) -> list[str]:
-    calls = path.program.calls
+def _segment(segment: Segment) -> list[str]:
+    code = segment.code
+    if code is None:
+        return []
+    program = code.program
+    calls = program.calls
     kernels = sum(isinstance(call, KernelCall) for call in calls)
     products = sum(isinstance(call, DotCall) for call in calls)
-    times = ", ".join(f"{stage} {seconds * 1e3:.1f} ms" for stage, seconds in path.seconds.items())
-    lines = [
-        f"compiled in {sum(path.seconds.values()) * 1e3:.1f} ms ({times}); {path.calls} calls",
-        f"{len(path.graph.ops)} ops traced, {len(path.optimized.ops)} after passes; {kernels} kernel calls "
-        f"({len(path.program.kernels)} distinct), {products} matrix products, "
+    seconds = {"trace": segment.seconds, **code.seconds}
+    times = ", ".join(f"{stage} {duration * 1e3:.1f} ms" for stage, duration in seconds.items() if duration)
+    lines = [f"{segment.describe()}:"] if segment.after is not None else []
+    count = "" if segment.ending is None else f"; {segment.ending.calls} calls"
+    lines += [
+        f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",
+        f"{len(segment.graph.ops)} ops traced, {len(code.optimized.ops)} after passes; {kernels} kernel calls "
+        f"({len(program.kernels)} distinct), {products} matrix products, "
         f"{len(calls) - kernels - products} by NumPy; "
-        f"arena {path.program.arena_bytes:,} bytes",
+        f"arena {program.arena_bytes:,} bytes",
     ]
-    captured = list(path.graph.sources.values())
+    captured = list(segment.graph.sources.values())
     if captured:
         lines.append(f"captured: {', '.join(captured)}")
     for number, call in enumerate(calls):
         lines.append(f"  {number:3d} {_title(call):48} {call.work:>12,} operations   {call.location or ''}")
+    if segment.decision is not None:
+        where = f" ({segment.decision.location})" if segment.decision.location else ""
+        lines.append(f"then {segment.decision.what} decides{where}")
     return lines

@@ -8,7 +8,7 @@ import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,16 +16,18 @@ from tracejit.ir import Location
 from tracejit.ir.types import TensorType, float64
 
 from . import tree
+from .guards import ArgumentsAre
 from .names import leaf_names
+from .paths import Segment, choose
+from .sources import Argument, FloatArgument
 from .state import thread
 from .tensor import Tensor, new_tensor, twin_of
-from .tracing import Argument, Trace, Untraceable
-
-if TYPE_CHECKING:
-    from .compiled import Compiled
+from .tracing import Trace, Untraceable
 
 MAX_SIGNATURES = 256  # of one function; the one first called goes first
-MAX_PATHS = 16  # of one signature; the one compiled longest ago goes first
+MAX_ROOTS = 16  # trees of one signature, which differ in what was relied on; the one compiled longest ago goes first
+MAX_PATHS = 64  # of one signature, in all trees
+MAX_MISSES = 8  # in a row: what such a function relies on changes at each call
 STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
 
@@ -75,12 +77,19 @@ class Eager:
 
 
 @dataclass
-class _Signature:
+class Signature:
     """The calls of one kind: argument structure, shapes, dtypes, static values, gradient mode."""
 
     description: str
-    paths: list[Compiled] = field(default_factory=list)
+    roots: list[Segment] = field(default_factory=list)
     eager: Eager | None = None
+    misses: int = 0  # since the last call that found its path
+    version: int = 0  # goes up when a path is added
+
+    @property
+    def endings(self) -> list[Segment]:
+        """The last segments of all paths."""
+        return [segment for root in self.roots for segment in root.walk() if segment.ending is not None]
 
 
 class JittedFunction:
@@ -92,7 +101,7 @@ class JittedFunction:
         functools.update_wrapper(self, function)
         self._function = function
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
-        self._signatures: dict[Any, _Signature] = {}
+        self._signatures: dict[Any, Signature] = {}
         self._lock = threading.RLock()
         self._hits = self._misses = self._eager_calls = 0
         self._keep: list[Any] = []  # objects that keys name by identity
@@ -115,52 +124,81 @@ class JittedFunction:
         if signature is not None:
             if signature.eager is not None:
                 return self._run_eagerly(signature.eager, args, kwargs)
-            for path in signature.paths:
-                if path.holds(call.tensors):
-                    self._hits += 1
-                    return path.run(call.tensors, call.floats)
-        with self._lock:
-            found = self._compile(call)
-        if isinstance(found, Eager):
-            return self._run_eagerly(found, args, kwargs)
-        return found.run(call.tensors, call.floats)
+            version = signature.version
+            found, result = self._run(signature.roots, call)
+            if found:
+                self._hits += 1
+                signature.misses = 0
+                return result
+        else:
+            version = 0
+        while True:
+            with self._lock:
+                signature = self._compile(call, version)
+            if signature.eager is not None:
+                return self._run_eagerly(signature.eager, args, kwargs)
+            version = signature.version
+            found, result = self._run(signature.roots, call)
+            if found:
+                return result
+
+    @staticmethod
+    def _run(roots: list[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
+        from .compiled import run  # here, so that importing tracejit does not load the compiler
+
+        return run(roots, call)
 
     def _run_eagerly(self, eager: Eager, args: Any, kwargs: Any) -> Any:
         self._eager_calls += 1
         eager.calls += 1
         return self._function(*args, **kwargs)
 
-    def _compile(self, call: ArgumentsOfCall) -> Compiled | Eager:
-        from .recording import compile_call  # here, so that importing tracejit does not load the compiler
+    def _compile(self, call: ArgumentsOfCall, version: int) -> Signature:
+        """Add the path that a call takes, unless another thread has added one since ``version``."""
+        from .recording import compile_call
 
         signature = self._signatures.get(call.key)
         if signature is None:
             while len(self._signatures) >= MAX_SIGNATURES:
                 del self._signatures[next(iter(self._signatures))]
-            signature = self._signatures[call.key] = _Signature(call.describe())
+            signature = self._signatures[call.key] = Signature(call.describe())
             self._keep += call.named_by_identity
-        else:  # another thread may have been faster
-            for path in signature.paths:
-                if path.holds(call.tensors):
-                    return path
-            self._history += [
-                f"recompiled for {signature.description}: no longer true that {guard.describe()}"
-                for guard in (signature.paths[-1].guards if signature.paths else [])
-                if not guard.holds(call.tensors)
-            ][:1]
+        if signature.eager is not None or signature.version != version:
+            return signature
+        known = choose(signature.roots, call.tensors)
+        if known is None and signature.roots:
+            self._note_recompilation(signature, call)
         self._misses += 1
+        signature.misses += 1
         try:
-            path = compile_call(self._function, self._name, call)
+            if signature.misses > MAX_MISSES:
+                raise Untraceable(f"{MAX_MISSES} calls in a row had to be compiled{self._last_cause()}")
+            if len(signature.endings) >= MAX_PATHS:
+                raise Untraceable(f"it has taken {MAX_PATHS} paths")
+            compile_call(self._function, self._name, call, signature.roots)
         except Untraceable as reason:
             signature.eager = Eager(reason.reason, reason.location)
-            return signature.eager
+            return signature
         except BaseException:
-            if not signature.paths:
+            if not signature.roots:
                 del self._signatures[call.key]
             raise
-        signature.paths.insert(0, path)
-        del signature.paths[MAX_PATHS:]
-        return path
+        del signature.roots[MAX_ROOTS:]
+        signature.version += 1
+        return signature
+
+    def _note_recompilation(self, signature: Signature, call: ArgumentsOfCall) -> None:
+        """Which guard of the path taken last no longer holds."""
+        for guard in signature.roots[0].guards:
+            if not guard.holds(call.tensors):
+                now = guard.describe_now()
+                what = f"{guard.describe()}{f', it is {now}' if now else ''}"
+                where = f" ({guard.location})" if guard.location else ""
+                self._history.append(f"recompiled for {signature.description}: no longer true that {what}{where}")
+                return
+
+    def _last_cause(self) -> str:
+        return f"; the last was {self._history[-1]}" if self._history else ""
 
     # Looking inside ---------------------------------------------------------------------------------
 
@@ -172,17 +210,20 @@ class JittedFunction:
         """
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")
+        from .compiled import text_of
+
         call = ArgumentsOfCall(self, args, kwargs)
         signature = self._signatures.get(call.key)
-        path: Compiled | Eager | None = None
-        if signature is not None:
-            path = signature.eager or next((p for p in signature.paths if p.holds(call.tensors)), None)
-        if path is None:
+        root = None if signature is None else choose(signature.roots, call.tensors)
+        if signature is None or (root is None and signature.eager is None):
             with self._lock:
-                path = self._compile(call)
-        if isinstance(path, Eager):
-            raise RuntimeError(f"{self._name} runs eagerly for these arguments: {path.reason} ({path.location})")
-        return path.text(stage)
+                signature = self._compile(call, 0 if signature is None else signature.version)
+            root = choose(signature.roots, call.tensors)
+        eager = signature.eager
+        if eager is not None:
+            raise RuntimeError(f"{self._name} runs eagerly for these arguments: {eager.reason} ({eager.location})")
+        assert root is not None
+        return text_of(root, stage)
 
     def explain(self) -> str:
         """What was compiled, for which calls, how long it took, and what runs eagerly and why."""
@@ -192,7 +233,7 @@ class JittedFunction:
 
     def cache_info(self) -> CacheInfo:
         """Counts of the calls so far, as ``functools.lru_cache`` gives them."""
-        entries = sum(len(s.paths) + (s.eager is not None) for s in self._signatures.values())
+        entries = sum(len(s.endings) + (s.eager is not None) for s in self._signatures.values())
         return CacheInfo(self._hits, self._misses, self._eager_calls, entries)
 
     def clear_cache(self) -> None:
@@ -264,7 +305,7 @@ class ArgumentsOfCall:
         names = leaf_names(function, self.args, self.kwargs)
         twins: dict[int, Tensor] = {}
         replaced: list[Any] = []
-        position = 0
+        position = floats = 0
         for name, leaf in zip(names, self._leaves, strict=True):
             if isinstance(leaf, Tensor | np.ndarray) or (isinstance(leaf, np.generic) and not isinstance(leaf, float)):
                 tensor = self.tensors[position]
@@ -274,17 +315,22 @@ class ArgumentsOfCall:
                 shadow = trace.shadows.get(id(tensor))
                 if shadow is None:
                     shadow = trace.shadow_from(tensor, Argument(position))
-                    shadow._value = trace.builder.parameter(TensorType(tensor.dtype, tensor.shape), name)
+                    shadow._value = trace.parameter(TensorType(tensor.dtype, tensor.shape), shadow.source, name)
                     trace.captured.append((shadow.source, shadow._value))
                 position += 1
                 replaced.append(tensor)
             elif isinstance(leaf, float):
-                number = new_tensor(trace.builder.parameter(TensorType(float64, ()), name))
+                number = new_tensor(trace.parameter(TensorType(float64, ()), FloatArgument(floats), name))
                 number._weak = True
                 replaced.append(number)
+                floats += 1
             else:
                 replaced.append(leaf)
-        return tree.unflatten(self.structure, iter(replaced))
+        if themselves:
+            trace.arguments_are_themselves = True
+            trace.guard("arguments", ArgumentsAre(self.tensors))
+        args, kwargs = thread.arguments = tree.unflatten(self.structure, iter(replaced))
+        return args, kwargs
 
 
 def _twin(tensor: Tensor, twins: dict[int, Tensor]) -> Tensor:

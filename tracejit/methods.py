@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -419,22 +420,31 @@ def _binary(function: Any, x: Any, y: Any) -> Any:
     if not (isinstance(x, _OPERANDS) and isinstance(y, _OPERANDS)):
         return NotImplemented
     if thread.trace is not None:
-        from .promotion import is_weak, on_floats  # needs the class that these methods are mixed into
+        from .promotion import is_weak  # needs the class that these methods are mixed into
 
         if is_weak(x) and is_weak(y):  # floats that the traced function was called with: as Python's
-            _refuse_on_floats(function, y)
-            return on_floats(function, x, y)
+            return _with_floats(function, x, y)
     return function(x, y)
 
 
-def _refuse_on_floats(function: Any, y: Any) -> None:
-    """Python's float operators whose results or errors compiled code does not give run eagerly."""
-    from .tracing import Untraceable
+def _with_floats(function: Any, x: Any, y: Any) -> Any:
+    """An operator on floats that the traced function was called with: as Python's."""
+    from .promotion import on_floats
 
-    if function is ops.elementwise.divide and not isinstance(y, TensorMethods) and y != 0:
-        return
-    if function not in (ops.elementwise.add, ops.elementwise.subtract, ops.elementwise.multiply):
-        raise Untraceable(f"it applies {function.__name__} to float arguments")
+    name = function.__name__
+    if name in ("add", "subtract", "multiply"):
+        return on_floats(function, x, y)
+    if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
+        return bool(on_floats(function, x, y))
+    if name == "divide":
+        if y == 0:
+            raise ZeroDivisionError("float division by zero")
+        return on_floats(function, x, y)
+    return getattr(operator, {"floor_divide": "floordiv", "remainder": "mod"}.get(name, name))(_plain(x), _plain(y))
+
+
+def _plain(number: Any) -> Any:
+    return float(number) if isinstance(number, TensorMethods) else number
 
 
 def _unary(function: Any, x: Any) -> Any:

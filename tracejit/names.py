@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
+import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,29 +15,76 @@ from . import tree
 from .locations import is_library
 
 
-def names_read_by(function: Callable[..., Any], limit: int = 64) -> list[tuple[str, Callable[[], Any], Any]]:
+def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[str, Callable[[], Any], Any]]:
     """The globals and closure variables that a function reads, and those of the functions of the user's it reads."""
     found: list[tuple[str, Callable[[], Any], Any]] = []
-    pending: list[Any] = [function]
-    seen: set[int] = set()
-    while pending and len(found) < limit:
-        current = inspect.unwrap(pending.pop())
-        current = getattr(current, "__func__", current)
-        if id(current) in seen or not isinstance(current, types.FunctionType):
-            continue
-        seen.add(id(current))
+    for current in functions_read_by(function):
         for name, find in _variables(current):
             try:
                 value = find()
             except (KeyError, ValueError):
                 continue
-            if isinstance(value, types.ModuleType):
-                continue
-            found.append((name, find, value))
-            inner = inspect.unwrap(value) if callable(value) else value
-            if isinstance(inner, types.FunctionType) and not is_library(inner.__code__.co_filename):
-                pending.append(inner)
+            if not isinstance(value, types.ModuleType) and len(found) < limit:
+                found.append((name, find, value))
     return found
+
+
+def functions_read_by(function: Callable[..., Any], limit: int = 256) -> list[types.FunctionType]:
+    """A function and those of the user's that it can call: by name, and as methods of objects that it names."""
+    pending: list[Any] = [function]
+    seen: set[int] = set()
+    found: list[types.FunctionType] = []
+    while pending and len(found) < limit:
+        current = pending.pop()
+        if isinstance(current, functools.partial):
+            pending += [current.func, *current.args, *current.keywords.values()]
+            continue
+        if isinstance(current, types.MethodType):
+            pending += [current.__func__, current.__self__]
+            continue
+        if isinstance(current, property):
+            pending += [current.fget, current.fset]
+            continue
+        if isinstance(current, staticmethod | classmethod):
+            current = current.__func__
+        current = inspect.unwrap(current) if callable(current) else current
+        if id(current) in seen or current is None:
+            continue
+        seen.add(id(current))
+        if isinstance(current, types.FunctionType):
+            if not is_library(current.__code__.co_filename):
+                found.append(current)
+                pending += _named_by(current)
+        else:
+            pending += _methods_of(current)
+            if hasattr(current, "modules") and not isinstance(current, type | types.ModuleType):
+                pending += [child for child in current.modules() if child is not current]
+    return found
+
+
+def _named_by(function: types.FunctionType) -> list[Any]:
+    values = []
+    for _, find in _variables(function):
+        try:
+            values.append(find())
+        except (KeyError, ValueError):
+            continue
+    return [value for value in values if not isinstance(value, types.ModuleType)]
+
+
+def _methods_of(item: Any) -> list[Any]:
+    """The methods that the user's classes give an object."""
+    kind = item if isinstance(item, type) else type(item)
+    return [
+        member
+        for base in kind.__mro__
+        if (module := sys.modules.get(base.__module__)) is not None
+        and not is_library(getattr(module, "__file__", None) or "")
+        and base.__module__.split(".")[0] not in sys.stdlib_module_names
+        and base.__module__.split(".")[0] != "numpy"
+        for member in vars(base).values()
+        if isinstance(member, types.FunctionType | staticmethod | classmethod | property)
+    ]
 
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -68,3 +117,24 @@ def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         leaves: list[Any] = []
         structure = tree.flatten(item, leaves)
         yield from [name] if structure is None else [f"{name}.{i}" for i in range(len(leaves))]
+
+
+def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool:
+    """Whether the code does nothing with a list of this name but to call its ``append`` or ``extend``."""
+    for function in functions:
+        for code in _codes(function.__code__):
+            instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]
+            for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
+                if instruction.argval == name and instruction.opname.startswith("LOAD_"):
+                    if following is None or following.opname not in ("LOAD_METHOD", "LOAD_ATTR"):
+                        return False
+                    if following.argval not in ("append", "extend"):
+                        return False
+    return True
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)

@@ -3,165 +3,222 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.backends.cpu import runtime
-from tracejit.backends.program import plan
 from tracejit.ir import Graph, Value
 from tracejit.ir.partition import split
-from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
-from .compiled import Backward, Compiled, Effect, Output
+from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import contents
-from .names import names_read_by
+from .guards import SameContents, SameValue
+from .impurity import Watch
+from .names import functions_read_by, names_read_by, only_appended_to
+from .paths import Segment, choose
+from .sources import Source
 from .state import thread
 from .tape import FREED, node_of, propagate
 from .tensor import Tensor
-from .tracing import (
-    AliasedArgument,
-    ArgumentsAre,
-    ArgumentsAreOthers,
-    Captured,
-    Check,
-    FloatArgument,
-    Input,
-    SameContents,
-    SameTypes,
-    SameValue,
-    Shadow,
-    Source,
-    Trace,
-    Untraceable,
-)
+from .tracing import AliasedArgument, Diverged, Shadow, Trace, Untraceable
+from .world import Change, Untracked, World
 
 if TYPE_CHECKING:
     from .jit import ArgumentsOfCall
 
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
 
-def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall) -> Compiled:
-    """Trace ``function`` with the call's arguments and compile what it does; ``Untraceable`` where that cannot be."""
+
+def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall, roots: list[Segment]) -> None:
+    """Trace ``function`` with the call's arguments, compile what it does and put it into the tree of its paths.
+
+    ``Untraceable`` where that cannot be; then, as where ``function`` raises, nothing has changed.
+    """
+    known = choose(roots, call.tensors)
     try:
-        return _compile(function, name, call, themselves=False)
+        path = _record(function, name, call, known, themselves=known is not None and known.themselves)
     except AliasedArgument:
-        return _compile(function, name, call, themselves=True)
+        path = _record(function, name, call, None, themselves=True)
+    compile_path(path)
+    for segment in path:
+        segment.graft()
+    if path[0] not in roots:
+        roots.insert(0, path[0])
 
 
-def _compile(function: Callable[..., Any], name: str, call: ArgumentsOfCall, *, themselves: bool) -> Compiled:
-    seconds: dict[str, float] = {}
+def _record(
+    function: Callable[..., Any], name: str, call: ArgumentsOfCall, known: Segment | None, *, themselves: bool
+) -> list[Segment]:
     start = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal start
-        now = time.perf_counter()
-        seconds[stage] = now - start
-        start = now
-
-    trace = Trace(name)
-    with _active(trace):
-        args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
-        floats = [p for p in trace.graph.parameters if p not in {value for _, value in trace.captured}]
-        for what, find, value in names_read_by(function):
-            trace.guard(("name", what), SameValue(what, find, value))
-            _guard_contents(trace, what, find, value)
-        for item in call.named_by_identity:
-            _guard_contents(trace, "an argument", partial(_itself, item), item)
-        result = function(*args, **kwargs)
-        del args, kwargs
-        if trace.failed is not None:  # swallowed by a bare except
-            raise trace.failed
-        outputs, structure, effects, checks, backward = _finish(trace, result)
-        del result
-    _name_captured(trace, function)
-    if trace.leaked([shadow._grad for shadow in trace.shadows.values() if shadow._grad is not None]):
-        raise RuntimeError(
-            f"a tensor that {trace.name} computes is stored outside of it (in a list, a global, an attribute), "
-            "where a compiled call would not renew it; return it instead"
-        )
-    inputs = _inputs(trace, floats)
-    trace.guards.append(SameTypes(trace.captured))
-    trace.guards.append(ArgumentsAre(tuple(call.tensors)) if themselves else ArgumentsAreOthers(trace.captured))
-    lap("trace")
-    optimized = optimize(trace.graph)
-    lap("optimize")
-    program = plan(optimized)
-    lap("lower")
-    executable = runtime.Executable(program)
-    lap("compile")
-    return Compiled(
-        trace, trace.graph, optimized, program, executable, inputs, trace.guards, effects, checks, outputs,
-        structure, seconds, backward,
-    )  # fmt: skip
+    trace = Trace(name, call.tensors, call.floats)
+    read = names_read_by(function)
+    trace.enter(known or Segment(name, themselves=themselves))
+    try:
+        with _active(trace):
+            args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
+            roots_of_world = [*read, *_arguments_for_world(call, args, kwargs)]
+            functions = functions_read_by(function)
+            trace.world = world = World(roots_of_world, functions)
+            try:
+                _name_captured(trace, read)
+                contained = list(_guard_names(trace, read, call))
+                with Watch(function):
+                    result = function(*args, **kwargs)
+                if trace.failed is not None:  # swallowed by a bare except
+                    raise trace.failed
+                try:
+                    changes = world.changes()
+                except Untracked as reason:
+                    raise Untraceable(str(reason)) from None
+            finally:
+                world.restore()
+                thread.arguments = None
+            del args, kwargs, roots_of_world
+            added_to = [
+                change.container for change in changes
+                if change.kind == "append" and only_appended_to(functions, change.label.split(".")[-1])
+            ]  # fmt: skip
+            for guard in contained:
+                guard.leave_out(added_to)
+            _finish(trace, result, changes)
+            trace.world = None
+            del result, changes, world
+        if trace.leaked([shadow._grad for shadow in trace.shadows.values() if shadow._grad is not None]):
+            raise Untraceable("it keeps a tensor that it computes in a place that cannot be seen from the function")
+    except Diverged:
+        raise Untraceable("it did something else than before, though nothing that it can reach had changed") from None
+    last = trace.path[-1]
+    last.seconds = time.perf_counter() - start
+    return trace.path
 
 
-def _guard_contents(trace: Trace, what: str, find: Callable[[], Any], item: Any) -> None:
+def _guard_names(
+    trace: Trace, read: Sequence[tuple[str, Callable[[], Any], Any]], call: ArgumentsOfCall
+) -> Iterator[SameContents]:
+    for what, find, value in read:
+        if isinstance(value, Tensor):
+            continue  # which tensor it is, is looked at where it is read
+        trace.guard(("name", what, id(value)), SameValue(what, find, value))
+        yield from _guard_contents(trace, what, find, value)
+    for item in call.named_by_identity:
+        yield from _guard_contents(trace, "an argument", partial(_itself, item), item)
+
+
+def _guard_contents(trace: Trace, what: str, find: Callable[[], Any], item: Any) -> Iterator[SameContents]:
     """Guard what a captured container or plain object holds, where that is more than its identity."""
     held = contents(item)
     if held is not None:
-        trace.guard(("contents", what, id(item)), SameContents(what, find, held))
+        guard = SameContents(what, find, held)
+        trace.guard(("contents", what, id(item)), guard)
+        yield guard
+
+
+def _arguments_for_world(
+    call: ArgumentsOfCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Callable[[], Any], Any]]:
+    """The arguments' containers as roots: what is done to them is done to the caller's."""
+    for item in call.named_by_identity:
+        yield type(item).__name__, partial(_itself, item), item
+    for position, item in enumerate(args):
+        if _may_be_changed(item):
+            yield f"argument {position}", partial(_argument, 0, position), item
+    for name, item in kwargs.items():
+        if _may_be_changed(item):
+            yield name, partial(_argument, 1, name), item
+
+
+def _may_be_changed(argument: Any) -> bool:
+    return isinstance(argument, list | dict) or (hasattr(argument, "__dict__") and not isinstance(argument, Tensor))
+
+
+def _argument(which: int, key: Any) -> Any:
+    assert thread.arguments is not None
+    return thread.arguments[which][key]
 
 
 def _itself(item: Any) -> Any:
     return item
 
 
-class _active:
+@contextmanager
+def _active(trace: Trace) -> Iterator[None]:
     """Makes a trace the active one of this thread."""
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-
-    def __enter__(self) -> None:
-        thread.trace = self._trace
-
-    def __exit__(self, *exception: object) -> None:
+    thread.trace = trace
+    try:
+        yield
+    finally:
         thread.trace = None
 
 
-def _finish(
-    trace: Trace, result: Any
-) -> tuple[list[Output], tree.Structure, list[Effect], list[tuple[int, Check]], Backward | None]:
-    """Make what the trace returns and changes results of the graph, and its gradient, where wanted, another graph."""
-    results: list[Value] = []
-    names: list[str] = []
-    positions: dict[Value, int] = {}
+def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
+    """The end of the path: what the trace returns and changes, and its gradient, where wanted."""
+    known = trace.segment if trace.segment.is_complete else None
+    if known is not None and known.ending is None:
+        raise Diverged
+    values: dict[Value, int] = {}
+    labels: list[str] = []
 
     def add(value: Value, label: str) -> int:
-        if value not in positions:
-            positions[value] = len(results)
-            results.append(value)
-            names.append(label)
-        return positions[value]
+        if value not in values:
+            values[value] = len(values)
+            labels.append(label)
+        return values[value]
 
     leaves: list[Any] = []
+    made: dict[int, Output] = {}  # one for a leaf, however often it occurs
+
+    def output_of(leaf: Any, label: str) -> Output:
+        if id(leaf) not in made:
+            made[id(leaf)] = _output(trace, leaf, add, label)
+        return made[id(leaf)]
+
     structure = tree.flatten(result, leaves)
-    outputs = [
-        _output(trace, leaf, add, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)
-    ]
+    outputs = [output_of(leaf, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)]
+    stores = []
+    for change in changes:
+        stored: list[Any] = []
+        shape = tree.flatten(change.value, stored)
+        kept = [output_of(leaf, change.label) for leaf in stored]
+        change.value = None
+        stores.append(Store(change, shape, kept))
+        leaves += stored
+        outputs += kept
     effects: list[Effect] = []
     before = _values_before(trace)
     for shadow in list(trace.shadows.values()):
         effects += _effects_of(trace, shadow, before.get(shadow), add)
-    checks = [(add(check.predicate, "check"), check) for check in trace.checks]
-    trace.graph.results = results
-    trace.graph.result_names = names
     differentiable = [
-        (leaf, output) for leaf, output in zip(leaves, outputs, strict=True)
+        (leaf, output) for leaf, output in {id(o): (leaf, o) for leaf, o in zip(leaves, outputs, strict=True)}.values()
         if isinstance(leaf, Tensor) and output.kind == "tensor" and leaf._node is not None and not output.spent
     ]  # fmt: skip
-    backward = _trace_backward(trace, differentiable) if differentiable else None
-    return outputs, structure, effects, checks, backward
+    returned = outputs[: len(outputs) - sum(len(store.outputs) for store in stores)]
+    if known is not None:
+        trace.close()
+        return
+    parameters = [value for segment in trace.path for value in segment.graph.parameters]
+    backward = None
+    if differentiable:
+        backward, residuals = _trace_backward(trace, differentiable, list(values))
+        for value in residuals:
+            add(value, "saved")
+        parameters = [value for segment in trace.path for value in segment.graph.parameters]
+    trace.close()
+    trace.segment.ending = Ending(list(values), returned, structure, effects, stores, backward, parameters, labels)
 
 
-def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -> Backward | None:
-    """Record the gradient of the outputs into the graph, then split it off."""
-    graph = trace.graph
-    forward_ops = len(graph.ops)
+def _trace_backward(
+    trace: Trace, differentiable: list[tuple[Tensor, Output]], results: list[Value]
+) -> tuple[Backward | None, list[Value]]:
+    """The gradient of the outputs as a graph of its own, and what it reads of the forward values."""
+    ops = [op for segment in trace.path for op in segment.graph.ops]
+    forward_ops = len(ops)
+    graph = Graph(trace.name, [], ops)
+    trace.builder.graph = graph
     cotangents = [
         Value(TensorType(leaf.dtype, leaf.shape), f"cotangent{i}") for i, (leaf, _) in enumerate(differentiable)
     ]
@@ -172,10 +229,10 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -
     except RuntimeError as error:
         if error.args[0] != FREED:
             raise
-        del graph.ops[forward_ops:]
+        trace.builder.graph = trace.graph
         for _, output in differentiable:
             output.spent = True
-        return None
+        return None, []
     leaves: list[Source] = []
     values: list[tuple[Source, Value]] = []
     gradients: list[Value] = []
@@ -187,17 +244,25 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -
             gradients.append(found[id(accumulator)])
     for number, (_, output) in enumerate(differentiable):
         output.differentiable = number
-    joint = Graph(graph.name, graph.parameters, graph.ops, [*graph.results, *gradients], graph.sources)
-    forward, backward, residuals = split(graph, forward_ops, cotangents, gradients)
-    first = len(graph.results)
+    trace.builder.graph = trace.graph
+    trace.graph.parameters += graph.parameters  # leaves that only the gradient reads
+    graph.parameters = [value for segment in trace.path for value in segment.graph.parameters]
+    joint = Graph(graph.name, graph.parameters, graph.ops, [*results, *gradients])
+    _, backward, residuals = split(joint, forward_ops, cotangents, gradients)
     types = [value.type for value in cotangents]
-    positions = [first + i for i in range(len(residuals))]
-    trace.graph = trace.builder.graph = forward
-    return Backward(joint, forward_ops, cotangents, gradients, backward, leaves, values, positions, types)
+    kept = [value for value in residuals if value not in set(results)]
+    position = {value: i for i, value in enumerate([*results, *kept])}
+    places = [position[value] for value in residuals]
+    return Backward(joint, forward_ops, cotangents, gradients, backward, leaves, values, places, types), kept
 
 
 def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: str) -> Output:
+    if isinstance(leaf, np.ndarray):
+        return Output("array", static=leaf.copy())
     if not isinstance(leaf, Tensor):
+        world = trace.world
+        if not isinstance(leaf, _PLAIN) and not callable(leaf) and not (world is not None and world.knows(leaf)):
+            raise Untraceable(f"it makes a {type(leaf).__name__}, a new one at each call")
         return Output("static", static=leaf)
     if isinstance(leaf._value, np.ndarray):  # a tensor from outside, returned itself
         return Output("existing", source=trace.shadow(leaf).source)
@@ -235,36 +300,14 @@ def _effects_of(trace: Trace, shadow: Shadow, before: Value | None, add: Callabl
     return effects
 
 
-def _inputs(trace: Trace, floats: Sequence[Value]) -> list[Input]:
-    """For each parameter of the graph, where its array comes from at a call."""
-    inputs: dict[Value, Input] = {value: source for source, value in trace.captured}
-    inputs.update((value, FloatArgument(position)) for position, value in enumerate(floats))
-    inputs.update((value, number) for number, value in trace.numbers.values())
-    return [inputs[parameter] for parameter in trace.graph.parameters]
-
-
-def _name_captured(trace: Trace, function: Callable[..., Any]) -> None:
-    """Name the graph's captured parameters, and its results that renew them, as the user's code would."""
-    names: dict[int, str] = {}
-    for name, _, item in names_read_by(function):
+def _name_captured(trace: Trace, read: Sequence[tuple[str, Callable[[], Any], Any]]) -> None:
+    """Name the tensors that the function can reach as the user's code would."""
+    assert trace.world is not None
+    for name, _, item in read:
         if isinstance(item, Tensor):
-            names.setdefault(id(item), name)
+            trace.names.setdefault(id(item), name)
         elif hasattr(item, "named_tensors") and not isinstance(item, type):
             for path, tensor in item.named_tensors():
-                names.setdefault(id(tensor), f"{name}.{path}")
-    labels: dict[Value, str] = {}
-    before = _values_before(trace)
-    for shadow in trace.shadows.values():
-        read = before.get(shadow)
-        name = names.get(id(shadow.tensor), "")
-        if read is not None and isinstance(shadow.source, Captured):
-            read.name = read.name or (name.replace(".", "_") or None)
-            if name:
-                trace.graph.sources[read] = name
-            if shadow._value is not None and shadow._value is not read:
-                labels[shadow._value] = f"{name or 'state'}'"
-        if shadow._grad is not None and shadow.gradient_is_written and name and isinstance(shadow._grad._value, Value):
-            labels.setdefault(shadow._grad._value, f"{name}.grad")
-    trace.graph.result_names = [
-        labels.get(value, label) for value, label in zip(trace.graph.results, trace.graph.result_names, strict=True)
-    ]
+                trace.names.setdefault(id(tensor), f"{name}.{path}")
+    for places in trace.world.places.values():
+        trace.names.setdefault(id(places[0].tensor), places[0].label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class ThreadState(threading.local):
     trace: Trace | None = None
     grad_enabled: bool = True
     anomaly: bool = False
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # of the jitted call under way, for its changes
 
     def __init__(self) -> None:
         self.quiet = contextvars.Context()

@@ -97,7 +97,10 @@ class Tensor(TensorMethods):
     def __repr__(self) -> str:
         value = dispatch.payload(self)
         if isinstance(value, Value):
-            return f"tensor(<traced %{value.name or '?'}>: {value.type!r})"
+            assert thread.trace is not None
+            value = thread.trace.shown(value, "its text")
+        if self._weak:
+            return repr(value.item())
         body = np.array2string(value, separator=", ", prefix="tensor(", precision=4)
         suffix = "" if value.dtype in _PLAIN_DTYPES else f", dtype={value.dtype.name}"
         if self._node is not None:
@@ -248,9 +251,8 @@ class Tensor(TensorMethods):
     def _concrete(self, what: str) -> np.ndarray:
         value = dispatch.payload(self)
         if isinstance(value, Value):
-            from .tracing import Untraceable
-
-            raise Untraceable(f"{what} needs a value while it is traced")
+            assert thread.trace is not None
+            return thread.trace.concrete(value, what)
         return value
 
     def numpy(self) -> np.ndarray:
@@ -319,7 +321,6 @@ class Tensor(TensorMethods):
         return int(self._concrete("an index").item())
 
     def __str__(self) -> str:
-        self._concrete("its text")
         return repr(self)
 
     def __format__(self, spec: str) -> str:

@@ -12,24 +12,29 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Constant, Graph, Location, Primitive, TensorType, Value, type_of
+from tracejit.ir import Builder, Constant, Graph, Location, Op, Primitive, TensorType, Value, type_of
 
-from .contents import contents
+from .guards import ArgumentsAreOthers, Guard, HasGradient, RequiresGrad, SamePlaces, SameTypes
 from .locations import at_user_line, user_location
+from .paths import Check, Decision, Segment
+from .sources import Argument, Captured, GradientOf, Input, Number, Reached, Source
 from .state import thread
-from .tensor import Retyped, Tensor
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .tape import Node
+    from .world import World
+
+MAX_DECISIONS = 64  # in one path
+MAX_OUTCOMES = 8  # of one decision
 
 
 class Untraceable(BaseException):
-    """The function does something that a graph cannot hold; it runs eagerly instead.
+    """The function does something that a graph cannot hold: its Python code runs at each call.
 
     Not an ``Exception``: user code that catches those must not swallow it.
     """
@@ -65,7 +70,8 @@ class Shadow:
     def _requires_grad(self) -> bool:
         """The tensor's flag, guarded where it is read (an argument's is part of the call's key)."""
         if not isinstance(self.source, Argument):
-            self.trace.guard(("requires_grad", id(self.tensor)), RequiresGrad(self.source, self.tensor._requires_grad))
+            guard = RequiresGrad(self.source, self.tensor._requires_grad, self.trace.name_of(self.tensor))
+            self.trace.guard(("requires_grad", id(self.tensor)), guard)
         return self.tensor._requires_grad
 
     @_requires_grad.setter
@@ -83,102 +89,132 @@ class Shadow:
         self.gradient_is_written = True
 
 
-class Input:
-    """Where the array for one parameter of a graph comes from at each call."""
-
-    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
-        """The array, given the call's tensor and float arguments."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class FloatArgument(Input):
-    """The float at a position among the call's float arguments."""
-
-    position: int
-
-    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
-        return np.asarray(floats[self.position], np.float64)
-
-
-@dataclass(frozen=True)
-class Number(Input):
-    """A Python float that the function looks up by itself."""
-
-    find: Callable[[], float]
-
-    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
-        return np.asarray(self.find(), np.float64)
-
-
-class Source(Input):
-    """A tensor that a trace reads."""
-
-    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        """The tensor, given the call's tensor arguments."""
-        raise NotImplementedError
-
-    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
-        tensor = self.find(tensors)
-        assert tensor is not None
-        return tensor._value
-
-
-@dataclass(frozen=True)
-class Argument(Source):
-    """The tensor at a position among the call's tensor arguments."""
-
-    position: int
-
-    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        return arguments[self.position]
-
-
-@dataclass(frozen=True)
-class Captured(Source):
-    """A tensor that the function reached by itself: the cell stays the same, its value is read afresh."""
-
-    tensor: Tensor
-
-    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        return self.tensor
-
-
-@dataclass(frozen=True)
-class GradientOf(Source):
-    """Another tensor's ``.grad``."""
-
-    owner: Source
-
-    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        tensor = self.owner.find(arguments)
-        return None if tensor is None else tensor._grad
-
-
-@dataclass
 class Trace:
-    """The graph under construction, and what it has touched."""
+    """One run of a function that is being recorded, along a path of segments."""
 
-    name: str
-    graph: Graph = field(init=False)
-    builder: Builder = field(init=False)
-    shadows: dict[int, Shadow] = field(default_factory=dict)
-    captured: list[tuple[Source, Value]] = field(default_factory=list)
-    guards: list[Guard] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    numbers: dict[tuple[int, Any], tuple[Number, Value]] = field(default_factory=dict)
-    born: list[weakref.ref[Tensor]] = field(default_factory=list)
-    anomaly: bool = False  # detect_anomaly() was entered
-    arguments: set[int] = field(default_factory=set)  # the call's tensors, where the function was given twins
-    failed: Untraceable | None = None  # raised, whether or not the function let it pass
-    differentiated: Location | None = None  # the forward op whose gradient is being recorded
-    _line: tuple[int, int] | None = None
-    _keep_alive: list[Any] = field(default_factory=list)
-    _guarded: set[Any] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.graph = Graph(self.name)
+    def __init__(self, name: str, tensors: Sequence[Tensor], floats: Sequence[float]) -> None:
+        self.name = name
+        self.graph = Graph(name)  # where ops go: the segment's own graph
         self.builder = Builder(self.graph)
+        self.path: list[Segment] = []
+        self.world: World | None = None
+        self.shadows: dict[int, Shadow] = {}
+        self.captured: list[tuple[Source, Value]] = []
+        self.inputs: dict[Value, Input] = {}
+        self.born: list[weakref.ref[Tensor]] = []
+        self.anomaly = False  # detect_anomaly() was entered
+        self.arguments: set[int] = set()  # the call's tensors, where the function was given twins
+        self.arguments_are_themselves = False  # else
+        self.failed: Untraceable | None = None  # raised, whether or not the function let it pass
+        self.differentiated: Location | None = None  # the forward op whose gradient is being recorded
+        self.names: dict[int, str] = {}  # of tensors from outside
+        self._tensors, self._floats = tensors, floats
+        self._numbers: dict[Any, Value] = {}
+        self._known: dict[Value, np.ndarray] = {}  # arrays of this call
+        self._decided: set[Value] = set()
+        self._segment_captured = 0  # how many of ``captured`` belong to earlier segments
+        self._position: int | None = None  # among the ops of a segment that was recorded before
+        self._parameter = 0
+        self._line: tuple[int, int] | None = None
+        self._keep_alive: list[Any] = []
+        self._guarded: set[Any] = set()
+
+    # Segments ---------------------------------------------------------------------------------------
+
+    def enter(self, segment: Segment) -> None:
+        """Go on in a segment: record into a new one, follow one that was recorded before."""
+        self.path.append(segment)
+        self.segment = segment
+        self.graph = self.builder.graph = segment.graph
+        self._segment_captured = len(self.captured)
+        self._parameter = 0
+        self._position = 0 if segment.is_complete else None
+
+    def close(self) -> None:
+        """The end of a segment: what it read is guarded from its beginning."""
+        self.segment.anomaly |= self.anomaly
+        if self._position is not None:
+            if self._position != len(self.graph.ops) or self._parameter != len(self.graph.parameters):
+                raise Diverged
+            return
+        captured = self.captured[self._segment_captured :]
+        if captured:
+            self.segment.guards.append(SameTypes(captured))
+            if not self.arguments_are_themselves:
+                self.segment.guards.append(ArgumentsAreOthers(captured))
+
+    def concrete(self, value: Value, what: str) -> np.ndarray:
+        """The array of a value that Python asks for; from here on the path is that of this outcome."""
+        array = self.evaluate(value)
+        if isinstance(value, Constant) or value in self._decided:
+            return array
+        if self.differentiated is not None:
+            raise Untraceable(f"{what} needs a value within a gradient")
+        self._decided.add(value)
+        if len(self.path) > MAX_DECISIONS:
+            raise Untraceable(f"{what} needs a value, and so did {MAX_DECISIONS} before on the way")
+        segment = self.segment
+        self.close()
+        if segment.is_complete:
+            if segment.decision is None or segment.decision.value is not value:
+                raise Diverged
+        else:
+            location, _ = user_location()
+            segment.decide(Decision(value, what, location))
+        following = segment.follow(array, self._tensors)
+        if following is None:
+            if len(segment.children) >= MAX_OUTCOMES:
+                raise Untraceable(f"{what} has had {MAX_OUTCOMES} outcomes")
+            following = segment.new_child(array)
+        self.enter(following)
+        return array
+
+    def evaluate(self, value: Value) -> np.ndarray:
+        """A value's array in this call: just the ops that it needs are run."""
+        if isinstance(value, Constant):
+            return value.array
+        if value not in self._known:
+            needed: dict[Op, None] = {}
+            boundary: dict[Value, None] = {}
+            pending = [value]
+            while pending:
+                current = pending.pop()
+                if isinstance(current, Constant) or current in boundary:
+                    continue
+                if current in self._known or current.op is None:
+                    boundary[current] = None
+                elif current.op not in needed:
+                    needed[current.op] = None
+                    pending += current.op.operands
+            for item in boundary:
+                if item not in self._known:
+                    self._known[item] = self.inputs[item].array(self._tensors, self._floats)
+            ops = [op for segment in self.path for op in segment.graph.ops if op in needed]
+            known = self._known
+            graph = Graph(self.name, list(boundary), ops, [value])
+
+            def keep(op: Op, results: tuple[np.ndarray, ...]) -> None:
+                known.update(zip(op.results, results, strict=True))
+
+            if ops:
+                from tracejit.backends.cpu import runtime  # here, so that importing tracejit does not load the compiler
+                from tracejit.ir.interpreter import interpret
+
+                interpret(graph, [known[item] for item in boundary], runtime.evaluate, keep)
+        return self._known[value]
+
+    def shown(self, value: Value, what: str) -> np.ndarray:
+        """The array of a value that is shown to a person, which must happen at each call."""
+        raise Untraceable(f"{what} is shown")
+
+    def changes(self, item: Any, otherwise: str) -> None:
+        """An object's attributes change; each call repeats that where the object can be reached."""
+        if self.world is None or not self.world.knows(item):
+            raise Untraceable(otherwise)
+
+    def refuse(self, what: str) -> None:
+        """The function does something that no graph holds."""
+        raise Untraceable(what)
 
     # Tensors ----------------------------------------------------------------------------------------
 
@@ -188,8 +224,14 @@ class Trace:
         if found is None:
             if id(tensor) in self.arguments:
                 raise AliasedArgument
-            found = self.shadow_from(tensor, Captured(tensor))
+            found = self.shadow_from(tensor, self._source(tensor))
         return found
+
+    def _source(self, tensor: Tensor) -> Source:
+        places = [] if self.world is None else self.world.places.get(id(tensor), [])
+        for other in places[1:]:
+            self.guard(("places", other.label), SamePlaces(places[0], other))
+        return places[0] if places else Captured(tensor)
 
     def shadow_from(self, tensor: Tensor, source: Source) -> Shadow:
         shadow = self.shadows[id(tensor)] = Shadow(tensor, source, self)
@@ -202,10 +244,15 @@ class Trace:
         gradient = shadow._grad
         tensor = shadow.tensor
         if not shadow.gradient_is_written:
-            self.guard(("grad", id(tensor)), HasGradient(shadow.source, gradient is not None))
+            guard = HasGradient(shadow.source, gradient is not None, self.name_of(tensor))
+            self.guard(("grad", id(tensor)), guard)
             if gradient is not None and id(gradient) not in self.shadows:
                 self.shadow_from(gradient, GradientOf(shadow.source))
         return gradient
+
+    def name_of(self, tensor: Tensor) -> str:
+        """What the user's code calls a tensor from outside."""
+        return self.names.get(id(tensor), "a captured tensor")
 
     def read(self, tensor: Tensor) -> Value:
         """The graph's value of a tensor."""
@@ -213,33 +260,55 @@ class Trace:
         if isinstance(value, np.ndarray):
             shadow = self.shadow(tensor)
             if shadow._value is None:
-                shadow._value = self.builder.parameter(type_of(value))
+                name = self.names.get(id(tensor))
+                shadow._value = self.parameter(type_of(value), shadow.source, name)
                 self.captured.append((shadow.source, shadow._value))
             return shadow._value
         return value
 
+    def parameter(self, type: TensorType, source: Input, name: str | None = None) -> Value:
+        """A value that is read from outside at each call."""
+        if self._position is None:
+            label = name if isinstance(source, Captured | Reached) else None
+            value = self.builder.parameter(type, name and name.replace(".", "_"), label)
+            self.segment.inputs[value] = source
+        else:
+            if self._parameter == len(self.graph.parameters):
+                raise Diverged
+            value = self.graph.parameters[self._parameter]
+            self._parameter += 1
+            if value.type != type or self.segment.inputs[value].key != source.key:
+                raise Diverged
+        self.inputs[value] = source
+        return value
+
+    def number(self, owner: Any, name: Any, find: Callable[[], float]) -> Value:
+        """A Python float that is looked up afresh at each call, as a 0-d float64."""
+        number = Number(owner, name, find)
+        if number.key not in self._numbers:
+            self._numbers[number.key] = self.parameter(TensorType(np.dtype(np.float64), ()), number)
+        return self._numbers[number.key]
+
     def guard(self, key: Any, guard: Guard) -> None:
+        """The path relies on something; ``key`` is the same for the same thing."""
         if key not in self._guarded:
             self._guarded.add(key)
-            self.guards.append(guard)
             self._keep_alive.append(guard)
+            if self._position is None:
+                guard.location, _ = user_location()
+                self.segment.guards.append(guard)
 
     def check(self, predicate: Value, error: type[Exception], message: str) -> None:
         """Raise when the compiled program has run and ``predicate`` was false; nothing is committed then."""
-        location, _ = user_location()
-        self.checks.append(Check(predicate, error, message, location))
-
-    def number(self, key: tuple[int, Any], find: Callable[[], float]) -> Value:
-        """A Python float that is looked up afresh at each call, as a 0-d float64."""
-        found = self.numbers.get(key)
-        if found is None:
-            value = self.builder.parameter(TensorType(np.dtype(np.float64), ()))
-            found = self.numbers[key] = Number(find), value
-        return found[1]
+        if self._position is None:
+            location, _ = user_location()
+            self.segment.checks.append(Check(predicate, error, message, location))
 
     # Ops --------------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
+        if self._position is not None:
+            return self._follow(primitive, operands, attributes).result
         location, frame = user_location()
         if self.differentiated is not None:
             forward = self.differentiated
@@ -252,6 +321,20 @@ class Trace:
             return self.builder.apply(primitive, operands, attributes)
         except (TypeError, ValueError) as error:
             raise at_user_line(error) from None
+
+    def _follow(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Op:
+        """The op that stands here in a segment that was recorded before."""
+        assert self._position is not None
+        if self._position == len(self.graph.ops):
+            raise Diverged
+        op = self.graph.ops[self._position]
+        self._position += 1
+        if op.primitive is not primitive or len(op.operands) != len(operands) or op.attributes != dict(attributes):
+            raise Diverged
+        for found, expected in zip(operands, op.operands, strict=True):
+            if found is not expected and not _same_constant(found, expected):
+                raise Diverged
+        return op
 
     def constant(self, array: np.ndarray) -> Value:
         return Constant(array)
@@ -275,133 +358,14 @@ class Trace:
         return True
 
 
-@dataclass(frozen=True)
-class Check:
-    predicate: Value
-    error: type[Exception]
-    message: str
-    location: Location | None
-
-    def fail(self) -> None:
-        raise at_user_line(self.error(self.message), self.location)
+class Diverged(BaseException):
+    """A function that is traced again did something else than before where nothing that is known had changed."""
 
 
-class Guard:
-    """Something that a trace relied on; ``describe`` says what, for people."""
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        raise NotImplementedError
-
-    def describe(self) -> str:
-        raise NotImplementedError
-
-
-class ArgumentsAreOthers(Guard):
-    """No tensor argument is one that the function captures."""
-
-    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
-        self._captured = frozenset(id(source.tensor) for source, _ in captured if isinstance(source, Captured))
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        return self._captured.isdisjoint(map(id, arguments))
-
-    def describe(self) -> str:
-        return "no argument is a tensor that the function reaches by itself"
-
-
-@dataclass(frozen=True)
-class ArgumentsAre(Guard):
-    """The tensor arguments are these very tensors, which the function reaches by itself too."""
-
-    tensors: tuple[Tensor, ...]
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        return all(found is expected for found, expected in zip(arguments, self.tensors, strict=True))
-
-    def describe(self) -> str:
-        return "an argument is a tensor that the function reaches by itself"
-
-
-@dataclass(frozen=True)
-class RequiresGrad(Guard):
-    source: Source
-    expected: bool
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        tensor = self.source.find(arguments)
-        return tensor is not None and tensor._requires_grad == self.expected and tensor._node is None
-
-    def describe(self) -> str:
-        return f"a captured tensor has requires_grad={self.expected}"
-
-
-@dataclass(frozen=True)
-class SameContents(Guard):
-    """A captured container or object still holds what it held."""
-
-    what: str
-    find: Callable[[], Any]
-    expected: Any
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        return contents(self.find()) == self.expected
-
-    def describe(self) -> str:
-        return f"{self.what} holds what it held"
-
-
-class SameTypes(Guard):
-    """The captured tensors have the dtypes that they had; looked at only when some tensor's was changed in place."""
-
-    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
-        self._expected = [(source, value.dtype, value.shape) for source, value in captured]
-        self._seen = Retyped.count
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        if self._seen == Retyped.count:
-            return True
-        for source, dtype, shape in self._expected:
-            tensor = source.find(arguments)
-            if tensor is None or tensor._value.dtype != dtype or tensor._value.shape != shape:
-                return False
-        self._seen = Retyped.count
-        return True
-
-    def describe(self) -> str:
-        return "the captured tensors have the dtypes that they had"
-
-
-@dataclass(frozen=True)
-class HasGradient(Guard):
-    source: Source
-    expected: bool
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        tensor = self.source.find(arguments)
-        return tensor is not None and (tensor._grad is not None) == self.expected
-
-    def describe(self) -> str:
-        return f"a captured tensor has {'a' if self.expected else 'no'} gradient"
-
-
-@dataclass(frozen=True)
-class SameValue(Guard):
-    """A name or an attribute still holds what it held: the same object, or an equal number or string."""
-
-    what: str
-    find: Callable[[], Any]
-    expected: Any
-
-    def holds(self, arguments: Sequence[Tensor]) -> bool:
-        try:
-            found = self.find()
-        except Exception:
-            return False
-        if found is self.expected:
-            return True
-        return isinstance(self.expected, int | float | str | bytes) and (
-            type(found) is type(self.expected) and (found == self.expected and repr(found) == repr(self.expected))
-        )
-
-    def describe(self) -> str:
-        return f"{self.what} is {self.expected!r:.60}"
+def _same_constant(first: Value, second: Value) -> bool:
+    return (
+        isinstance(first, Constant)
+        and isinstance(second, Constant)
+        and first.type == second.type
+        and first.array.tobytes() == second.array.tobytes()
+    )

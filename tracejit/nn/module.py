@@ -9,7 +9,6 @@ version, and a trace that looks at a module records an :class:`UnchangedModule` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,11 +18,11 @@ from tracejit.ir.types import is_differentiable
 
 from .. import dispatch
 from ..autograd.modes import no_grad
+from ..guards import Guard
 from ..locations import at_user_line
 from ..ops.creation import from_numpy
 from ..state import thread
 from ..tensor import Parameter, Tensor, retype
-from ..tracing import Guard, Untraceable
 from .hooks import Hooked
 
 if TYPE_CHECKING:
@@ -44,21 +43,26 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-@dataclass(frozen=True)
 class UnchangedModule(Guard):
     """A module's attributes are the ones it was traced with, and it is in the same mode."""
 
-    module: Module
-    version: int
-    training: bool
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        self._version = module._version
+        self._training = module.training
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
-        module = self.module
-        return module._version == self.version and module.training is self.training
+        module = self._module
+        return module._version == self._version and module.training is self._training
 
     def describe(self) -> str:
-        mode = "training" if self.training else "evaluation"
-        return f"the attributes of {type(self.module).__name__} are as they were, and it is in {mode} mode"
+        name = type(self._module).__name__
+        if self._module.training is not self._training:
+            return f"{name}.training is {self._training}"
+        return f"the attributes of {name} are as they were"
+
+    def describe_now(self) -> str:
+        return str(self._module.training) if self._module.training is not self._training else ""
 
 
 class Module(Hooked):
@@ -173,8 +177,8 @@ class Module(Hooked):
         """Before an attribute changes: raise the version; a trace cannot hold such a change."""
         trace = thread.trace
         if trace is not None and trace is not self._trace:
-            raise Untraceable(f"it assigns self.{name}")
-        if name != "training":  # the guard looks at the mode itself, so going back and forth recompiles nothing
+            trace.changes(self, f"it assigns {type(self).__name__}.{name}, which cannot be seen from the function")
+        elif name != "training":  # the guard looks at the mode itself, so going back and forth recompiles nothing
             self.__dict__["_version"] += 1
 
     def _forget(self, name: str, keep: str = "") -> bool:
@@ -189,7 +193,7 @@ class Module(Hooked):
         """The trace that is active, if any, relies on this module's attributes from here on."""
         trace = thread.trace
         if trace is not None and trace is not self._trace:
-            trace.guard(("module", id(self)), UnchangedModule(self, self._version, self.training))
+            trace.guard(("module", id(self)), UnchangedModule(self))
 
     def _register(self, registry: str, role: str, name: Any, item: Any, kind: type) -> None:
         """Put ``item``, of that ``kind`` or ``None``, under a name that is free or in the same registry already."""
@@ -397,7 +401,7 @@ class Module(Hooked):
     def to(self: ModuleType, *arguments: Any, device: str | None = None, dtype: Any = None) -> ModuleType:
         """Move to a device; convert floating-point parameters and buffers (and gradients) to a dtype, in place."""
         if thread.trace is not None:
-            raise Untraceable("it moves or converts a module")
+            thread.trace.refuse("it moves or converts a module")
         for module in self.modules():
             module._begin_change("dtype")
         for tensor in [tensor for _, tensor in self.named_tensors() if is_differentiable(tensor.dtype)]:

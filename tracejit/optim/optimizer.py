@@ -9,35 +9,33 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..autograd.modes import enable_grad, no_grad
+from ..guards import Guard, SameValue
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
 from ..ops.creation import from_numpy
 from ..state import thread
 from ..tensor import Tensor, _rebuild as untraced_tensor, new_tensor
-from ..tracing import Guard, SameValue, Untraceable
 
 Group = dict[str, Any]
 
 
-@dataclass(frozen=True)
 class SameTensors(Guard):
     """An optimizer has the groups, the parameters and the state tensors it was traced with."""
 
-    optimizer: Optimizer
-    expected: tuple[Any, ...]
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer, self._expected = optimizer, optimizer._held()
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
-        found = self.optimizer._held()
-        return len(found) == len(self.expected) and all(map(operator.is_, found, self.expected))
+        found = self._optimizer._held()
+        return len(found) == len(self._expected) and all(map(operator.is_, found, self._expected))
 
     def describe(self) -> str:
-        return f"{type(self.optimizer).__name__} has the same parameters and state tensors"
+        return f"{type(self._optimizer).__name__} has the same parameters and state tensors"
 
 
 class Optimizer:
@@ -96,7 +94,7 @@ class Optimizer:
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters with settings of their own; what is missing is taken from the defaults."""
         if thread.trace is not None:
-            raise Untraceable("it gives an optimizer parameters")
+            thread.trace.refuse("it gives an optimizer parameters")
         if not isinstance(param_group, dict):
             raise at_user_line(TypeError(f"param_group must be a dict, but got {type(param_group)}"))
         group = {**self.defaults, **param_group}
@@ -181,7 +179,7 @@ class Optimizer:
                     if gradient is not None:
                         self._update(parameter, gradient, self._complete_state(parameter, group), group)
         if thread.trace is not None:
-            thread.trace.guard(("optimizer", id(self)), SameTensors(self, self._held()))
+            thread.trace.guard(("optimizer", id(self)), SameTensors(self))
         return loss
 
     def _held(self) -> tuple[Any, ...]:
@@ -203,7 +201,7 @@ class Optimizer:
         trace = thread.trace
         if trace is None:
             return find()
-        value = trace.number((id(group), (key, index)), find)
+        value = trace.number(group, (key, index), find)
         value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
         number = new_tensor(value)
         number._weak = True
@@ -237,7 +235,7 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take the settings and the state of a :meth:`state_dict`, in place: compiled steps go on with them."""
         if thread.trace is not None:
-            raise Untraceable("it loads the state of an optimizer")
+            thread.trace.refuse("it loads the state of an optimizer")
         groups = state_dict["param_groups"]
         if len(groups) != len(self.param_groups):
             raise at_user_line(ValueError("loaded state dict has a different number of parameter groups"))

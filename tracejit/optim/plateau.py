@@ -8,7 +8,6 @@ from typing import Any, SupportsFloat
 
 from ..locations import at_user_line
 from ..state import thread
-from ..tracing import Untraceable
 from .optimizer import Group, Optimizer
 
 
@@ -22,7 +21,7 @@ def checked_optimizer(optimizer: Any) -> Optimizer:
 def outside_of_traces() -> None:
     """What follows cannot be part of a compiled function."""
     if thread.trace is not None:
-        raise Untraceable("it steps a learning rate scheduler")
+        thread.trace.refuse("it steps a learning rate scheduler")
 
 
 def for_each_group(name: str, value: Any, groups: Sequence[Group]) -> list[float]:

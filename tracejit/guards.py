@@ -1,0 +1,196 @@
+"""Guards: what a compiled path relied on while it was traced, looked at before each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracejit.ir import Location, Value
+
+from .contents import contents
+from .sources import Argument, Captured, Reached, Source
+from .tensor import Retyped, Tensor
+
+if TYPE_CHECKING:
+    from tracejit.ir.types import TensorType
+
+
+class Guard:
+    """Something that a trace relied on; ``describe`` says what, for people."""
+
+    location: Location | None = None  # the user's line that relied on it
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def describe_now(self) -> str:
+        """What holds instead, where that can be told."""
+        return ""
+
+
+class ArgumentsAreOthers(Guard):
+    """No tensor argument is one that the function reaches by itself."""
+
+    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
+        self._captured = frozenset(id(source.tensor) for source, _ in captured if isinstance(source, Captured))
+        self._reached = [source for source, _ in captured if isinstance(source, Reached)]
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        identities = [id(argument) for argument in arguments]
+        if not self._captured.isdisjoint(identities):
+            return False
+        return not self._reached or {id(source.find(arguments)) for source in self._reached}.isdisjoint(identities)
+
+    def describe(self) -> str:
+        return "no argument is a tensor that the function reaches by itself"
+
+
+class ArgumentsAre(Guard):
+    """The tensor arguments are these very tensors, which the function reaches by itself too."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tuple(tensors)
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return all(found is expected for found, expected in zip(arguments, self._tensors, strict=True))
+
+    def describe(self) -> str:
+        return "an argument is a tensor that the function reaches by itself"
+
+
+class RequiresGrad(Guard):
+    """A tensor that the function reaches by itself does or does not require gradients, and has no history."""
+
+    def __init__(self, source: Source, expected: bool, name: str) -> None:
+        self._source, self._expected, self._name = source, expected, name
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        tensor = self._source.find(arguments)
+        return tensor is not None and tensor._requires_grad == self._expected and tensor._node is None
+
+    def describe(self) -> str:
+        return f"{self._name} has requires_grad={self._expected}"
+
+
+class HasGradient(Guard):
+    """A tensor's ``.grad`` is there, or not."""
+
+    def __init__(self, source: Source, expected: bool, name: str) -> None:
+        self._source, self._expected, self._name = source, expected, name
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        tensor = self._source.find(arguments)
+        return tensor is not None and (tensor._grad is not None) == self._expected
+
+    def describe(self) -> str:
+        return f"{self._name} has {'a' if self._expected else 'no'} gradient"
+
+
+class SameContents(Guard):
+    """A captured container or object still holds what it held."""
+
+    def __init__(self, what: str, find: Callable[[], Any], expected: Any) -> None:
+        self._what, self._find, self._expected = what, find, expected
+        self._leave_out: frozenset[int] = frozenset()
+
+    def leave_out(self, containers: Sequence[Any]) -> None:
+        """The path does not rely on what these hold: it only adds to them."""
+        if containers:
+            self._leave_out |= frozenset(map(id, containers))
+            self._expected = contents(self._find(), self._leave_out)
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        try:
+            return contents(self._find(), self._leave_out) == self._expected
+        except Exception:
+            return False
+
+    def describe(self) -> str:
+        return f"{self._what} holds what it held"
+
+
+class SameTypes(Guard):
+    """The tensors read have the dtypes and shapes that they had.
+
+    The same cell can only have changed where some tensor's type was changed in place; another cell in its place is
+    looked at, and must be no other one that the path reads.
+    """
+
+    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
+        self._expected = [(s, v.type, getattr(s, "tensor", None)) for s, v in captured if not isinstance(s, Argument)]
+        self._reached = [item for item in self._expected if isinstance(item[0], Reached)]
+        self._seen = Retyped.count
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        if self._seen != Retyped.count:
+            if not all(self._fits(s.find(arguments), type) for s, type, _ in self._expected):
+                return False
+            self._seen = Retyped.count
+        others = False
+        for source, type, before in self._reached:
+            try:
+                tensor = source.find(arguments)
+            except Exception:
+                return False
+            if tensor is not before:
+                if not isinstance(tensor, Tensor) or not self._fits(tensor, type):
+                    return False
+                others = True
+        if others:
+            found = [id(source.find(arguments)) for source, _, _ in self._expected]
+            return len(set(found)) == len(found)
+        return True
+
+    @staticmethod
+    def _fits(tensor: Tensor | None, type: TensorType) -> bool:
+        return tensor is not None and tensor._value.dtype == type.dtype and tensor._value.shape == type.shape
+
+    def describe(self) -> str:
+        return "the tensors that it reaches by itself have the dtypes and shapes that they had"
+
+
+class SamePlaces(Guard):
+    """Two places that held one tensor still hold one."""
+
+    def __init__(self, first: Reached, second: Reached) -> None:
+        self._first, self._second = first, second
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        try:
+            return self._first.look_up() is self._second.look_up()
+        except Exception:
+            return False
+
+    def describe(self) -> str:
+        return f"{self._first.label} and {self._second.label} are one tensor"
+
+
+class SameValue(Guard):
+    """A name or an attribute still holds what it held: the same object, or an equal number or string."""
+
+    def __init__(self, what: str, find: Callable[[], Any], expected: Any) -> None:
+        self._what, self._find, self._expected = what, find, expected
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        try:
+            found = self._find()
+        except Exception:
+            return False
+        expected = self._expected
+        if found is expected:
+            return True
+        return isinstance(expected, int | float | str | bytes) and (
+            type(found) is type(expected) and (found == expected and repr(found) == repr(expected))
+        )
+
+    def describe(self) -> str:
+        return f"{self._what} is {self._expected!r:.60}"
+
+    def describe_now(self) -> str:
+        try:
+            return f"{self._find()!r:.60}"
+        except Exception:
+            return "gone"

@@ -1,0 +1,76 @@
+"""What a compiled program cannot do again: printing, reading a clock, drawing random numbers, touching files.
+
+While a function is traced, the C functions that it calls are watched.  One that has an effect, or a result, of its own
+at each call stops the trace before it runs: the function's Python code must run at each call then.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from .locations import is_library
+
+# Functions by module, and methods by class; ``None`` means all.
+_FUNCTIONS: dict[str, frozenset[str] | None] = {
+    "builtins": frozenset(("print", "open", "input", "breakpoint", "exec", "eval", "next", "globals", "locals")),
+    "time": None,
+    "posix": frozenset((
+        "getenv", "urandom", "listdir", "scandir", "remove", "unlink", "mkdir", "rename", "replace", "system", "fork",
+        "getpid", "write", "read", "open", "putenv", "chdir",
+    )),
+    "_io": None,
+    "_random": None,
+    "_socket": None,
+    "_ctypes": None,
+}  # fmt: skip
+_METHODS = frozenset(("write", "writelines", "read", "readline", "readlines", "flush"))
+_CLOCKS = frozenset(("now", "today", "utcnow"))
+
+
+class Watch:
+    """While it is entered, a call that cannot be repeated raises ``Untraceable`` instead of running."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._is_on = False
+
+    def __enter__(self) -> None:
+        if sys.getprofile() is None:  # else a profiler is at work
+            self._is_on = True
+            sys.setprofile(_look)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._is_on:
+            sys.setprofile(None)
+
+
+def _look(frame: FrameType, event: str, called: Any) -> None:
+    if event != "c_call":
+        return
+    name = called.__name__
+    owner = getattr(called, "__self__", None)
+    if owner is None or type(owner) is _MODULE:
+        module = called.__module__
+        if module not in _FUNCTIONS:
+            return
+        names = _FUNCTIONS[module]
+        if names is not None and name not in names:
+            return
+    elif isinstance(owner, random.Random):
+        pass
+    elif name in _METHODS:
+        if not hasattr(owner, "fileno") and not hasattr(owner, "getvalue"):
+            return
+    elif not (name in _CLOCKS and isinstance(owner, type)):
+        return
+    if is_library(frame.f_code.co_filename):
+        return
+    from .tracing import Untraceable
+
+    raise Untraceable(f"it calls {name}")
+
+
+_MODULE = type(sys)

@@ -1,0 +1,139 @@
+"""Where the arrays that a compiled program reads come from at each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+class Input:
+    """Where the array for one parameter of a graph comes from; ``key`` is the same for the same place."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> Any:
+        raise NotImplementedError
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        """The array, given the call's tensor and float arguments."""
+        raise NotImplementedError
+
+
+class FloatArgument(Input):
+    """The float at a position among the call's float arguments."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    @property
+    def key(self) -> Any:
+        return FloatArgument, self.position
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        return np.asarray(floats[self.position], np.float64)
+
+
+class Number(Input):
+    """A Python float that the function looks up by itself, of the object ``owner`` under ``name``."""
+
+    __slots__ = ("_owner", "find", "name")
+
+    def __init__(self, owner: Any, name: Any, find: Callable[[], float]) -> None:
+        self._owner, self.name, self.find = owner, name, find
+
+    @property
+    def key(self) -> Any:
+        return Number, id(self._owner), self.name
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        return np.asarray(self.find(), np.float64)
+
+
+class Source(Input):
+    """A tensor that a trace reads."""
+
+    __slots__ = ()
+
+    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        """The tensor, given the call's tensor arguments."""
+        raise NotImplementedError
+
+    def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        tensor = self.find(tensors)
+        assert tensor is not None
+        return tensor._value
+
+
+class Argument(Source):
+    """The tensor at a position among the call's tensor arguments."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    @property
+    def key(self) -> Any:
+        return Argument, self.position
+
+    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        return arguments[self.position]
+
+
+class Captured(Source):
+    """A tensor that the function reached by itself: the cell stays the same, its value is read afresh."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    @property
+    def key(self) -> Any:
+        return Captured, id(self.tensor)
+
+    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        return self.tensor
+
+
+class Reached(Source):
+    """A tensor that a variable, an attribute or a container held: whatever it holds now is read."""
+
+    __slots__ = ("label", "look_up", "tensor")
+
+    def __init__(self, label: str, look_up: Callable[[], Any], tensor: Tensor) -> None:
+        self.label = label
+        self.look_up = look_up
+        self.tensor = tensor  # what it held when this was made
+
+    @property
+    def key(self) -> Any:
+        return Reached, self.label
+
+    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        return self.look_up()
+
+
+class GradientOf(Source):
+    """Another tensor's ``.grad``."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: Source) -> None:
+        self.owner = owner
+
+    @property
+    def key(self) -> Any:
+        return GradientOf, self.owner.key
+
+    def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        tensor = self.owner.find(arguments)
+        return None if tensor is None else tensor._grad

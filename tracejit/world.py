@@ -1,0 +1,302 @@
+"""The world around a trace: the Python objects that the function can reach, before it runs and after.
+
+A trace must leave the world as it was, whatever the function does to attributes, lists, dicts and variables.  So
+those that it can reach are copied (each container by itself, its items as they are) before the function runs; what
+differs afterwards is a change that each compiled call repeats, and is taken back.  Tensors found on the way are
+known by the place that holds them, so that another tensor put there later is read in its stead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dis
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .contents import is_module, is_plain_instance
+from .sources import Reached
+from .tensor import Tensor
+
+MAX_ITEMS = 50_000  # of all containers together: what lies deeper in a larger world is not watched
+MAX_DEPTH = 8
+_ABSENT = object()
+
+Find = Callable[[], Any]
+
+
+class Change:
+    """Something that a container holds now and did not before."""
+
+    def __init__(
+        self, label: str, find: Find, kind: str, key: Any, value: Any, module: Any = None, container: Any = None
+    ) -> None:
+        self.label = label  # for people: self.hidden
+        self.container = container  # of an "append"
+        self.find = find  # the container, at a later call
+        self.kind = kind  # "item" (of a dict or of an object's attributes), "gone", "append", "list", "cell"
+        self.key = key
+        self.value = value
+        self._module = module
+
+    def commit(self, value: Any) -> None:
+        """Make the change again, with a value in place of the traced one."""
+        target = self.find()
+        if self._module is not None and not _is_alike(target.get(self.key), value):
+            vars(self._module)["_version"] += 1
+        match self.kind:
+            case "item":
+                target[self.key] = value
+            case "gone":
+                target.pop(self.key, None)
+            case "append":
+                target.extend(value)
+            case "list":
+                target[:] = value
+            case "cell":
+                target.cell_contents = value
+
+
+class _Held:
+    """A container, and what it held."""
+
+    __slots__ = ("container", "copy", "find", "label", "module", "template")
+
+    def __init__(self, container: Any, find: Find, label: str, template: str, module: Any) -> None:
+        self.container, self.find, self.label = container, find, label
+        self.template = template  # what an item is called
+        self.module = module  # whose attributes these are
+        self.copy = container.copy()
+
+
+class Untracked(Exception):
+    """A change that cannot be repeated by putting values into containers."""
+
+
+class World:
+    """What can be reached from some named roots; ``extra`` objects count as reached from nowhere."""
+
+    def __init__(self, roots: Iterable[tuple[str, Find, Any]], functions: Iterable[types.FunctionType]) -> None:
+        self.places: dict[int, list[Reached]] = {}
+        self._held: list[_Held] = []
+        self._seen: dict[int, Any] = {}  # kept alive, so that an identity is not used again
+        self._cells: list[tuple[str, types.CellType, Any]] = []
+        self._globals: list[tuple[dict[str, Any], str, Any]] = []
+        self._generators: list[tuple[Any, Any]] = []
+        self._count = 0
+        for function in functions:
+            self._watch_variables(function)
+        pending = deque((label, find, value, 0) for label, find, value in roots)
+        while pending and self._count < MAX_ITEMS:
+            pending.extend(self._visit(*pending.popleft()))
+        self._numpy_state = _numpy_random_state()
+
+    def _watch_variables(self, function: types.FunctionType) -> None:
+        stored = {i.argval for i in _instructions(function.__code__) if i.opname in ("STORE_DEREF", "DELETE_DEREF")}
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if name in stored:
+                self._cells.append((name, cell, _content(cell)))
+        space = function.__globals__
+        for name in {i.argval for i in _instructions(function.__code__) if i.opname in _GLOBAL_STORES}:
+            self._globals.append((space, name, space.get(name, _ABSENT)))
+
+    def _visit(self, label: str, find: Find, item: Any, depth: int) -> Iterator[tuple[str, Find, Any, int]]:
+        if isinstance(item, Tensor):
+            self.places.setdefault(id(item), []).append(Reached(label, find, item))
+            return
+        if isinstance(item, _ATOMS) or id(item) in self._seen:
+            return
+        self._seen[id(item)] = item
+        self._count += 1
+        if isinstance(item, np.random.Generator):
+            self._generators.append((item, item.bit_generator.state))
+        if depth == MAX_DEPTH:
+            return
+        if isinstance(item, dict):
+            self._hold(item, find, label)
+            yield from ((f"{label}[{key!r:.30}]", _item_of(find, key), value, depth + 1) for key, value in item.items())
+        elif isinstance(item, list | tuple | deque):
+            if not isinstance(item, tuple):
+                self._hold(item, find, label)
+            yield from ((f"{label}[{i}]", _item_of(find, i), value, depth + 1) for i, value in enumerate(item))
+        elif isinstance(item, set):
+            self._hold(item, find, label)
+        elif isinstance(item, types.MethodType):
+            yield label, find, item.__self__, depth + 1
+        elif is_module(item):
+            yield from self._visit_module(label, item, depth)
+        elif is_plain_instance(item):
+            attributes = _attributes_of(find)
+            self._hold(vars(item), attributes, label, "{}.{}")
+            for name, value in vars(item).items():
+                yield f"{label}.{name}", _item_of(attributes, name), value, depth + 1
+
+    def _visit_module(self, label: str, module: Any, depth: int) -> Iterator[tuple[str, Find, Any, int]]:
+        """A module: its attributes, buffers and children; its parameters stay what they are while its version does."""
+        for name in (None, "_parameters", "_buffers", "_modules"):
+            fields = vars(module) if name is None else vars(module).get(name, {})
+            find = _constant(fields)
+            self._hold(fields, find, label, "{}.{}", module)
+            if name == "_parameters":
+                continue
+            for key, value in fields.items():
+                if name is not None or key not in _REGISTRIES:
+                    # A child counts as no deeper than its parent: models are nested at will.
+                    yield f"{label}.{key}", _item_of(find, key), value, depth if name == "_modules" else depth + 1
+
+    def _hold(self, container: Any, find: Find, label: str, template: str = "{}[{!r}]", module: Any = None) -> None:
+        self._count += len(container)
+        if self._count < MAX_ITEMS:
+            self._held.append(_Held(container, find, label, template, module))
+
+    def knows(self, item: Any) -> bool:
+        """Whether an object was there, within reach, before the trace."""
+        return id(item) in self._seen
+
+    # Afterwards -------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """What differs; ``Untracked`` where it cannot be repeated."""
+        found: list[Change] = []
+        for held in self._held:
+            if not _same_items(held.container, held.copy):
+                found += _differences(held)
+        for name, cell, before in self._cells:
+            now = _content(cell)
+            if now is not before:
+                if now is _ABSENT:
+                    raise Untracked(f"it deletes {name}")
+                found.append(Change(name, _constant(cell), "cell", None, now))
+        for space, name, before in self._globals:
+            now = space.get(name, _ABSENT)
+            if now is not before:
+                kind = "gone" if now is _ABSENT else "item"
+                found.append(Change(name, _constant(space), kind, name, now))
+        if any(generator.bit_generator.state != state for generator, state in self._generators):
+            raise Untracked("it draws from a random generator of NumPy's")
+        if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
+            raise Untracked("it draws from NumPy's random generator")
+        return found
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for held in self._held:
+            if not _same_items(held.container, held.copy):
+                container = held.container
+                container.clear()
+                container.extend(held.copy) if isinstance(container, list | deque) else container.update(held.copy)
+        for _, cell, before in self._cells:
+            if _content(cell) is not before:
+                if before is _ABSENT:
+                    del cell.cell_contents
+                else:
+                    cell.cell_contents = before
+        for space, name, before in self._globals:
+            if before is _ABSENT:
+                space.pop(name, None)
+            else:
+                space[name] = before
+        for generator, state in self._generators:
+            generator.bit_generator.state = state
+        if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
+            _set_numpy_random_state(self._numpy_state)
+
+
+def _differences(held: _Held) -> list[Change]:
+    now, before, find, label = held.container, held.copy, held.find, held.label
+    if isinstance(now, dict):
+        order = [key for key in before if key in now] != [key for key in now if key in before]
+        if order:
+            raise Untracked(f"it reorders {label}")
+        shown, module = held.template, held.module
+        changes = [
+            Change(shown.format(label, key), find, "item", key, value, module)
+            for key, value in now.items()
+            if before.get(key, _ABSENT) is not value
+        ]
+        gone = [Change(shown.format(label, key), find, "gone", key, None, module) for key in before if key not in now]
+        return changes + gone
+    if isinstance(now, list):
+        count = len(before)
+        if len(now) >= count and all(a is b for a, b in zip(now, before, strict=False)):
+            return [Change(label, find, "append", None, now[count:], container=now)]
+        return [Change(label, find, "list", None, list(now))]
+    raise Untracked(f"it changes the {type(now).__name__} {label}")
+
+
+def _same_items(now: Any, before: Any) -> bool:
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        missing = _ABSENT
+        return all(before.get(key, missing) is value for key, value in now.items()) and list(now) == list(before)
+    if isinstance(now, set):
+        return now == before
+    return all(a is b for a, b in zip(now, before, strict=True))
+
+
+def _item_of(find: Find, key: Any) -> Find:
+    return lambda: find()[key]
+
+
+def _attributes_of(find: Find) -> Find:
+    return lambda: vars(find())
+
+
+def _constant(item: Any) -> Find:
+    return lambda: item
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _ABSENT
+
+
+def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
+
+
+def _numpy_random_state() -> bytes | None:
+    """The state of NumPy's global generator (its attribute takes a quarter of a millisecond); ``None``: not the usual.
+
+    ``mt19937_state`` is 624 words and a position.
+    """
+    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    return ctypes.string_at(generator.ctypes.state_address, 2500) if _is_usual(generator) else None
+
+
+def _set_numpy_random_state(state: bytes) -> None:
+    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    if _is_usual(generator):
+        ctypes.memmove(generator.ctypes.state_address, state, len(state))
+
+
+def _is_usual(generator: Any) -> bool:
+    return type(generator) is np.random.MT19937
+
+
+def _is_alike(before: Any, now: Any) -> bool:
+    """Whether one tensor took another's place of which a trace cannot tell it."""
+    return (
+        isinstance(before, Tensor)
+        and isinstance(now, Tensor)
+        and before.dtype == now.dtype
+        and before.shape == now.shape
+        and before._requires_grad == now._requires_grad
+    )
+
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules", "_version", "_trace", "_transient", "_hooks")
+_GLOBAL_STORES = ("STORE_GLOBAL", "DELETE_GLOBAL")
+_ATOMS = (
+    int, float, complex, str, bytes, bool, type(None), np.ndarray, np.generic, type, types.ModuleType,
+    types.FunctionType, types.BuiltinFunctionType, types.CodeType, np.dtype,
+)  # fmt: skip
