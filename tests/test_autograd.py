@@ -139,8 +139,41 @@ REFUSED: list[tuple[str, type[Exception], Callable[[Any], Any]]] = [
         RuntimeError,
         lambda x: (x * 2).backward(tj.ones(3)),
     ),
-    ("Mismatch in dtype", RuntimeError, lambda x: (x * 2).backward(tj.ones(2, dtype="float64"))),
+    (
+        r"both grad_output and output are required to have the same dtype. Mismatch in dtype: grad_output\[0\] has a "
+        r"dtype of complex64 and output\[0\] has a dtype of float32",
+        RuntimeError,
+        lambda x: (x * 2).backward(tj.ones(2, dtype="complex64")),
+    ),
+    (
+        r"grad_output\[0\] has a dtype of float32 and output\[0\] has a dtype of complex64",
+        RuntimeError,
+        lambda x: (x * 2j).backward(tj.ones(2)),
+    ),
+    (
+        "grad can be implicitly created only for real scalar outputs but got complex64",
+        RuntimeError,
+        lambda x: (x * 2j).sum().backward(),
+    ),
     ("gradients can be either Tensors or None, but got int", TypeError, lambda x: (x * 2).backward(1)),
+    ("gradients can be either Tensors or None, but got float", TypeError, lambda x: (x * 2).backward([1.0, 2.0])),
+    ("got 2 tensors and 1 gradients", RuntimeError, lambda x: autograd.backward([x.sum(), x.sum()], [tj.ones(())])),
+    ("got 2 tensors and 3 gradients", RuntimeError, lambda x: grads([x.sum(), x.sum()], x, [None] * 3)),
+    ("got 2 tensors and 1 gradients", RuntimeError, lambda x: grads([x.sum(), x.sum()], x, tj.ones(()))),
+    ("tensors must be Tensors, but got int", TypeError, lambda x: autograd.backward(3)),
+    ("outputs must be Tensors, but got NoneType", TypeError, lambda x: grads([None], x)),
+    ("inputs must be Tensors, but got str", TypeError, lambda x: grads(x.sum(), ["x"])),
+    (r"'inputs' argument to grad\(\) cannot be empty", RuntimeError, lambda x: grads(x.sum(), [])),
+    (
+        "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False",
+        ValueError,
+        lambda x: grads(x.sum(), x, allow_unused=False, materialize_grads=True),
+    ),
+    (
+        r"expects grad_outputs with one number of gradients, got \(2, 2\), \(3,\)",
+        RuntimeError,
+        lambda x: grads([x, x.sum()], x, [tj.ones(2, 2), tj.ones(3)], is_grads_batched=True),
+    ),
     (r"'inputs' argument to backward\(\) cannot be empty", RuntimeError, lambda x: x.sum().backward(inputs=[])),
     ("One of the differentiated Tensors does not require grad", RuntimeError, lambda x: grads(x.sum(), tj.ones(1))),
     (
@@ -148,6 +181,7 @@ REFUSED: list[tuple[str, type[Exception], Callable[[Any], Any]]] = [
         RuntimeError,
         lambda x: grads(x.sum(), leaf([1.0])),
     ),
+    (r"It is the one at index 1", RuntimeError, lambda x: grads(x.sum(), [x, leaf([1.0])])),
 ]
 
 
@@ -477,25 +511,89 @@ def test_no_grad_as_a_decorator() -> None:
     assert (x * 2).requires_grad
 
 
-@pytest.mark.xfail(reason="it sets the mode as a context alone", strict=True)
 def test_set_grad_enabled_is_a_function_too() -> None:
     try:
         tj.set_grad_enabled(False)
         assert not (leaf([1.0]) * 2).requires_grad
+        prepared = tj.set_grad_enabled(True)
+        assert tj.is_grad_enabled()
+        with prepared:
+            assert tj.is_grad_enabled()
+        assert not tj.is_grad_enabled(), "as before the call"
+
+        @tj.set_grad_enabled(True)
+        def enabled() -> bool:
+            return tj.is_grad_enabled()
+
+        assert not tj.is_grad_enabled(), "a decorator sets nothing by itself"
+        assert enabled()
+        assert not tj.is_grad_enabled()
     finally:
         tj.set_grad_enabled(True)
 
 
-@pytest.mark.xfail(reason="what is sent to a decorated generator is lost", strict=True)
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(tj.no_grad, False), (tj.inference_mode, False), (tj.enable_grad, True)]
+)
+def test_a_decorator_without_parentheses(mode: Any, expected: bool) -> None:
+    @mode
+    def records() -> bool:
+        "Whether it does."
+        return tj.is_grad_enabled()
+
+    assert (records.__name__, records.__doc__) == ("records", "Whether it does.")
+    with tj.set_grad_enabled(not expected):
+        assert records() is expected
+        assert tj.is_grad_enabled() is not expected
+
+
+def test_inference_mode() -> None:
+    x = leaf([2.0])
+    with tj.inference_mode():
+        y = x * 3
+        assert not tj.is_grad_enabled()
+        with tj.inference_mode(False):
+            assert (x * 3).requires_grad
+    assert (y.requires_grad, y.is_leaf) == (False, True)
+    (x * y).sum().backward()  # an ordinary tensor: PyTorch would refuse to save it
+    assert grad(x) == [6.0]
+    y += 1
+    assert y.tolist() == [7.0]
+
+
 def test_a_decorated_generator_is_sent_to() -> None:
+    seen: list[Any] = []
+
     @tj.no_grad()
     def echo() -> Iterator[Any]:
-        received = yield "ready"
-        yield received
+        received = None
+        try:
+            while received != "end":
+                try:
+                    received = yield received, tj.is_grad_enabled()
+                except KeyError:
+                    received = "caught"
+        finally:
+            seen.append(tj.is_grad_enabled())
+        return "returned"
 
     generator: Any = echo()
+    assert next(generator) == (None, False)
+    assert generator.send("news") == ("news", False)
+    assert generator.throw(KeyError()) == ("caught", False)
+    assert tj.is_grad_enabled()
+    with pytest.raises(StopIteration) as stop:
+        generator.send("end")
+    assert (stop.value.value, seen) == ("returned", [False])
+    generator = echo()
     next(generator)
-    assert generator.send("news") == "news"
+    generator.close()
+    assert (seen, tj.is_grad_enabled()) == ([False, False], True)
+    generator = echo()
+    next(generator)
+    with pytest.raises(ValueError, match="mine"):
+        generator.throw(ValueError("mine"))
+    assert (seen, tj.is_grad_enabled()) == ([False] * 3, True)
 
 
 def test_the_mode_is_the_threads_own() -> None:
