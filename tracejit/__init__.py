@@ -42,7 +42,7 @@ from tracejit.ir.types import (  # noqa: E402
 )  # fmt: skip
 
 from . import autograd, fft, linalg, random  # noqa: E402
-from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
 from .jit import jit  # noqa: E402
 from .ops.arithmetic import (  # noqa: E402
     bitwise_left_shift,
@@ -261,7 +261,8 @@ __all__ = [
     "enable_grad", "equal", "erf", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "fft", "finfo", "flatten",
     "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "greater",
     "greater_equal", "histogram", "hypot", "iinfo", "imag", "inf", "inference_mode", "int16", "int32", "int64",
-    "int8", "interp", "isdtype", "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal", "linalg",
+    "int8", "interp", "is_grad_enabled", "isdtype", "isfinite", "isin", "isinf", "isnan", "jit", "less", "less_equal",
+    "linalg",
     "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logsumexp", "manual_seed", "matmul", "matrix_transpose", "max", "maximum", "mean", "median",
     "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd",
