@@ -27,11 +27,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import DType, is_floating, short_name
+from tracejit.ir.scalar import ScalarBuilder, ScalarFunction
+from tracejit.ir.types import DType, int64, is_floating, short_name
 
 Extent = int | str  # a number, or the name of a parameter
 
@@ -77,6 +79,27 @@ class Instruction:
 
     name: str
     operands: tuple[Operand, ...]
+    result: Scalar
+
+
+@dataclass(slots=True, eq=False)
+class Function:
+    """A scalar program that kernels call for few elements; the name tells the content."""
+
+    name: str
+    parameter: Scalar
+    body: list[Instruction]
+    result: Operand
+
+
+@dataclass(slots=True)
+class Call:
+    """``function(operand)`` where ``predicate``, else ``otherwise``."""
+
+    function: Function
+    predicate: Operand
+    operand: Operand
+    otherwise: Operand
     result: Scalar
 
 
@@ -143,7 +166,7 @@ class Reduce:
     block: str | None = None
 
 
-Statement = Instruction | Index | Load | Store | Loop | Reduce
+Statement = Instruction | Call | Index | Load | Store | Loop | Reduce
 
 
 @dataclass(slots=True)
@@ -176,6 +199,11 @@ class Kernel:
         return f"{self.title}_{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     @property
+    def functions(self) -> list[Function]:
+        """What the kernel calls."""
+        return [statement.function for statement in walk(self.body) if isinstance(statement, Call)]
+
+    @property
     def parallel_loop(self) -> Loop | None:
         """The outermost loop, where it may be split between threads."""
         for statement in self.body:
@@ -185,6 +213,33 @@ class Kernel:
 
     def __str__(self) -> str:
         return self.text
+
+
+class _Recorder(ScalarBuilder):
+    """Writes a scalar program down as instructions."""
+
+    def __init__(self) -> None:
+        self.body: list[Instruction] = []
+
+    def constant(self, number: float | int | bool, dtype: DType) -> Literal:
+        return literal(number, dtype)
+
+    def instruction(self, name: str, operands: tuple[Any, ...], dtype: DType) -> Scalar:
+        self.body.append(Instruction(name, operands, Scalar(dtype)))
+        return self.body[-1].result
+
+
+def literal(number: float | int | bool, dtype: DType) -> Literal:
+    """A number as a literal of a dtype."""
+    return Literal(np.asarray(number).astype(dtype).item() if dtype != int64 else int(number), dtype)
+
+
+@cache
+def function_of(source: ScalarFunction, dtype: DType) -> Function:
+    """A scalar program's function for one dtype."""
+    recorder, parameter = _Recorder(), Scalar(dtype, "%x")
+    result = source.program(recorder, parameter)
+    return Function(Kernel([], [], [*recorder.body], source.name).name, parameter, recorder.body, result)
 
 
 def walk(statements: Sequence[Statement]) -> Iterator[Statement]:
@@ -220,6 +275,9 @@ def _print(kernel: Kernel) -> Iterator[str]:
                 case Instruction(name, operands, result):
                     arguments = ", ".join(map(operand, operands))
                     yield f"{indent}{define(result)} = {name} {arguments} : {short_name(result.dtype)}"
+                case Call(function, predicate, argument, otherwise, result):
+                    call = f"{function.name} {operand(argument)} where {operand(predicate)} else {operand(otherwise)}"
+                    yield f"{indent}{define(result)} = {call} : {short_name(result.dtype)}"
                 case Index(axis, result):
                     yield f"{indent}{define(result)} = index {axis}"
                 case Load(buffer, at, result):

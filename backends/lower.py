@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tracejit.ir import Constant, DType, Op, Value
 from tracejit.ir.primitive import Elementwise, Generation, Reduction
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.primitives.reduction import BLOCK
-from tracejit.ir.scalar import ScalarBuilder
+from tracejit.ir.scalar import ScalarBuilder, ScalarFunction
 from tracejit.ir.types import int64, uint64
 
 from . import kernel as k
@@ -39,7 +37,7 @@ class NotOneLoop(Exception):
 class Node:
     """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
 
-    kind: str  # an instruction's name, or "index", "load", "reduce"
+    kind: str  # an instruction's name, or "call", "index", "load", "reduce"
     operands: tuple[Node | k.Literal, ...]
     dtype: DType
     axes: frozenset[int]
@@ -49,6 +47,7 @@ class Node:
     combine: str = ""
     identity: k.Literal | None = None
     stage: int = 0  # how many reductions, one after the other, stand before it
+    function: k.Function | None = None  # of a call
 
 
 @dataclass(eq=False, slots=True)
@@ -127,11 +126,15 @@ class Elements(ScalarBuilder):
     # The scalar builder -----------------------------------------------------------------------------
 
     def constant(self, number: float | int | bool, dtype: DType) -> k.Literal:
-        return k.Literal(np.asarray(number).astype(dtype).item() if dtype != int64 else int(number), dtype)
+        return k.literal(number, dtype)
 
     def instruction(self, name: str, operands: tuple[Any, ...], dtype: DType) -> Node:
-        key = (name, dtype, tuple(_literal_key(o) if isinstance(o, k.Literal) else o for o in operands))
-        return self._node(key, name, operands, dtype, frozenset())
+        return self._node((name, dtype, _operands_key(operands)), name, operands, dtype, frozenset())
+
+    def seldom(self, predicate: Any, function: ScalarFunction, x: Any, otherwise: Any) -> Node:
+        own, operands = k.function_of(function, x.dtype), (predicate, x, otherwise)
+        key = (own.name, _operands_key(operands))
+        return self._node(key, "call", operands, x.dtype, frozenset(), function=own)
 
     def _node(
         self, key: Any, kind: str, operands: tuple[Any, ...], dtype: DType, axes: frozenset[int], **fields: Any
@@ -228,6 +231,10 @@ class Elements(ScalarBuilder):
 
 def _squeezed_numbers(shape: Sequence[int]) -> dict[int, int]:
     return {axis: number for number, axis in enumerate(a for a, extent in enumerate(shape) if extent != 1)}
+
+
+def _operands_key(operands: tuple[Node | k.Literal, ...]) -> tuple[Any, ...]:
+    return tuple(_literal_key(operand) if isinstance(operand, k.Literal) else operand for operand in operands)
 
 
 def _literal_key(literal: k.Literal) -> tuple[str, DType]:
@@ -476,7 +483,11 @@ class _Emission:
         if node.kind == "load":
             assert node.buffer is not None
             return k.Load(self._buffer(node.buffer).name, self._address(node.address), scalar)
-        return k.Instruction(node.kind, tuple(map(self._operand, node.operands)), scalar)
+        operands = tuple(map(self._operand, node.operands))
+        if node.function is None:
+            return k.Instruction(node.kind, operands, scalar)
+        predicate, x, otherwise = operands
+        return k.Call(node.function, predicate, x, otherwise, scalar)
 
     def _store(self, store: StoreRequest) -> k.Store:
         buffer = self._buffer(store.target, written=True)

@@ -25,6 +25,7 @@ from .special_functions import (
 from .types import float32, float64
 
 HALF = {float32: 12.0, float64: 22.0}  # from here on, exp(-x) is nothing beside exp(x)
+LARGEST = {float32: 2.0**127, float64: 2.0**1023}  # powers of two
 HUGE = {float32: 2.0**14, float64: 2.0**28}  # from here on, 1 is nothing beside x * x
 
 # Inverse trigonometry -------------------------------------------------------------------------------
@@ -37,12 +38,14 @@ def atan(s: ScalarBuilder, x: Any) -> Any:
 
 
 def atan2(s: ScalarBuilder, y: Any, x: Any) -> Any:
-    """The angle of the point (x, y), with C99's special cases.  Ulp: 1.9, 1.8."""
+    """The angle of the point (x, y), with C99's special cases.  Ulp: 1.9, 1.9."""
     high, low = PI[x.dtype]
     across, up = s.abs(x), s.abs(y)
     both_infinite = s.and_(s.eq(across, math.inf), s.eq(up, math.inf))
-    up = s.select(both_infinite, 1.0, up)
-    across = s.select(both_infinite, 1.0, s.select(s.eq(s.maximum(up, across), 0.0), 1.0, across))
+    larger = s.maximum(up, across)
+    scale = s.select(s.gt(larger, LARGEST[x.dtype] / 4), s.constant(0.25, x.dtype), 1.0)  # sums do not overflow
+    up = s.select(both_infinite, 1.0, s.multiply(up, scale))
+    across = s.select(s.or_(both_infinite, s.eq(larger, 0.0)), 1.0, s.multiply(across, scale))
     is_left = s.ne(_sign(s, x), 0)
     is_flat = s.le(up, s.multiply(across, TAN_3_PI_8))
     angle = _atan_of_ratio(s, up, across, s.select(is_left, s.negate(across), across))

@@ -19,11 +19,14 @@ result for it, and everything that is built from instructions (``exp``, ``tanh``
 ``convert(x, dtype)``                               by value; float to integer truncates and saturates, NaN gives 0
 ``bitcast(x, dtype)``                               the same bits as another type of the same width
 ``constant(number, dtype)``
+``seldom(p, function, x, y)``                       ``function(x)`` where p, which is rare, else y
 ==================================================  ==========================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,6 +37,17 @@ ARITHMETIC = frozenset(
     " and_ or_ xor not_ shift_left shift_right multiply_high".split()
 )
 COMPARISONS = frozenset("eq ne lt le gt ge".split())
+
+
+@dataclass(frozen=True)
+class ScalarFunction:
+    """A scalar program of one number, long and rarely needed: kernels contain it as a function of its own.
+
+    ``program(builder, x)`` gives a number of x's dtype.
+    """
+
+    name: str
+    program: Callable[[ScalarBuilder, Any], Any]
 
 
 class ScalarBuilder:
@@ -71,6 +85,10 @@ class ScalarBuilder:
         dtype = next(v.dtype for v in (on_true, on_false) if not isinstance(v, int | float))
         branches = tuple(self.constant(v, dtype) if isinstance(v, int | float) else v for v in (on_true, on_false))
         return self.instruction("select", (predicate, *branches), dtype)
+
+    def seldom(self, predicate: Any, function: ScalarFunction, x: Any, otherwise: Any) -> Any:
+        """``function(x)`` where ``predicate``, else ``otherwise``; kernels call the function for such elements only."""
+        return self.select(predicate, function.program(self, x), otherwise)
 
     def convert(self, x: Any, dtype: DType) -> Any:
         return x if x.dtype == dtype else self.instruction("convert", (x,), dtype)

@@ -16,7 +16,6 @@ from typing import Any
 
 from .scalar import ScalarBuilder
 from .special_coefficients import (
-    COS,
     ERF,
     ERF_INV_CENTER,
     ERF_INV_TAIL,
@@ -25,7 +24,6 @@ from .special_coefficients import (
     EXP_RANGE,
     EXPM1_RANGE,
     EXPONENTIAL,
-    HALF_PI,
     HALF_SQRT_PI,
     INVERSE_LN2,
     LN2,
@@ -33,11 +31,7 @@ from .special_coefficients import (
     LOG1P_FLOAT64,
     LOG2_FOR_POWER_FLOAT32,
     LOG2_SERIES_FLOAT64,
-    SIN,
-    TAN_DENOMINATOR,
-    TAN_NUMERATOR,
     TANH_IS_ONE,
-    TWO_OVER_PI,
 )
 from .types import DType, float32, float64, uint32, uint64
 
@@ -124,24 +118,6 @@ def log1p(s: ScalarBuilder, x: Any) -> Any:
     is_own_logarithm = s.eq(s.add(x, x), x)  # 0, -0 and infinity
     result = s.select(is_own_logarithm, x, result)
     return s.select(s.gt(x, -1.0), result, s.select(s.eq(x, -1.0), s.constant(-math.inf, x.dtype), math.nan))
-
-
-# Trigonometry ---------------------------------------------------------------------------------------
-
-
-def sin(s: ScalarBuilder, x: Any) -> Any:
-    """A polynomial of r, with x = ``n * pi / 2 + r``; NaN where abs(x) >= 2**45.  Ulp: 1.54, 1.6."""
-    return s.select(s.eq(x, 0.0), x, _sin_after_quarter_turns(s, x, 0))
-
-
-def cos(s: ScalarBuilder, x: Any) -> Any:
-    """``sin(x + pi / 2)``; NaN where abs(x) >= 2**45.  Ulp: 1.54, 1.6."""
-    return _sin_after_quarter_turns(s, x, 1)
-
-
-def tan(s: ScalarBuilder, x: Any) -> Any:
-    """A rational function of r, or -1 over it, with r as for sin; NaN where abs(x) >= 2**45.  Ulp: 0.54, 1.8."""
-    return s.select(s.eq(x, 0.0), x, (_tan_float32 if x.dtype == float32 else _tan_float64)(s, x))
 
 
 # Powers, roots, the inverse of erf ------------------------------------------------------------------
@@ -443,69 +419,3 @@ def _log2_twice_precise(s: ScalarBuilder, x: Any) -> tuple[Any, Any]:
     error = s.fma(ratio, slope_error, s.fma(ratio_error, slope, error))
     total, total_error = _quick_two_sum(s, exponent, log2_of_mantissa)
     return total, s.add(total_error, error)
-
-
-# Pieces: trigonometry -------------------------------------------------------------------------------
-
-
-def _quarter_turns(s: ScalarBuilder, x: Any) -> tuple[Any, Any, Any]:
-    """x as float64, NaN where too large; the integer nearest to x / (pi / 2), its low bits first, then as a float."""
-    x = s.convert(x, float64)
-    x = s.select(s.lt(s.abs(x), 2.0**45), x, math.nan)
-    shifted, nearest = _round_product(s, x, TWO_OVER_PI)
-    return x, s.bitcast(shifted, uint64), nearest
-
-
-def _is_odd(s: ScalarBuilder, integer: Any) -> Any:
-    return s.ne(s.and_(integer, 1), 0)
-
-
-def _sin_after_quarter_turns(s: ScalarBuilder, x: Any, turns: int) -> Any:
-    """``sin(x + turns * pi / 2)``."""
-    form = FORMATS[x.dtype]
-    angle, quarters, nearest = _quarter_turns(s, x)
-    remainder = s.convert(_subtract_multiple(s, angle, nearest, HALF_PI[x.dtype]), x.dtype)
-    square = s.multiply(remainder, remainder)
-    sine = s.fma(s.multiply(square, remainder), _polynomial(s, square, SIN[x.dtype]), remainder)
-    cosine = _polynomial(s, square, (1.0, *COS[x.dtype]))
-    quarters = s.add(quarters, turns) if turns else quarters
-    sign = s.shift_left(s.convert(s.and_(quarters, 2), form.bits), 8 * form.bits.itemsize - 2)
-    result = s.select(_is_odd(s, quarters), cosine, sine)
-    return s.bitcast(s.xor(s.bitcast(result, form.bits), sign), x.dtype)
-
-
-def _tan_float32(s: ScalarBuilder, x: Any) -> Any:
-    """``sin(r) / cos(r)`` or ``-cos(r) / sin(r)``, in float64."""
-    angle, quarters, nearest = _quarter_turns(s, x)
-    remainder = _subtract_multiple(s, angle, nearest, HALF_PI[x.dtype])
-    square = s.multiply(remainder, remainder)
-    sine = s.multiply(remainder, _polynomial(s, square, (1.0, *TAN_NUMERATOR[x.dtype])))
-    cosine = _polynomial(s, square, (1.0, *TAN_DENOMINATOR[x.dtype]))
-    is_odd = _is_odd(s, quarters)
-    tangent = s.divide(s.select(is_odd, s.negate(cosine), sine), s.select(is_odd, sine, cosine))
-    return s.convert(tangent, x.dtype)
-
-
-def _tan_float64(s: ScalarBuilder, x: Any) -> Any:
-    """The same, with the rounding errors of r, of both functions and of the quotient made good."""
-    angle, quarters, nearest = _quarter_turns(s, x)
-    first, second, third = HALF_PI[x.dtype]
-    remainder = s.fma(nearest, -first, angle)  # exact
-    product, product_error = _two_product(s, nearest, second)
-    remainder, error = _quick_two_sum(s, remainder, s.negate(product))
-    error = s.fma(nearest, -third, s.subtract(error, product_error))
-
-    square = s.multiply(remainder, remainder)
-    cube = s.multiply(square, remainder)
-    sine = _quick_two_sum(s, remainder, s.fma(cube, _polynomial(s, square, TAN_NUMERATOR[x.dtype]), error))
-    polynomial = s.multiply(square, _polynomial(s, square, TAN_DENOMINATOR[x.dtype]))
-    cosine = _quick_two_sum(s, s.constant(1.0, x.dtype), polynomial)
-
-    is_odd = _is_odd(s, quarters)
-    numerator, numerator_error = (s.select(is_odd, s.negate(c), t) for c, t in zip(cosine, sine, strict=True))
-    denominator, denominator_error = (s.select(is_odd, t, c) for c, t in zip(cosine, sine, strict=True))
-    inverse = s.divide(s.constant(1.0, x.dtype), denominator)
-    quotient = s.multiply(numerator, inverse)
-    negated = s.negate(quotient)
-    rest = s.add(s.fma(negated, denominator, numerator), s.fma(negated, denominator_error, numerator_error))
-    return s.fma(rest, inverse, quotient)

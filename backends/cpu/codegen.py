@@ -11,6 +11,7 @@ slots (buffers, then parameters), ``[begin, end)`` a range of the kernel's paral
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from tracejit.ir.primitives.reduction import BLOCK, LANES
@@ -94,6 +95,19 @@ def kernel_function(kernel: k.Kernel) -> tuple[str, list[str]]:
     return _KernelEmitter(kernel).run()
 
 
+@cache
+def _function(function: k.Function) -> tuple[str, str, list[str]]:
+    """A scalar function's name, its text, and the declarations that it needs."""
+    emitter = _KernelEmitter(k.Kernel([], [], []))
+    e, context, parameter = emitter.e, _Context(), function.parameter
+    context.registers[id(parameter)] = "%x", 1
+    emitter._block(function.body, context)
+    e.do(f"ret {instructions.element_type(parameter.dtype)} {emitter._read(function.result, 1, context)}")
+    type = instructions.element_type(parameter.dtype)
+    head = f"define internal {type} @{function.name}({type} %x) cold noinline optnone nounwind {{"
+    return function.name, "\n".join([head, "entry:", *e.lines, "}"]), list(e.declarations)
+
+
 class _KernelEmitter:
     def __init__(self, kernel: k.Kernel) -> None:
         self.kernel = kernel
@@ -121,6 +135,8 @@ class _KernelEmitter:
             match statement:
                 case k.Instruction():
                     self._instruction(statement, c)
+                case k.Call():
+                    self._call(statement, c)
                 case k.Index():
                     self._index(statement, c)
                 case k.Load():
@@ -165,6 +181,44 @@ class _KernelEmitter:
             case name:
                 register = instructions.INSTRUCTIONS[name](self.e, *registers, dtype=source, lanes=lanes)
         self._define(result, register, lanes, c)
+
+    def _call(self, statement: k.Call, c: _Context) -> None:
+        """A branch past the function, which is called for one lane after the other."""
+        e, dtype = self.e, statement.result.dtype
+        name, text, declarations = _function(statement.function)
+        for needed in (*declarations, text, '!0 = !{!"branch_weights", i32 1, i32 4096}'):
+            e.declare(needed)
+        operands = (statement.predicate, statement.operand, statement.otherwise)
+        lanes = self._lanes(operands, c)
+        predicate, x, otherwise = [self._read(operand, lanes, c) for operand in operands]
+        type, element = instructions.register_type(dtype, lanes), instructions.element_type(dtype)
+        any_lane = predicate
+        if lanes > 1:
+            bits = e.assign(f"bitcast <{lanes} x i1> {predicate} to i{lanes}")
+            any_lane = e.assign(f"icmp ne i{lanes} {bits}, 0")
+        before = e.block
+        seldom, after = e.labels("seldom", "after")
+        e.do(f"br i1 {any_lane}, label %{seldom}, label %{after}, !prof !0")
+        e.begin(seldom)
+        if lanes == 1:
+            result = e.assign(f"call {element} @{name}({element} {x})")
+        else:
+            table, results = e.stack(element, lanes), e.stack(element, lanes)
+            e.do(f"store {type} {x}, ptr {table}")
+            e.do(f"store {type} {otherwise}, ptr {results}")
+            with e.loop("0", str(lanes), "1") as steps:
+                bit = e.assign(f"extractelement <{lanes} x i1> {predicate}, i64 {steps.index}")
+                with e.when(bit):
+                    at = e.assign(f"getelementptr {element}, ptr {table}, i64 {steps.index}")
+                    value = e.assign(f"call {element} @{name}({element} {e.assign(f'load {element}, ptr {at}')})")
+                    at = e.assign(f"getelementptr {element}, ptr {results}, i64 {steps.index}")
+                    e.do(f"store {element} {value}, ptr {at}")
+            result = e.assign(f"load {type}, ptr {results}")
+        last = e.block
+        e.do(f"br label %{after}")
+        e.begin(after)
+        result = e.assign(f"phi {type} [ {otherwise}, %{before} ], [ {result}, %{last} ]")
+        self._define(statement.result, result, lanes, c)
 
     def _index(self, statement: k.Index, c: _Context) -> None:
         position = c.axes[statement.axis]

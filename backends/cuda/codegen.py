@@ -53,7 +53,8 @@ COLUMN = Team("column", threads=16 * LANES, points=16)
 
 def module_source(kernels: Sequence[k.Kernel]) -> str:
     """The text of a module that contains the kernels, each under its name."""
-    functions = {kernel.name: kernel_source(kernel) for kernel in kernels}
+    functions = {function.name: _function_source(function) for kernel in kernels for function in kernel.functions}
+    functions |= {kernel.name: kernel_source(kernel) for kernel in kernels}
     body = "\n".join(functions.values())
     helpers = [text for name, text in instructions.HELPERS.items() if f"{name}(" in body or f"{name}<" in body]
     return "\n".join(
@@ -109,6 +110,16 @@ def _kept_loops(statements: Sequence[k.Statement], reduced: set[str]) -> Iterato
     if isinstance(last, k.Loop) and last.axis not in reduced:
         yield last
         yield from _kept_loops(last.body, reduced)
+
+
+def _function_source(function: k.Function) -> str:
+    type = instructions.element_type(function.parameter.dtype)
+    lines = [
+        f"  const {instructions.element_type(step.result.dtype)} {_name(step.result)} = {_expression(step)};"
+        for step in function.body
+    ]
+    head = f"__device__ __forceinline__ {type} {function.name}({type} {_name(function.parameter)}) {{"
+    return "\n".join([head, *lines, f"  return {_read(function.result)};", "}\n"])
 
 
 class _KernelEmitter:
@@ -187,6 +198,8 @@ class _KernelEmitter:
             match statement:
                 case k.Instruction():
                     self._define(statement.result, _expression(statement))
+                case k.Call():
+                    self._call(statement)
                 case k.Index(axis, result):
                     self._define(result, axis)
                 case k.Load(buffer, address, result):
@@ -197,6 +210,11 @@ class _KernelEmitter:
                     self._loop(statement)
                 case k.Reduce():
                     self._reduce(statement)
+
+    def _call(self, call: k.Call) -> None:
+        name = _name(call.result)
+        self._line(f"{instructions.element_type(call.result.dtype)} {name} = {_read(call.otherwise)};")
+        self._line(f"if ({_read(call.predicate)}) {name} = {call.function.name}({_read(call.operand)});")
 
     def _element(self, buffer: str, address: k.Address) -> str:
         element = f"{buffer}[{_address(address)}]"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import special_functions as special
+from .. import special_functions as special, trigonometric_functions as trigonometric
 from ..primitive import (
     Application,
     Elementwise,
@@ -362,12 +362,14 @@ logistic = _function(
 tanh = _function(
     "tanh", _tanh_numpy, special.tanh, lambda e, g, op: e.multiply(g, _one_minus_square(e, op.result)), "r"
 )
-sine = _function("sine", np.sin, special.sin, lambda e, g, op: e.multiply(g, e.cosine(op.operands[0])), "0")
-cosine = _function("cosine", np.cos, special.cos, lambda e, g, op: e.negate(e.multiply(g, e.sine(op.operands[0]))), "0")
+sine = _function("sine", np.sin, trigonometric.sin, lambda e, g, op: e.multiply(g, e.cosine(op.operands[0])), "0")
+cosine = _function(
+    "cosine", np.cos, trigonometric.cos, lambda e, g, op: e.negate(e.multiply(g, e.sine(op.operands[0]))), "0"
+)
 tan = _function(
     "tan",
     np.tan,
-    special.tan,
+    trigonometric.tan,
     lambda e, g, op: e.multiply(g, e.add(e.multiply(op.result, op.result), 1)),
     "r",
 )

@@ -47,7 +47,7 @@ class Evaluator(ScalarBuilder):
 def _fma(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """``x*y + z``, rounded once."""
     if x.dtype == float64:
-        return _C_FMA(x, y, z).astype(float64)
+        return np.asarray(_C_FMA(x, y, z), float64)
     product, addend = x.astype(float64) * y.astype(float64), z.astype(float64)  # exact
     total = np.asarray(product + addend)
     part = total - product
