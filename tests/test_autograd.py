@@ -683,7 +683,7 @@ def test_history_is_rebound() -> None:
     ("change", "message"),
     [
         (lambda: tj.tensor([1]).add_(0.5), "result type float32 can't be cast to the desired output type int64"),
-        (lambda: tj.ones(2).add_(tj.ones(2, dtype="float64")), "result type float64 can't be cast"),
+        (lambda: tj.ones(2).add_(1j), "result type complex64 can't be cast to the desired output type float32"),
         (
             lambda: tj.ones(3).add_(tj.ones(2, 3)),
             r"output with shape \(3,\) doesn't match the broadcast shape \(2, 3\)",
@@ -694,6 +694,31 @@ def test_history_is_rebound() -> None:
 def test_shape_and_dtype_stay(change: Callable[[], Any], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         change()
+
+
+def test_what_is_put_in_place_is_converted() -> None:
+    """Within a kind of dtypes, and from a lower kind."""
+    x, v = tj.ones(2), leaf([0.5, 2.0], "float64")
+    x += v
+    assert (x.dtype, x.tolist()) == (tj.float32, [1.5, 3.0])
+    x.sum().backward()
+    assert (v.grad.dtype, grad(v)) == (tj.float64, [1.0, 1.0])
+    n = tj.tensor([1, 2], dtype="int32")
+    n.mul_(tj.tensor([3, 4]))
+    assert (n.dtype, n.tolist()) == (tj.int32, [3, 8])
+    z = tj.zeros(2, dtype="complex64")
+    z += tj.ones(2, dtype="float64")
+    assert z.dtype == tj.complex64
+
+
+def test_what_is_filled_keeps_its_history() -> None:
+    x, v = leaf([1.0, 2.0]), leaf(5.0)
+    y, z = x * 2, x * 3
+    y.fill_(v)
+    z.zero_()
+    (y + z).sum().backward()
+    assert (grad(x), grad(v)) == ([0.0, 0.0], 2.0)
+    assert not tj.ones(2).fill_(3.0).requires_grad
 
 
 # Conventions ----------------------------------------------------------------------------------------
