@@ -77,15 +77,194 @@ def test_function_with_several_outputs_and_a_plain_argument():
         ((tj.ones(3),), RuntimeError, r"incorrect number of gradients \(expected 2, got 1\)"),
         ((tj.ones(2), tj.ones(3)), RuntimeError, r"invalid gradient at index 0 - got \[2\] but expected .* \[3\]"),
         ((1.0, tj.ones(3)), TypeError, r"expected Variable or None \(got float\)"),
+        ((tj.ones(3, dtype="complex64"), None), RuntimeError, "at index 0 - got complex64 but expected float32"),
+        ((None, None, tj.ones(3)), RuntimeError, r"incorrect number of gradients \(expected 2, got 3\)"),
     ],
 )
 def test_function_errors(result, error, message):
     Bad.result = result
     x, y = tj.ones(3, requires_grad=True), tj.ones(3, requires_grad=True)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         Bad.apply(x, y).sum().backward()
+    assert "test_functions_and_hooks.py" in str(caught.value), "the message names the user's line"
     assert x.grad is None
     assert y.grad is None
+
+
+def function(forward, backward, **methods):
+    """A Function of two functions."""
+    methods = {name: staticmethod(method) for name, method in methods.items()}
+    return type("Mine", (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward), **methods})
+
+
+def test_a_gradient_for_a_number_is_an_error():
+    mine = function(lambda ctx, x, factor: x * factor, lambda ctx, g: (g, g))
+    message = "MineBackward returned a gradient different than None at position 2, but the corresponding forward input"
+    with pytest.raises(RuntimeError, match=message):
+        mine.apply(tj.ones(1, requires_grad=True), 2.0).backward()
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"),
+    [
+        (lambda: tj.ones(3, dtype="float64"), [1.0, 1.0, 1.0]),
+        (lambda: tj.ones(2, 3), [2.0, 2.0, 2.0]),
+        (lambda: (tj.ones(3), None, None), [1.0, 1.0, 1.0]),
+        (lambda: [tj.ones(3)], [1.0, 1.0, 1.0]),
+    ],
+    ids=["another dtype", "broadcast", "more Nones", "a list"],
+)
+def test_gradients_are_made_to_fit(gradient, expected):
+    x = tj.ones(3, requires_grad=True)
+    function(lambda ctx, x: x * 1, lambda ctx, g: gradient()).apply(x).sum().backward()
+    assert (x.grad.tolist(), x.grad.dtype) == (expected, tj.float32)
+
+
+def test_no_gradient_where_backward_returns_none():
+    x, y = tj.ones(1, requires_grad=True), tj.ones(1, requires_grad=True)
+    function(lambda ctx, x, y: x * y, lambda ctx, g: (g, None)).apply(x, y).backward()
+    assert (x.grad.tolist(), y.grad) == ([1.0], None)
+
+
+def test_forward_and_backward_record_nothing():
+    seen = []
+
+    def forward(ctx, x):
+        seen.append(tj.is_grad_enabled())
+        return x * 1
+
+    def backward(ctx, g):
+        seen.append(tj.is_grad_enabled())
+        return g
+
+    x = tj.ones(1, requires_grad=True)
+    grad(function(forward, backward).apply(x), x)
+    grad(function(forward, backward).apply(x), x, create_graph=True)
+    assert seen == [False, False, False, True]
+
+
+def test_what_is_missing():
+    with pytest.raises(NotImplementedError, match="You must implement the forward function"):
+        Function.apply(tj.ones(1))
+    only_forward = type("Half", (Function,), {"forward": staticmethod(lambda ctx, x: x * 2)})
+    assert only_forward.apply(tj.ones(1)).tolist() == [2.0]
+    with pytest.raises(NotImplementedError, match="You must implement the backward"):
+        only_forward.apply(tj.ones(1, requires_grad=True)).backward()
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        Exp.apply(x=tj.ones(1))
+    saves_a_number = function(lambda ctx, x: ctx.save_for_backward(3), lambda ctx, g: g)
+    with pytest.raises(TypeError, match="save_for_backward can only save Tensors, but got int"):
+        saves_a_number.apply(tj.ones(1))
+
+
+def test_setup_context():
+    def setup(ctx, inputs, output):
+        x, ctx.power = inputs
+        ctx.save_for_backward(x, None, output)
+
+    def backward(ctx, g):
+        x, nothing, y = ctx.saved_tensors
+        assert nothing is None
+        return g * ctx.power * y / x, None
+
+    power = function(lambda x, n: x**n, backward, setup_context=setup)
+    x = double(2.0, 3.0)
+    assert power.apply(x, 3).tolist() == [8.0, 27.0]
+    assert gradgradcheck(lambda x: power.apply(x, 3), x)
+    with pytest.raises(NotImplementedError, match="setup_context is not implemented"):
+        Function.setup_context(None, (), None)
+
+
+def test_mark_dirty():
+    def double_in_place(ctx, x, y):
+        x.mul_(2)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x, x + y
+
+    def backward(ctx, g, h):
+        assert ctx.saved_tensors[0].tolist() == [6.0]
+        return g * 2 + h * 20, h
+
+    mine = function(double_in_place, backward)
+    leaf, other = tj.tensor([3.0], requires_grad=True), tj.tensor([5.0], requires_grad=True)
+    x = leaf * 1
+    first, second = mine.apply(x, other)
+    assert first is x
+    assert (x.tolist(), second.tolist(), x.is_leaf) == ([6.0], [11.0], False)
+    (x + second).sum().backward()
+    assert (leaf.grad.tolist(), other.grad.tolist()) == ([22.0], [1.0])
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad has been used in an in-place operation"):
+        mine.apply(leaf, other)
+    assert (leaf.tolist(), leaf.is_leaf) == ([3.0], True), "as it was before"
+    forgetful = function(lambda ctx, x: ctx.mark_dirty(x.mul_(2)), lambda ctx, g: g)
+    x = leaf * 1
+    with pytest.raises(RuntimeError, match="must all be outputs of the Function"):
+        forgetful.apply(x)
+    assert x.tolist() == [3.0]
+
+
+def test_what_is_saved_is_the_value_then():
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        x.add_(100)
+        return x * 1
+
+    x = tj.tensor([3.0], requires_grad=True)
+    mine = function(forward, lambda ctx, g: g * ctx.saved_tensors[0])
+    mine.apply(x).backward()
+    assert x.grad.tolist() == [3.0]
+
+
+def test_outputs_that_are_no_variables():
+    seen = []
+
+    def forward(ctx, x, materialize):
+        ctx.set_materialize_grads(materialize)
+        fixed = x * 3
+        ctx.mark_non_differentiable(fixed)
+        return x * 2, fixed, x.argmax(), "text", None
+
+    def backward(ctx, *gradients):
+        seen.append([g if g is None else g.tolist() for g in gradients])
+        return gradients[0], None
+
+    x = tj.tensor([1.0, 2.0], requires_grad=True)
+    mine = function(forward, backward)
+    for materialize in (True, False):
+        y, fixed, position, text, nothing = mine.apply(x, materialize)
+        assert [t.requires_grad for t in (y, fixed, position)] == [True, False, False]
+        assert (text, nothing) == ("text", None)
+        y.sum().backward()
+    assert seen == [[[1.0, 1.0], [0.0, 0.0], 0, None, None], [[1.0, 1.0], None, None, None, None]]
+
+
+def test_an_input_that_is_returned():
+    """It is another tensor, whose gradient goes through the function."""
+    x = tj.tensor([1.0], requires_grad=True)
+    y = function(lambda ctx, x: x, lambda ctx, g: g * 10).apply(x)
+    assert y is not x
+    y.sum().backward()
+    assert x.grad.tolist() == [10.0]
+
+
+def test_tensors_in_lists_are_not_differentiated():
+    x = tj.tensor([1.0], requires_grad=True)
+    assert not function(lambda ctx, items: items[0] * 2, lambda ctx, g: None).apply([x]).requires_grad
+    with tj.no_grad():
+        assert not Exp.apply(x).requires_grad
+
+
+def test_what_nodes_are_called():
+    x = tj.tensor([1.0], requires_grad=True)
+    y = Exp.apply(x * 2)
+    assert repr(y.grad_fn) == "<ExpBackward>"
+    assert y.grad_fn.name() == "ExpBackward"
+    ((product, number),) = y.grad_fn.next_functions
+    assert (product.name(), number) == ("MultiplyBackward", 0)
+    accumulate, nothing = product.next_functions
+    assert (accumulate[0].name(), accumulate[0].leaf is x, nothing) == ("AccumulateGrad", True, (None, 0))
+    assert accumulate[0].next_functions == ()
 
 
 def test_function_knows_which_gradients_are_needed():
@@ -120,8 +299,13 @@ def test_once_differentiable():
 
     x = tj.tensor(3.0, requires_grad=True)
     assert grad(Square.apply(x), x)[0].item() == 6.0
-    with pytest.raises(RuntimeError, match="marked with @once_differentiable"):
-        grad(Square.apply(x), x, create_graph=True)
+    for gradient in (None, tj.tensor(1.0, requires_grad=True)):
+        (slope,) = grad(Square.apply(x), x, gradient, create_graph=True)
+        assert (slope.item(), slope.requires_grad) == (6.0, True)
+        wanted = x if gradient is None else gradient
+        with pytest.raises(RuntimeError, match="trying to differentiate twice a function that was marked with"):
+            grad(slope, wanted)
+    assert grad(slope * x, slope)[0].item() == 3.0
 
 
 def test_saved_tensors_are_freed():
