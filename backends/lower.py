@@ -8,6 +8,7 @@ that it can stand in (:func:`build_kernel`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from .fusion import Affine, Index, operand_index, through_views
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
+SMALL_SIZE = 1 << 12  # elements: so few are never worth several threads
 
 
 ORIGIN = Affine(())
@@ -322,7 +324,35 @@ def _merge_axes(
     if len(inner_axes) > 1:
         raise NotOneLoop
     kept = [axis for axis in order if axis not in reduced]
+    if not keep_apart:
+        kept = _in_loop_order(kept, extents, addresses, bool(inner_axes))
     return _Layout(extents, kept, inner_axes[0] if inner_axes else None, merged)
+
+
+def _in_loop_order(
+    kept: list[int], extents: dict[int, int], addresses: list[dict[int, int]], has_reduction: bool
+) -> list[int]:
+    """The axes as the loops are nested; the last one stays where it is, for it is the vector's.
+
+    Where an operand lies across it, the axis along which that operand is contiguous comes next to it, so that the
+    printer can go through both in tiles.  And the first one, which is split between threads, should not be short.
+    """
+    *outer, last = kept or [0]
+    if len(outer) > 1 and not has_reduction:
+        across = {axis: sum(t.get(axis) == 1 and t.get(last, 0) > 1 for t in addresses) for axis in outer}
+        best = max(outer, key=lambda axis: (across[axis], extents[axis]))
+        if across[best]:
+            outer.remove(best)
+            return [*_longest_first(outer, extents), best, last]
+    return [*_longest_first(outer, extents), *kept[-1:]]
+
+
+def _longest_first(axes: list[int], extents: dict[int, int]) -> list[int]:
+    """The axes in order, but for the longest, which comes first if the first is short."""
+    if not axes or extents[axes[0]] > SMALL_EXTENT:
+        return axes
+    longest = max(axes, key=extents.__getitem__)
+    return [longest, *(axis for axis in axes if axis != longest)]
 
 
 class _Emission:
@@ -397,8 +427,9 @@ class _Emission:
         return LoweredKernel(kernel, self.buffer_values, self.values, parallel, size * (len(self.nodes) + 1))
 
     def _may_split(self, extent: k.Extent) -> bool:
-        """Whether the outermost loop is worth splitting between threads: not where it is short for sure."""
-        return not self.serial and self.blocks_of is None and isinstance(extent, str)
+        """Whether the outermost loop is worth splitting between threads: not where all is small for sure."""
+        size = math.prod(self.layout.extents.values())
+        return not self.serial and self.blocks_of is None and (isinstance(extent, str) or size > SMALL_SIZE)
 
     def _may_vectorize(self) -> bool:
         """Whether iterations over the innermost kept axis are independent (not where stores may collide)."""

@@ -18,11 +18,12 @@ from tracejit.ir.primitives.reduction import BLOCK, LANES
 from tracejit.ir.types import DType, bool_, int64, is_floating
 
 from .. import kernel as k
-from . import instructions
+from . import instructions, transposition
 from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
+TILE = 16  # rows of the result at a time where an operand lies across them: a cache line of each of its rows
 
 
 class Emitter(Writer):
@@ -80,12 +81,13 @@ class _Context:
         self.mask: str | None = None  # lanes that exist, in the last step of a vector loop
         self.registers: dict[int, tuple[str, int]] = {}  # id of a scalar → register, lanes
         self.pointers: dict[int, tuple[str, frozenset[str]]] = {}  # id of an access → pointer, axes it includes
+        self.tiles: dict[int, str] = {}  # id of a load → the vector that is next in its transposed tile
 
     def inner(self) -> _Context:
         twin = _Context()
         twin.__dict__.update(
             axes=dict(self.axes), lanes=self.lanes, vector_axis=self.vector_axis, mask=self.mask,
-            registers=dict(self.registers), pointers=dict(self.pointers),
+            registers=dict(self.registers), pointers=dict(self.pointers), tiles=self.tiles,
         )  # fmt: skip
         return twin
 
@@ -286,11 +288,14 @@ class _KernelEmitter:
 
     def _load(self, statement: k.Load, c: _Context) -> tuple[str, int]:
         e, dtype = self.e, statement.result.dtype
-        pointer, offsets = self._pointer(statement, c)
         lanes = c.lanes if self._is_vector(statement, c) else 1
         type = _memory_vector(dtype, lanes)
         align = dtype.itemsize
-        if offsets is not None:
+        tile = c.tiles.get(id(statement))
+        pointer, offsets = self._pointer(statement, c) if tile is None else (tile, None)
+        if tile is not None:
+            register = e.assign(f"load {type}, ptr {tile}, align {align * lanes}")
+        elif offsets is not None:
             addresses = e.assign(
                 f"getelementptr {instructions.memory_type(dtype)}, ptr {pointer}, <{lanes} x i64> {offsets}"
             )
@@ -362,10 +367,53 @@ class _KernelEmitter:
         if "vector" in loop.kinds:
             self._vector_loop(loop, start, stop, c)
             return
+        across = _loads_across(loop)
+        if across:
+            self._tiled_loop(loop, across, start, stop, c)
+            return
         with self.e.loop(start, stop, "1") as steps:
             inner = self._opened(c, loop.axis, steps.index)
             self._enter(inner, loop.body)
             self._block(loop.body, inner)
+
+    def _tiled_loop(self, loop: k.Loop, across: list[k.Load], start: str, stop: str, c: _Context) -> None:
+        """Tiles of ``TILE`` rows by one vector of columns; what lies across them is transposed into a buffer first."""
+        e, columns = self.e, loop.body[-1]
+        assert isinstance(columns, k.Loop)
+        lanes, extent = VECTOR_LANES, _text(columns.extent)
+        buffers = [e.stack(_memory_vector(load.result.dtype, lanes), TILE) for load in across]
+
+        def tile(row: str, stop_row: str, column: str, count: str, mask: str | None) -> None:
+            corner = self._opened(self._opened(c, loop.axis, row), columns.axis, column)
+            rows = e.sub(stop_row, row)
+            for load, buffer in zip(across, buffers, strict=True):
+                pointer, _ = self._pointer(load, corner)
+                size = load.result.dtype.itemsize
+                step = e.mul(_text(load.address.terms[columns.axis]), size)
+                e.declare(transposition.function(size, lanes))
+                e.do(
+                    f"call void @{transposition.name(size)}(ptr {pointer}, i64 {step}, i64 {count}, i64 {rows}, "
+                    f"ptr {buffer})"
+                )
+            with e.loop(row, stop_row, "1") as steps:
+                inner = self._opened(c, loop.axis, steps.index)
+                for statement in loop.body[:-1]:
+                    self._block([statement], inner)
+                inner = self._opened(inner, columns.axis, column, lanes, mask)
+                inner.tiles = {}
+                for load, buffer in zip(across, buffers, strict=True):
+                    type = _memory_vector(load.result.dtype, lanes)
+                    at = e.sub(steps.index, row)
+                    inner.tiles[id(load)] = e.assign(f"getelementptr {type}, ptr {buffer}, i64 {at}")
+                self._block(columns.body, inner)
+
+        whole = self._whole_vectors("0", extent, lanes)
+        with e.loop(start, stop, str(TILE)) as rows:
+            stop_row = e.min(e.add(rows.index, str(TILE)), stop)
+            with e.loop("0", whole, str(lanes)) as steps:
+                tile(rows.index, stop_row, steps.index, str(lanes), None)
+            with e.when(e.compare("slt", whole, extent)):
+                tile(rows.index, stop_row, whole, e.sub(extent, whole), self._mask(whole, extent, lanes))
 
     def _opened(self, c: _Context, axis: str, position: str, lanes: int = 0, mask: str | None = None) -> _Context:
         """The scope inside a loop; ``lanes`` where the loop is the vector's."""
@@ -588,6 +636,31 @@ class _KernelEmitter:
                 pointer = e.assign(f"getelementptr {type}, ptr {table}, i64 {e.add(steps.index, half)}")
                 self._combine_into(combination, table, steps.index, e.assign(f"load {type}, ptr {pointer}"), lanes)
         return e.assign(f"load {type}, ptr {table}")
+
+
+def _loads_across(loop: k.Loop) -> list[k.Load]:
+    """The loads of a nest of two loops that are contiguous along the outer one and not along the vector's, if any.
+
+    None where tiles would not do: where there are reductions or few columns.
+    """
+    columns = loop.body[-1] if loop.body else None
+    if not isinstance(columns, k.Loop) or "vector" not in columns.kinds:
+        return []
+    if isinstance(columns.extent, int) and columns.extent < VECTOR_LANES:
+        return []
+    simple = k.Instruction | k.Index | k.Load
+    if not all(isinstance(s, simple) for s in loop.body[:-1]):
+        return []
+    if not all(isinstance(s, simple | k.Store) for s in columns.body):
+        return []
+    return [
+        s
+        for s in columns.body
+        if isinstance(s, k.Load)
+        and not s.address.dynamic
+        and s.address.terms.get(loop.axis, 0) == 1
+        and s.address.terms.get(columns.axis, 0) not in (0, 1)
+    ]
 
 
 def _text(extent: k.Extent) -> str:

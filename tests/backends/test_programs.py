@@ -91,6 +91,27 @@ PROGRAMS = {
         %b = reduce_sum %y {axes=[0, 2]} : f32[2]
         return %a, %b
     }""",
+    "operands that lie across the result": """(%x: f32[37,50], %y: f64[37,50], %p: bool[37,50], %b: i8[37,50],
+                                              %r: f32[50,1]) -> (f32[50,37], f64[50,37], bool[50,37], f32[40,33]) {
+        %t = transpose %x {permutation=[1, 0]} : f32[50,37]
+        %u = add %t, %r : f32[50,37]
+        %v = transpose %y {permutation=[1, 0]} : f64[50,37]
+        %c = transpose %b {permutation=[1, 0]} : i8[50,37]
+        %d = convert %c {dtype=f64} : f64[50,37]
+        %w = add %v, %d : f64[50,37]
+        %q = transpose %p {permutation=[1, 0]} : bool[50,37]
+        %n = not %q : bool[50,37]
+        %s = slice %t {start=[3, 1], limit=[43, 34], strides=[1, 1]} : f32[40,33]
+        %m = multiply %s, %s : f32[40,33]
+        return %u, %w, %n, %m
+    }""",
+    "operands that lie across three axes": """(%x: f32[18,3,21], %y: f32[2,33,3,20]) -> (f32[21,3,18], f32[3,20,2,33]) {
+        %t = transpose %x {permutation=[2, 1, 0]} : f32[21,3,18]
+        %a = add %t, %t : f32[21,3,18]
+        %u = transpose %y {permutation=[2, 3, 0, 1]} : f32[3,20,2,33]
+        %b = negate %u : f32[3,20,2,33]
+        return %a, %b
+    }""",
     "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
         %a = dot %x, %y : i8[3,2]
         return %a

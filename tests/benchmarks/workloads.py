@@ -279,7 +279,7 @@ WORKLOADS: list[Workload] = [
     Workload("sort 1M", (normal(1 << 20),), of(lambda m, x: m.sort(x))),
     Workload("histogram 1M", (normal(1 << 20),), of(lambda m, x: m.histogram(x, 64, (-4.0, 4.0)))),
     Workload("transposed copy 4096×1024", (normal(*ROWS),), of(lambda m, x: m.matrix_transpose(x) + 1.0),
-             others={"numpy": of(lambda m, x: x.T + 1.0), "torch": of(lambda m, x: x.T.contiguous() + 1.0),
+             others={"numpy": of(lambda m, x: np.ascontiguousarray(x.T) + 1.0), "torch": of(lambda m, x: x.T.contiguous() + 1.0),
                      "torch.compile": of(lambda m, x: x.T.contiguous() + 1.0)}),
     Workload("heat 1024², 10 steps", (normal(1024, 1024),), of(heat), bytes=80 * (1 << 20)),
     Workload("heat 128³, 10 steps", (normal(128, 128, 128),), of(heat), bytes=80 * (1 << 21)),
