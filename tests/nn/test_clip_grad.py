@@ -24,7 +24,7 @@ def parameters(gradients=GRADIENTS, dtype=tj.float64):
 def test_norm(order, max_norm):
     items = parameters()
     expected = np.linalg.norm([np.linalg.norm(g.ravel(), order) for g in GRADIENTS], order)
-    total = nn.clip_grad_norm_(items, max_norm, order)
+    total = nn.utils.clip_grad_norm_(items, max_norm, order)
     np.testing.assert_allclose(total.item(), expected, rtol=1e-12)
     factor = min(max_norm / (expected + 1e-6), 1.0)
     for item, g in zip(items, GRADIENTS, strict=False):
@@ -34,7 +34,7 @@ def test_norm(order, max_norm):
 def test_value():
     items = parameters()
     held = [item.grad for item in items]
-    assert nn.clip_grad_value_(iter(items), 0.25) is None
+    assert nn.utils.clip_grad_value_(iter(items), 0.25) is None
     for item, g, before in zip(items, GRADIENTS, held, strict=False):
         assert item.grad is before
         np.testing.assert_array_equal(item.grad.numpy(), np.clip(g, -0.25, 0.25))
@@ -42,26 +42,26 @@ def test_value():
 
 def test_one_tensor_and_none():
     p = parameters()[1]
-    nn.clip_grad_norm_(p, 1.0)
+    nn.utils.clip_grad_norm_(p, 1.0)
     np.testing.assert_allclose(np.linalg.norm(p.grad.numpy()), 1.0, rtol=1e-5)
-    assert nn.clip_grad_norm_([], 1.0).tolist() == 0.0
+    assert nn.utils.clip_grad_norm_([], 1.0).tolist() == 0.0
     with pytest.warns(UserWarning, match="`parameters` is an empty generator"):
-        nn.clip_grad_norm_((p for p in []), 1.0)
+        nn.utils.clip_grad_norm_((p for p in []), 1.0)
 
 
 def test_a_norm_that_is_not_finite():
     (p, _) = parameters([[1.0, math.inf]])
     with pytest.raises(RuntimeError, match=r"order 2\.0 for gradients from `parameters` is non-finite"):
-        nn.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
+        nn.utils.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
     assert p.grad.tolist() == [1.0, math.inf]
-    assert nn.clip_grad_norm_([p], 1.0).item() == math.inf
+    assert nn.utils.clip_grad_norm_([p], 1.0).item() == math.inf
     assert p.grad.numpy()[0] == 0.0
     assert math.isnan(p.grad.numpy()[1])
 
 
 def test_half_precision_gradients_stay_in_half_precision():
     items = parameters(dtype=tj.float16)
-    nn.clip_grad_norm_(items, 0.5)
+    nn.utils.clip_grad_norm_(items, 0.5)
     assert items[0].grad.dtype == tj.float16
 
 
@@ -76,8 +76,8 @@ def test_compiled(order):
         def step():
             opt.zero_grad()
             (model(x) ** 2).sum().backward()
-            nn.clip_grad_value_(model.parameters(), 0.5)
-            total = nn.clip_grad_norm_(model.parameters(), 0.1, order, error_if_nonfinite=True)
+            nn.utils.clip_grad_value_(model.parameters(), 0.5)
+            total = nn.utils.clip_grad_norm_(model.parameters(), 0.1, order, error_if_nonfinite=True)
             opt.step()
             return total
 

@@ -189,7 +189,7 @@ def test_repr():
         "Sequential(\n"
         "  (0): Linear(in_features=2, out_features=3, bias=False)\n"
         "  (1): Sequential(\n"
-        "    (0): Dropout(p=0.1)\n"
+        "    (0): Dropout(p=0.1, inplace=False)\n"
         "  )\n"
         ")"
     )

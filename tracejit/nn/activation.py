@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..locations import at_user_line
 from ..ops import creation
 from ..tensor import Parameter, Tensor
 from . import functional
@@ -14,9 +15,6 @@ class _Activation(Module):
     """A function of each element, with settings; ``inplace`` writes the result to the input tensor too."""
 
     inplace = False
-
-    def _result(self, input: Any, result: Tensor) -> Tensor:
-        return input._assign(result) if self.inplace else result
 
     def _settings(self, *names: str) -> str:
         shown = [f"{name}={getattr(self, name)}" for name in names]
@@ -37,7 +35,7 @@ class ReLU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.relu(input))
+        return functional.relu(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -83,7 +81,7 @@ class SiLU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.silu(input))
+        return functional.silu(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -149,7 +147,7 @@ class LeakyReLU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.leaky_relu(input, self.negative_slope))
+        return functional.leaky_relu(input, self.negative_slope, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings("negative_slope")
@@ -165,7 +163,7 @@ class ELU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.elu(input, self.alpha))
+        return functional.elu(input, self.alpha, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings("alpha")
@@ -181,7 +179,7 @@ class CELU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.celu(input, self.alpha))
+        return functional.celu(input, self.alpha, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings("alpha")
@@ -196,7 +194,7 @@ class SELU(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.selu(input))
+        return functional.selu(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -227,7 +225,7 @@ class Mish(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.mish(input))
+        return functional.mish(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -244,7 +242,7 @@ class Hardtanh(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.hardtanh(input, self.min_val, self.max_val))
+        return functional.hardtanh(input, self.min_val, self.max_val, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings("min_val", "max_val")
@@ -259,7 +257,7 @@ class ReLU6(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.relu6(input))
+        return functional.relu6(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -274,7 +272,7 @@ class Hardsigmoid(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.hardsigmoid(input))
+        return functional.hardsigmoid(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -289,7 +287,7 @@ class Hardswish(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.hardswish(input))
+        return functional.hardswish(input, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings()
@@ -306,7 +304,7 @@ class Threshold(_Activation):
 
     def forward(self, input: Any) -> Tensor:
         """Any shape → the same shape."""
-        return self._result(input, functional.threshold(input, self.threshold, self.value))
+        return functional.threshold(input, self.threshold, self.value, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return self._settings("threshold", "value")
@@ -381,6 +379,34 @@ class Tanhshrink(Module):
         return functional.tanhshrink(input)
 
 
+class Softmax2d(Module):
+    """:class:`Softmax` over the channels of ``(N, C, H, W)`` or ``(C, H, W)``."""
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, C, H, W)`` or ``(C, H, W)`` → the same shape."""
+        if input.ndim not in (3, 4):
+            message = f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead"
+            raise at_user_line(ValueError(message))
+        return functional.softmax(input, -3)
+
+
+class RReLU(_Activation):
+    """:class:`LeakyReLU` with random slopes in training; see :func:`.functional.rrelu`."""
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.lower = lower
+        self.upper = upper
+        self.inplace = inplace
+
+    def forward(self, input: Any) -> Tensor:
+        """Any shape → the same shape."""
+        return functional.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return self._settings("lower", "upper")
+
+
 class PReLU(Module):
     """:class:`LeakyReLU` with a slope that is learned: one, or one for each of ``num_parameters`` channels.
 
@@ -391,10 +417,12 @@ class PReLU(Module):
 
     weight: Parameter
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: str | None = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(creation.full((num_parameters,), float(init)))
+        self.weight = Parameter(creation.full((num_parameters,), float(init), dtype=dtype, device=device))
 
     def forward(self, input: Any) -> Tensor:
         """``(N, C, …)`` → the same shape."""

@@ -1,4 +1,4 @@
-"""Batch normalization."""
+"""Batch and instance normalization."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any, ClassVar
 
 from ..autograd.modes import no_grad
 from ..device import check
-from ..locations import at_user_line
-from ..ops import creation, elementwise
+from ..locations import at_user_line, warn_at_user_line
+from ..ops import creation, elementwise, manipulation
 from ..tensor import Parameter, Tensor
 from . import functional
 from .module import Module
 
 
-class _BatchNorm(Module):
+class _ChannelNorm(Module):
+    """Weights and running statistics for each channel."""
+
     weight: Parameter | None
     bias: Parameter | None
     running_mean: Tensor | None
@@ -24,12 +26,13 @@ class _BatchNorm(Module):
     def __init__(
         self,
         num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: str | None = None,
-        dtype: Any = None,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        device: str | None,
+        dtype: Any,
+        bias: bool,
     ) -> None:
         super().__init__()
         if device is not None:
@@ -37,7 +40,7 @@ class _BatchNorm(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(creation.ones(num_features, dtype=dtype)) if affine else None
-        self.bias = Parameter(creation.zeros(num_features, dtype=dtype)) if affine else None
+        self.bias = Parameter(creation.zeros(num_features, dtype=dtype)) if affine and bias else None
         self.register_buffer("running_mean", creation.zeros(num_features, dtype=dtype) if track_running_stats else None)
         self.register_buffer("running_var", creation.ones(num_features, dtype=dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", creation.tensor(0) if track_running_stats else None)
@@ -58,11 +61,36 @@ class _BatchNorm(Module):
             if self.bias is not None:
                 self.bias.zero_()
 
-    def forward(self, input: Any) -> Tensor:
-        """``(N, num_features, …)`` → the same shape."""
+    def _check_rank(self, input: Any) -> None:
         if input.ndim not in self._ranks:
             expected = " or ".join(f"{rank}D" for rank in self._ranks)
             raise at_user_line(ValueError(f"expected {expected} input (got {input.ndim}D input)"))
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_ChannelNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, num_features, …)`` → the same shape."""
+        self._check_rank(input)
         if input.shape[1] != self.num_features:
             message = f"running_mean should contain {input.shape[1]} elements not {self.num_features}"
             raise at_user_line(RuntimeError(message))
@@ -75,12 +103,6 @@ class _BatchNorm(Module):
         keeps = self.training or self.running_mean is None
         running = (self.running_mean, self.running_var)
         return functional.batch_norm(input, *running, self.weight, self.bias, keeps, momentum, self.eps)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
-        )
 
 
 class BatchNorm1d(_BatchNorm):
@@ -113,4 +135,67 @@ class BatchNorm3d(_BatchNorm):
     _ranks = (5,)
 
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+class _InstanceNorm(_ChannelNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, num_features, …)`` or ``(num_features, …)`` → the same shape."""
+        self._check_rank(input)
+        unbatched = input.ndim == self._ranks[0]
+        channels = input.shape[0 if unbatched else 1]
+        if channels != self.num_features:
+            message = f"expected input's size at dim={0 if unbatched else 1} to match num_features"
+            problem = f"{message} ({self.num_features}), but got: {channels}."
+            if self.affine:
+                raise at_user_line(ValueError(problem))
+            warn_at_user_line(
+                f"input's size at dim={0 if unbatched else 1} does not match num_features. You can silence "
+                "this warning by not passing in num_features, which is not used because affine=False"
+            )
+        x = manipulation.expand_dims(input, 0) if unbatched else input
+        own = self.training or not self.track_running_stats
+        running = (self.running_mean, self.running_var)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        result = functional.instance_norm(x, *running, self.weight, self.bias, own, momentum, self.eps)
+        return manipulation.squeeze(result, 0) if unbatched else result
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sample of ``(N, C, L)`` or ``(C, L)`` brought to mean 0 and variance 1.
+
+    See :func:`.functional.instance_norm`.  Without ``affine`` there are no weights, without ``track_running_stats``
+    the sample's own statistics count in evaluation mode too.
+
+    >>> import tracejit as tj
+    >>> InstanceNorm1d(1)(tj.tensor([[[1.0, 3.0]]]))
+    tensor([[[-1.,  1.]]])
+    """
+
+    _ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """As :class:`InstanceNorm1d` for ``(N, C, H, W)`` or ``(C, H, W)``."""
+
+    _ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """As :class:`InstanceNorm1d` for ``(N, C, D, H, W)`` or ``(C, D, H, W)``."""
+
+    _ranks = (4, 5)
+
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]

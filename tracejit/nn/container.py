@@ -1,10 +1,14 @@
-"""Modules that hold modules."""
+"""Modules that hold modules, or parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, TypeVar, overload
 
+from tracejit.ir.types import format_shape
+
+from ..locations import at_user_line
+from ..tensor import Parameter, Tensor
 from .module import Module
 
 ListType = TypeVar("ListType", bound="_ModuleSequence")
@@ -12,6 +16,9 @@ ListType = TypeVar("ListType", bound="_ModuleSequence")
 
 class Identity(Module):
     """Returns what it is called with; takes the place of a layer that is to do nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()  # what the other layer would be made with does not matter
 
     def forward(self, input: Any) -> Any:
         """Any value → the same value."""
@@ -77,6 +84,18 @@ class _ModuleSequence(Module):
         modules = list(self)
         modules.insert(index, module)
         self._replace_all(modules)
+
+    def pop(self, key: int | slice) -> Any:
+        """Remove the module at a position and return it."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def __add__(self: ListType, other: Iterable[Module]) -> ListType:
+        return type(self)().extend(self).extend(other)
+
+    def __iadd__(self: ListType, other: Iterable[Module]) -> ListType:
+        return self.extend(other)
 
 
 class Sequential(_ModuleSequence):
@@ -158,17 +177,25 @@ class ModuleDict(Module):
         self._watch()
         return key in self._modules
 
-    def keys(self) -> Iterable[str]:
+    def keys(self) -> KeysView[str]:
         """The names."""
-        return iter(self)
+        self._watch()
+        return self._modules.keys()
 
-    def values(self) -> Iterable[Any]:
+    def values(self) -> ValuesView[Any]:
         """The modules."""
-        return (self[key] for key in self)
+        self._watch()
+        return self._modules.values()
 
-    def items(self) -> Iterable[tuple[str, Any]]:
+    def items(self) -> ItemsView[str, Any]:
         """Names and modules."""
-        return ((key, self[key]) for key in self)
+        self._watch()
+        return self._modules.items()
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        self._begin_change("modules")
+        self._modules.clear()
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add modules, or replace those of the same names."""
@@ -182,4 +209,150 @@ class ModuleDict(Module):
         return module
 
 
-__all__ = ["Identity", "ModuleDict", "ModuleList", "Sequential"]
+# Parameters -----------------------------------------------------------------------------------------
+
+
+def _as_parameter(value: Any) -> Any:
+    if isinstance(value, Tensor) and not isinstance(value, Parameter):
+        return Parameter(value)
+    if not isinstance(value, Parameter):
+        raise at_user_line(TypeError(f"expected a Parameter or a Tensor, got {type(value).__name__}"))
+    return value
+
+
+class ParameterList(Module):
+    """A list whose parameters are registered; plain tensors become parameters.
+
+    >>> import tracejit as tj
+    >>> from tracejit import nn
+    >>> weights = nn.ParameterList([tj.ones(2), nn.Parameter(tj.zeros(3))])
+    >>> [name for name, _ in weights.named_parameters()]
+    ['0', '1']
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def _position(self, index: int) -> str:
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"index {index} is out of range")
+        return str(index % count)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        self._watch()
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        return self._parameters[self._position(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self.register_parameter(self._position(index), _as_parameter(value))
+
+    def __len__(self) -> int:
+        self._watch()
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._watch()
+        return iter(self._parameters.values())
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a parameter at the end."""
+        self.register_parameter(str(len(self)), _as_parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters at the end."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+    def __repr__(self) -> str:
+        return _listed(self)
+
+
+class ParameterDict(Module):
+    """A dict whose parameters are registered; plain tensors become parameters.
+
+    >>> import tracejit as tj
+    >>> from tracejit import nn
+    >>> weights = nn.ParameterDict({"left": tj.ones(2), "right": tj.zeros(3)})
+    >>> [name for name, _ in weights.named_parameters()]
+    ['left', 'right']
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__()
+        self.update(parameters)
+
+    def __getitem__(self, key: str) -> Any:
+        self._watch()
+        return self._parameters[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.register_parameter(key, _as_parameter(value))
+
+    def __delitem__(self, key: str) -> None:
+        self._begin_change(key)
+        del self._parameters[key]
+
+    def __len__(self) -> int:
+        self._watch()
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        self._watch()
+        return iter(self._parameters)
+
+    def __contains__(self, key: object) -> bool:
+        self._watch()
+        return key in self._parameters
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        self._watch()
+        return self._parameters.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The parameters."""
+        self._watch()
+        return self._parameters.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and parameters."""
+        self._watch()
+        return self._parameters.items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of that name, or ``default``."""
+        self._watch()
+        return self._parameters.get(key, default)
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add parameters, or replace those of the same names."""
+        for name, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
+            self[name] = value
+
+    def pop(self, key: str) -> Any:
+        """Remove a parameter and return it."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def __repr__(self) -> str:
+        return _listed(self)
+
+
+def _listed(module: Module) -> str:
+    lines = [
+        f"  ({name}): Parameter containing: [{p.dtype} of shape {format_shape(p.shape)}]"
+        for name, p in module.named_parameters(remove_duplicate=False)
+    ]
+    return "\n".join([f"{type(module).__name__}(", *lines, ")"]) if lines else f"{type(module).__name__}()"
+
+
+__all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]

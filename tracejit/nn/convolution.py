@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from ..device import check
 from ..locations import at_user_line
-from ..ops import creation, manipulation
+from ..ops import creation
 from ..tensor import Parameter, Tensor
 from . import functional, init
 from .functional.convolution import Extents, each_axis
+from .functional.padding import padded_by_copies
 from .module import Module
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -88,7 +89,7 @@ class _Convolution(Module):
                 pads.append((total // 2, total - total // 2))
             else:
                 pads.append((self.padding[axis], self.padding[axis]))
-        return _padded_by_copies(input, pads, self.padding_mode), 0
+        return padded_by_copies(input, pads, self.padding_mode), 0
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
@@ -105,33 +106,6 @@ class _Convolution(Module):
         if self.padding_mode != "zeros":
             parts.append(f"padding_mode={self.padding_mode}")
         return ", ".join(parts)
-
-
-def _padded_by_copies(x: Tensor, pads: list[tuple[int, int]], mode: str) -> Tensor:
-    """The last axes continued by their own elements."""
-    for position, (before, after) in enumerate(pads):
-        axis = x.ndim - len(pads) + position
-        extent = x.shape[axis]
-        if mode != "replicate" and max(before, after) > extent - (mode == "reflect"):
-            message = f"padding of {max(before, after)} is too much for an axis of extent {extent} in mode {mode!r}"
-            raise at_user_line(RuntimeError(message))
-
-        def part(start: int, end: int, x: Tensor = x, axis: int = axis) -> Tensor:
-            return x[(*[slice(None)] * axis, slice(start, end))]
-
-        pieces: list[Tensor] = [x]
-        if mode == "circular":
-            pieces = [part(extent - before, extent), x, part(0, after)]
-        elif mode == "reflect":
-            pieces = [
-                manipulation.flip(part(1, before + 1), axis),
-                x,
-                manipulation.flip(part(extent - 1 - after, extent - 1), axis),
-            ]
-        else:
-            pieces = [part(0, 1)] * before + [x] + [part(extent - 1, extent)] * after
-        x = manipulation.concat([piece for piece in pieces if piece.shape[axis]], axis)
-    return x
 
 
 class Conv1d(_Convolution):

@@ -1,4 +1,4 @@
-"""Flatten and Unflatten: other shapes for the same elements."""
+"""Other shapes for the same elements, and windows of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from ..locations import at_user_line
 from ..ops import manipulation, reduction
 from ..tensor import Tensor
+from . import functional
+from .functional.convolution import Extents
 from .module import Module
 
 
@@ -60,3 +62,50 @@ class Unflatten(Module):
 
 
 __all__ = ["Flatten", "Unflatten"]
+
+
+class Unfold(Module):
+    """The windows that slide over an image, as columns; see :func:`.functional.unfold`.
+
+    >>> import tracejit as tj
+    >>> Unfold(2)(tj.ones(5, 3, 4, 4)).shape
+    (5, 12, 9)
+    """
+
+    def __init__(self, kernel_size: Extents, dilation: Extents = 1, padding: Extents = 0, stride: Extents = 1) -> None:
+        super().__init__()
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, C, H, W)`` → ``(N, C K, L)``."""
+        return functional.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+
+
+class Fold(Module):
+    """The sum of windows put back into an image; see :func:`.functional.fold`."""
+
+    def __init__(
+        self,
+        output_size: Extents,
+        kernel_size: Extents,
+        dilation: Extents = 1,
+        padding: Extents = 0,
+        stride: Extents = 1,
+    ) -> None:
+        super().__init__()
+        self.output_size, self.kernel_size = output_size, kernel_size
+        self.dilation, self.padding, self.stride = dilation, padding, stride
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, C K, L)`` → ``(N, C, *output_size)``."""
+        windows = (self.kernel_size, self.dilation, self.padding, self.stride)
+        return functional.fold(input, self.output_size, *windows)
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
+            f"padding={self.padding}, stride={self.stride}"
+        )

@@ -103,6 +103,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if device is not None:
@@ -111,7 +113,7 @@ class GroupNorm(Module):
             raise at_user_line(ValueError("num_channels must be divisible by num_groups"))
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self.weight = Parameter(creation.ones(num_channels, dtype=dtype)) if affine else None
-        self.bias = Parameter(creation.zeros(num_channels, dtype=dtype)) if affine else None
+        self.bias = Parameter(creation.zeros(num_channels, dtype=dtype)) if affine and bias else None
 
     def forward(self, input: Any) -> Tensor:
         """``(N, num_channels, …)`` → the same shape."""
@@ -121,4 +123,19 @@ class GroupNorm(Module):
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
 
 
-__all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
+class LocalResponseNorm(Module):
+    """Each element divided by the size of those in the channels around; see :func:`.functional.local_response_norm`."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Any) -> Tensor:
+        """``(N, C, …)`` → the same shape."""
+        return functional.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..device import check
-from ..locations import at_user_line
-from ..ops import creation, elementwise, manipulation
+from ..locations import at_user_line, warn_at_user_line
+from ..ops import creation, elementwise, indexing, manipulation
 from ..promotion import as_tensor
 from ..tensor import Parameter, Tensor
 from . import functional, init
 from .module import Module
+from .utils.rnn import PackedSequence
 
 State = tuple[Tensor, ...]  # (h,), or (h, c) of an LSTM
 
@@ -81,10 +82,10 @@ class _RecurrentModule(Module):
 
     _recurrence: type[_Recurrence]
 
-    def _add_weights(self, suffix: str, inputs: int, hidden: int, bias: bool, dtype: Any) -> None:
+    def _add_weights(self, suffix: str, inputs: int, outputs: int, hidden: int, bias: bool, dtype: Any) -> None:
         rows = self._recurrence.gates * hidden
         setattr(self, f"weight_ih{suffix}", Parameter(creation.empty(rows, inputs, dtype=dtype)))
-        setattr(self, f"weight_hh{suffix}", Parameter(creation.empty(rows, hidden, dtype=dtype)))
+        setattr(self, f"weight_hh{suffix}", Parameter(creation.empty(rows, outputs, dtype=dtype)))
         for name in (f"bias_ih{suffix}", f"bias_hh{suffix}"):
             if bias:
                 setattr(self, name, Parameter(creation.empty(rows, dtype=dtype)))
@@ -114,107 +115,200 @@ class _RecurrentLayer(_RecurrentModule):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
         if device is not None:
             check(device)
-        if hidden_size <= 0:
-            raise at_user_line(ValueError("hidden_size must be greater than zero"))
-        if num_layers <= 0:
-            raise at_user_line(ValueError("num_layers must be greater than zero"))
-        if not 0 <= dropout <= 1:
-            message = (
-                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
-            )
-            raise at_user_line(ValueError(message))
+        self._check_settings(hidden_size, num_layers, dropout, proj_size)
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
-        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
+        self.batch_first, self.dropout, self.bidirectional = batch_first, float(dropout), bidirectional
+        self.proj_size = proj_size
         self._suffixes = [
             f"_l{layer}{direction}"
             for layer in range(num_layers)
             for direction in ("", "_reverse")[: 1 + bidirectional]
         ]
+        outputs = proj_size or hidden_size
         for number, suffix in enumerate(self._suffixes):
-            first = number < 1 + bidirectional
-            inputs = input_size if first else hidden_size * (1 + bidirectional)
-            self._add_weights(suffix, inputs, hidden_size, bias, dtype)
+            inputs = input_size if number < 1 + bidirectional else outputs * (1 + bidirectional)
+            self._add_weights(suffix, inputs, outputs, hidden_size, bias, dtype)
+            if proj_size:
+                projection = creation.empty(proj_size, hidden_size, dtype=dtype)
+                setattr(self, f"weight_hr{suffix}", Parameter(projection))
         self.reset_parameters()
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Tensor, Any]:
-        """``(T, N, input_size)`` → all hidden states of the last layer, ``(T, N, D hidden_size)``, and the last states.
+    def _check_settings(self, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
+        problem: Exception | None = None
+        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            message = "dropout should be a number in range [0, 1] representing the probability of an element being "
+            problem = ValueError(f"{message}zeroed")
+        elif not isinstance(hidden_size, int):
+            problem = TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
+        elif hidden_size <= 0:
+            problem = ValueError("hidden_size must be greater than zero")
+        elif num_layers <= 0:
+            problem = ValueError("num_layers must be greater than zero")
+        elif proj_size < 0:
+            problem = ValueError("proj_size should be a positive integer or zero to disable projections")
+        elif proj_size >= hidden_size:
+            problem = ValueError("proj_size has to be smaller than hidden_size")
+        elif proj_size and self._recurrence is not _LSTM:
+            problem = ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        if problem is not None:
+            raise at_user_line(problem)
+        if dropout > 0 and num_layers == 1:
+            warn_at_user_line(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}"
+            )
 
-        ``(N, T, …)`` with ``batch_first``, ``(T, …)`` without a batch.  ``hx`` and the second result have the shape
-        ``(num_layers D, N, hidden_size)`` (an LSTM has two of them), where ``D`` is the number of directions.
+    def flatten_parameters(self) -> None:
+        """Accepted for compatibility; there is nothing to do."""
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters of each direction of each layer."""
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        names = [[f"{part}{suffix}" for part in parts] for suffix in self._suffixes]
+        return [[p for name in row if (p := self._parameters.get(name)) is not None] for row in names]
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        """``(T, N, input_size)`` → all hidden states of the last layer, ``(T, N, D H)``, and the last states.
+
+        ``(N, T, …)`` with ``batch_first``, ``(T, …)`` without a batch; a :class:`~.utils.rnn.PackedSequence` gives one.
+        ``hx`` and the second result have the shape ``(num_layers D, N, H)`` (an LSTM has two of them), where
+        ``D`` is the number of directions and ``H`` the hidden size.
         """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
         x = as_tensor(input, type(self).__name__)
         if x.ndim not in (2, 3):
-            message = f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.ndim}D tensor instead"
+            message = f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.ndim}D instead"
             raise at_user_line(ValueError(message))
-        if x.shape[-1] != self.input_size:
-            message = f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
-            raise at_user_line(RuntimeError(message))
         single = x.ndim == 2
         if single:
             x = manipulation.expand_dims(x, 1)
         elif self.batch_first:
             x = manipulation.transpose(x, 0, 1)
-        starts = self._starts(hx, x, single)
-        directions = 1 + self.bidirectional
-        ends: list[State] = []
-        for layer in range(self.num_layers):
-            if layer and self.dropout and self.training:
-                x = functional.dropout(x, self.dropout)
-            outputs: list[Tensor] = []
-            for number in range(layer * directions, (layer + 1) * directions):
-                output, end = self._run(x, starts[number], self._suffixes[number], number % directions == 1)
-                outputs.append(output)
-                ends.append(end)
-            x = outputs[0] if directions == 1 else manipulation.concat(outputs, -1)
-        last = [manipulation.stack(tensors) for tensors in zip(*ends, strict=True)]
+        times, count = x.shape[:2]
+        if not times:
+            raise at_user_line(RuntimeError("Expected sequence length to be larger than 0 in RNN"))
+        rows = manipulation.reshape(x, (times * count, x.shape[2]))
+        rows, last = self._layers(rows, (count,) * times, self._starts(hx, rows, count, single))
+        x = manipulation.reshape(rows, (times, count, rows.shape[1]))
         if single:
             x, last = manipulation.squeeze(x, 1), [manipulation.squeeze(state, 1) for state in last]
         elif self.batch_first:
             x = manipulation.transpose(x, 0, 1)
         return x, last[0] if len(last) == 1 else tuple(last)
 
-    def _run(self, x: Tensor, state: State, suffix: str, backwards: bool) -> tuple[Tensor, State]:
-        """One direction of one layer over all times."""
-        weight, bias, hidden_weight, hidden_bias = self._weights(suffix)
-        from_input = functional.linear(x, weight, bias)
-        outputs: list[Tensor] = []
-        times = range(x.shape[0])
-        for time in reversed(times) if backwards else times:
-            from_hidden = functional.linear(state[0], hidden_weight, hidden_bias)
-            state = self._recurrence.step(from_input[time], from_hidden, state)
-            outputs.append(state[0])
-        if not outputs:
-            raise at_user_line(RuntimeError("Expected sequence length to be larger than 0 in RNN"))
-        return manipulation.stack(outputs[::-1] if backwards else outputs), state
+    def _forward_packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        rows, sizes, order, way_back = input
+        if rows.ndim != 2:
+            raise at_user_line(RuntimeError(f"input must have 2 dimensions, got {rows.ndim}"))
+        if hx is not None and order is not None:
+            if isinstance(hx, tuple | list):
+                hx = tuple(indexing.take(state, order, 1) for state in hx)
+            else:
+                hx = indexing.take(hx, order, 1)
+        rows, last = self._layers(rows, sizes, self._starts(hx, rows, sizes[0], False))
+        if way_back is not None:
+            last = [indexing.take(state, way_back, 1) for state in last]
+        return input._replace(data=rows), last[0] if len(last) == 1 else tuple(last)
 
-    def _starts(self, hx: Any, x: Tensor, single: bool) -> list[State]:
+    def _layers(self, rows: Tensor, sizes: Sequence[int], starts: list[State]) -> tuple[Tensor, list[Tensor]]:
+        """All layers over the rows of all times, ``sizes`` of them at each: the last layer's, and the end states."""
+        directions = 1 + self.bidirectional
+        ends: list[State] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                rows = functional.dropout(rows, self.dropout)
+            outputs: list[Tensor] = []
+            for number in range(layer * directions, (layer + 1) * directions):
+                run = self._run_backwards if number % directions else self._run_forwards
+                output, end = run(rows, sizes, starts[number], self._suffixes[number])
+                outputs.append(output)
+                ends.append(end)
+            rows = outputs[0] if directions == 1 else manipulation.concat(outputs, -1)
+        return rows, [manipulation.stack(tensors) for tensors in zip(*ends, strict=True)]
+
+    def _run_forwards(self, rows: Tensor, sizes: Sequence[int], state: State, suffix: str) -> tuple[Tensor, State]:
+        """One direction of one layer; sequences that have ended leave the batch, with their last states."""
+        step = self._stepper(rows, suffix)
+        outputs: list[Tensor] = []
+        ended: list[State] = []
+        first = 0
+        for size in sizes:
+            if size < state[0].shape[0]:
+                ended.append(tuple(tensor[size:] for tensor in state))
+                state = tuple(tensor[:size] for tensor in state)
+            state = step(first, size, state)
+            outputs.append(state[0])
+            first += size
+        parts = [state, *reversed(ended)]
+        end = state if len(parts) == 1 else tuple(manipulation.concat(tensors) for tensors in zip(*parts, strict=True))
+        return manipulation.concat(outputs), end
+
+    def _run_backwards(self, rows: Tensor, sizes: Sequence[int], state: State, suffix: str) -> tuple[Tensor, State]:
+        """The same from the last time on; sequences join the batch where they end."""
+        step = self._stepper(rows, suffix)
+        outputs: list[Tensor] = []
+        start, first = state, rows.shape[0]
+        state = tuple(tensor[:0] for tensor in start)
+        for size in reversed(sizes):
+            here = state[0].shape[0]
+            if not here:
+                state = tuple(tensor[:size] for tensor in start)
+            elif size > here:
+                joining = [tensor[here:size] for tensor in start]
+                state = tuple(manipulation.concat(pair) for pair in zip(state, joining, strict=True))
+            first -= size
+            state = step(first, size, state)
+            outputs.append(state[0])
+        return manipulation.concat(outputs[::-1]), state
+
+    def _stepper(self, rows: Tensor, suffix: str) -> Callable[[int, int, State], State]:
+        """The function from where a time's rows start, how many they are and the state before to the state after."""
+        weight, bias, hidden_weight, hidden_bias = self._weights(suffix)
+        from_input = functional.linear(rows, weight, bias)
+        projection = getattr(self, f"weight_hr{suffix}") if self.proj_size else None
+
+        def step(first: int, size: int, state: State) -> State:
+            from_hidden = functional.linear(state[0], hidden_weight, hidden_bias)
+            state = self._recurrence.step(from_input[first : first + size], from_hidden, state)
+            return state if projection is None else (functional.linear(state[0], projection), *state[1:])
+
+        return step
+
+    def _starts(self, hx: Any, rows: Tensor, count: int, single: bool) -> list[State]:
         """The state that each direction of each layer starts with."""
-        count, size = len(self._suffixes), self._recurrence.state_size
-        shape = (count, x.shape[1], self.hidden_size)
+        if rows.shape[1] != self.input_size:
+            message = f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {rows.shape[1]}"
+            raise at_user_line(RuntimeError(message))
+        directions = len(self._suffixes)
+        extents = (self.proj_size or self.hidden_size, self.hidden_size)[: self._recurrence.state_size]
         if hx is None:
-            return [(creation.zeros(shape[1:], dtype=x.dtype),) * size] * count
-        given = list(hx) if size > 1 else [hx]
-        for state in given:
-            expected = (shape[0], shape[2]) if single else shape
+            zeros = tuple(creation.zeros((count, extent), dtype=rows.dtype) for extent in extents)
+            return [zeros] * directions
+        given = list(hx) if len(extents) > 1 else [hx]
+        for state, extent in zip(given, extents, strict=True):
+            expected = (directions, extent) if single else (directions, count, extent)
             if state.shape != expected:
-                message = f"Expected hidden size {expected}, got {list(state.shape)}"
-                raise at_user_line(RuntimeError(message))
+                raise at_user_line(RuntimeError(f"Expected hidden size {expected}, got {list(state.shape)}"))
         if single:
             given = [manipulation.expand_dims(state, 1) for state in given]
-        return [tuple(state[number] for state in given) for number in range(count)]
+        return [tuple(state[number] for state in given) for number in range(directions)]
 
     def extra_repr(self) -> str:
         settings = [f"{self.input_size}, {self.hidden_size}"]
-        if self.num_layers != 1:
-            settings.append(f"num_layers={self.num_layers}")
-        names = (("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False))
-        settings += [f"{name}={getattr(self, name)}" for name, usual in names if getattr(self, name) != usual]
+        usual = (
+            ("proj_size", 0), ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0),
+            ("bidirectional", False),
+        )  # fmt: skip
+        settings += [f"{name}={getattr(self, name)}" for name, value in usual if getattr(self, name) != value]
         return ", ".join(settings)
 
 
@@ -228,11 +322,23 @@ class RNN(_RecurrentLayer):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", **settings: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: str | None = None,
+        dtype: Any = None,
     ) -> None:
         self._recurrence = _recurrence(nonlinearity)
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, num_layers, **settings)
+        settings = (bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
+        super().__init__(input_size, hidden_size, num_layers, *settings)
 
 
 class LSTM(_RecurrentLayer):
@@ -274,17 +380,27 @@ class _Cell(_RecurrentModule):
         if device is not None:
             check(device)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._add_weights("", input_size, hidden_size, bias, dtype)
+        self._add_weights("", input_size, hidden_size, hidden_size, bias, dtype)
         self.reset_parameters()
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """``(N, input_size)`` or ``(input_size,)``, and the state before → the next state."""
-        x = as_tensor(input, type(self).__name__)
-        size = self._recurrence.state_size
+        name, size = type(self).__name__, self._recurrence.state_size
+        x = as_tensor(input, name)
+        if x.ndim not in (1, 2):
+            raise at_user_line(ValueError(f"{name}: Expected input to be 1D or 2D, got {x.ndim}D instead"))
+        if x.shape[-1] != self.input_size:
+            message = f"input has inconsistent input_size: got {x.shape[-1]} expected {self.input_size}"
+            raise at_user_line(RuntimeError(message))
+        shape = (*x.shape[:-1], self.hidden_size)
         if hx is None:
-            state: State = (creation.zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype),) * size
+            state: State = (creation.zeros(shape, dtype=x.dtype),) * size
         else:
             state = tuple(hx) if size > 1 else (hx,)
+        for hidden in state:
+            if hidden.shape != shape:
+                message = f"{name}: expected a hidden state of shape {shape}, got {hidden.shape}"
+                raise at_user_line(RuntimeError(message))
         weight, bias, hidden_weight, hidden_bias = self._weights("")
         from_hidden = functional.linear(state[0], hidden_weight, hidden_bias)
         state = self._recurrence.step(functional.linear(x, weight, bias), from_hidden, state)
@@ -298,11 +414,17 @@ class RNNCell(_Cell):
     """One step of :class:`RNN`."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **settings: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: str | None = None,
+        dtype: Any = None,
     ) -> None:
         self._recurrence = _recurrence(nonlinearity)
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, bias, **settings)
+        super().__init__(input_size, hidden_size, bias, device, dtype)
 
 
 class LSTMCell(_Cell):

@@ -8,9 +8,13 @@ from typing import Any
 from tracejit.ir.types import is_floating
 
 from ...locations import at_user_line
-from ...ops import elementwise, manipulation, reduction as reductions
+from ...ops import creation, elementwise, manipulation, reduction as reductions
 from ...promotion import as_tensor
+from ...random import default_generator
 from ...tensor import Tensor
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
 
 _TYPE_NAMES = {
     "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
@@ -23,9 +27,17 @@ def type_name(tensor: Tensor) -> str:
     return _TYPE_NAMES.get(tensor.dtype.name, tensor.dtype.name)
 
 
-def relu(input: Any) -> Tensor:
+# ``inplace`` writes the result to the input tensor too, and returns that.
+
+
+def written(input: Any, result: Tensor, inplace: bool) -> Tensor:
+    """The result; with ``inplace`` it is the value of the input tensor too."""
+    return input._assign(result) if inplace else result
+
+
+def relu(input: Any, inplace: bool = False) -> Tensor:
     """``max(input, 0)``, with gradient 0 at 0."""
-    return elementwise.relu(input)
+    return written(input, elementwise.relu(input), inplace)
 
 
 def gelu(input: Any, approximate: str = "none") -> Tensor:
@@ -43,10 +55,10 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
     raise at_user_line(ValueError(f"approximate argument must be either none or tanh, got {approximate!r}"))
 
 
-def silu(input: Any) -> Tensor:
+def silu(input: Any, inplace: bool = False) -> Tensor:
     """``input * sigmoid(input)``."""
     x = as_tensor(input, "silu")
-    return x * elementwise.sigmoid(x)
+    return written(input, x * elementwise.sigmoid(x), inplace)
 
 
 def sigmoid(input: Any) -> Tensor:
@@ -100,10 +112,22 @@ def shifted_by_max(name: str, input: Any, dim: int, dtype: Any = None) -> tuple[
 # taken: 0 times infinity is no gradient.
 
 
-def leaky_relu(input: Any, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, else ``negative_slope * input``."""
     x = as_tensor(input, "leaky_relu")
-    return elementwise.where(elementwise.greater(x, 0), x, x * negative_slope)
+    return written(input, elementwise.where(elementwise.greater(x, 0), x, x * negative_slope), inplace)
+
+
+def rrelu(
+    input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """:func:`leaky_relu` with a slope for each element, drawn from ``[lower, upper)`` in training, else their mean."""
+    x = as_tensor(input, "rrelu")
+    if lower > upper:
+        message = f"Lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
+        raise at_user_line(RuntimeError(message))
+    slope: Any = default_generator.uniform(x.shape, lower, upper, x.dtype) if training else (lower + upper) / 2
+    return written(input, elementwise.where(elementwise.greater(x, 0), x, x * slope), inplace)
 
 
 def prelu(input: Any, weight: Any) -> Tensor:
@@ -121,25 +145,25 @@ def prelu(input: Any, weight: Any) -> Tensor:
     return elementwise.where(elementwise.greater(x, 0), x, x * slope)
 
 
-def elu(input: Any, alpha: float = 1.0) -> Tensor:
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, else ``alpha * (exp(input) - 1)``.
 
     >>> import tracejit as tj
     >>> elu(tj.tensor([-1.0, 2.0]))
     tensor([-0.6321,  2.    ])
     """
-    return _exponential_below("elu", input, alpha, 1.0, 1.0)
+    return written(input, _exponential_below("elu", input, alpha, 1.0, 1.0), inplace)
 
 
-def celu(input: Any, alpha: float = 1.0) -> Tensor:
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, else ``alpha * (exp(input / alpha) - 1)``."""
-    return _exponential_below("celu", input, alpha, 1.0, alpha)
+    return written(input, _exponential_below("celu", input, alpha, 1.0, alpha), inplace)
 
 
-def selu(input: Any) -> Tensor:
+def selu(input: Any, inplace: bool = False) -> Tensor:
     """:func:`elu` with the scales that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
-    scale = 1.0507009873554804934193349852946
-    return _exponential_below("selu", input, 1.6732632423543772848170429916717 * scale, scale, 1.0)
+    result = _exponential_below("selu", input, SELU_ALPHA * SELU_SCALE, SELU_SCALE, 1.0)
+    return written(input, result, inplace)
 
 
 def _exponential_below(name: str, input: Any, alpha: float, scale: float, width: float) -> Tensor:
@@ -171,10 +195,10 @@ def logsigmoid(input: Any) -> Tensor:
     return elementwise.minimum(x, 0) - elementwise.log1p(elementwise.exp(-elementwise.abs(x)))
 
 
-def mish(input: Any) -> Tensor:
+def mish(input: Any, inplace: bool = False) -> Tensor:
     """``input * tanh(softplus(input))``."""
     x = as_tensor(input, "mish")
-    return x * elementwise.tanh(softplus(x))
+    return written(input, x * elementwise.tanh(softplus(x)), inplace)
 
 
 def softsign(input: Any) -> Tensor:
@@ -189,30 +213,30 @@ def tanhshrink(input: Any) -> Tensor:
     return x - elementwise.tanh(x)
 
 
-def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` limited to ``[min_val, max_val]``, with gradient 0 at the limits and beyond."""
     if min_val > max_val:
         raise at_user_line(ValueError("min_val cannot be greater than max_val"))
     x = as_tensor(input, "hardtanh")
     low = elementwise.where(elementwise.less_equal(x, min_val), min_val, x)
-    return elementwise.where(elementwise.greater_equal(x, max_val), max_val, low)
+    return written(input, elementwise.where(elementwise.greater_equal(x, max_val), max_val, low), inplace)
 
 
-def relu6(input: Any) -> Tensor:
+def relu6(input: Any, inplace: bool = False) -> Tensor:
     """``input`` limited to ``[0, 6]``."""
-    return hardtanh(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0, inplace)
 
 
-def hardsigmoid(input: Any) -> Tensor:
+def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     """``input / 6 + 1 / 2`` limited to ``[0, 1]``."""
-    return hardtanh(as_tensor(input, "hardsigmoid") + 3, 0.0, 6.0) / 6
+    return written(input, hardtanh(as_tensor(input, "hardsigmoid") + 3, 0.0, 6.0) / 6, inplace)
 
 
-def hardswish(input: Any) -> Tensor:
+def hardswish(input: Any, inplace: bool = False) -> Tensor:
     """``input`` times :func:`hardsigmoid` of it."""
     x = as_tensor(input, "hardswish")
     middle = elementwise.where(elementwise.less_equal(x, -3), 0, x * (x + 3) / 6)
-    return elementwise.where(elementwise.greater_equal(x, 3), x, middle)
+    return written(input, elementwise.where(elementwise.greater_equal(x, 3), x, middle), inplace)
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
@@ -228,10 +252,10 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     return elementwise.where(elementwise.less_equal(elementwise.abs(x), lambd), 0, moved)
 
 
-def threshold(input: Any, threshold: float, value: float) -> Tensor:
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """``input`` where it is above ``threshold``, else ``value``."""
     x = as_tensor(input, "threshold")
-    return elementwise.where(elementwise.greater(x, threshold), x, value)
+    return written(input, elementwise.where(elementwise.greater(x, threshold), x, value), inplace)
 
 
 def glu(input: Any, dim: int = -1) -> Tensor:
@@ -249,3 +273,24 @@ def glu(input: Any, dim: int = -1) -> Tensor:
 def softmin(input: Any, dim: int, dtype: Any = None) -> Tensor:
     """:func:`softmax` of ``-input``."""
     return softmax(-as_tensor(input, "softmin"), dim, dtype)
+
+
+def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """A random one-hot vector with the probabilities ``softmax(logits)``, softened so that it has a gradient.
+
+    It is ``softmax((logits + g) / tau)`` with ``g`` of the Gumbel distribution (Jang et al., 2017).  With ``hard`` the
+    value is the one-hot vector itself, and the gradient that of the soft one.  ``eps`` changes nothing, as in PyTorch.
+
+    >>> import tracejit as tj
+    >>> gumbel_softmax(tj.tensor([0.0, 200.0, 0.0]), hard=True)
+    tensor([0., 1., 0.])
+    """
+    x = as_tensor(logits, "gumbel_softmax")
+    unit = default_generator.uniform(x.shape, dtype=x.dtype) + 2.0**-26  # above zero
+    soft = softmax((x - elementwise.log(-elementwise.log(unit))) / tau, dim)
+    if not hard:
+        return soft
+    (axis,) = reductions.normalize_axes("gumbel_softmax", dim, x.ndim)
+    chosen = creation.one_hot(reductions.argmax(soft.detach(), axis), x.shape[axis], dtype=soft.dtype)
+    order = (*range(axis), x.ndim - 1, *range(axis, x.ndim - 1))
+    return manipulation.permute_dims(chosen, order) - soft.detach() + soft

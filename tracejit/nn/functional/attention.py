@@ -11,7 +11,7 @@ from ...locations import at_user_line
 from ...ops import creation, elementwise, linalg, manipulation, reduction as reductions
 from ...promotion import as_tensor, operands
 from ...tensor import Tensor
-from .layer import dropout
+from .dropout import dropout
 
 
 def scaled_dot_product_attention(

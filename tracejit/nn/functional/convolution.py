@@ -263,11 +263,11 @@ def _transposed(
     # (O, K1, …, N, L1, …): what stands at one place of the windows is spread out, and the places added up.
     for i in reversed(range(count)):
         axis = 2 + 2 * i  # of the places, once the axis of the window has gone
-        result = _folded(result, 1 + i, axis, strides[i], steps[i], pads[i], extras[i])
+        result = folded(result, 1 + i, axis, strides[i], steps[i], pads[i], extras[i])
     return _finished(manipulation.permute_dims(result, (1, 0, *range(2, x.ndim))), bias, unbatched)
 
 
-def _folded(x: Tensor, window: int, axis: int, stride: int, dilation: int, padding: int, extra: int) -> Tensor:
+def folded(x: Tensor, window: int, axis: int, stride: int, dilation: int, padding: int, extra: int) -> Tensor:
     """The sum of overlapping windows: ``window`` is the axis within them, ``axis`` theirs once that has gone."""
     size, count = x.shape[window], x.shape[axis + 1]
     span = (count - 1) * stride + 1

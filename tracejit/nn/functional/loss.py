@@ -244,6 +244,8 @@ def triplet_margin_loss(
 
     ``swap`` takes the smaller of the distances of ``negative`` to the other two.
     """
+    if margin <= 0:
+        raise at_user_line(ValueError(f"margin must be greater than 0, got {margin}"))
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:

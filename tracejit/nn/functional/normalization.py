@@ -127,12 +127,73 @@ def batch_norm(
     centered = x - mean
     variance = reductions.mean(centered * centered, axes, keepdims=True)
     with no_grad():
-        unbiased = variance * (count / (count - 1)) if count else variance
-        for running, batch in ((running_mean, mean), (running_var, unbiased)):
-            if running is not None:
-                latest = elementwise.astype(manipulation.reshape(batch, running.shape), running.dtype)
-                running.copy_((1 - momentum) * running + momentum * latest)
+        _move_running(running_mean, mean, momentum)
+        _move_running(running_var, variance * (count / (count - 1)) if count else variance, momentum)
     return _scaled_channels(centered * elementwise.rsqrt(variance + eps), weight, bias)
+
+
+def instance_norm(
+    input: Any,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: Any = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As :func:`batch_norm`, with a mean and a variance for each sample of its own: ``(N, C, …)`` → the same shape.
+
+    The running statistics move towards the means over the batch.
+
+    >>> import tracejit as tj
+    >>> instance_norm(tj.tensor([[[1.0, 3.0]], [[2.0, 6.0]]]))
+    tensor([[[-1.,  1.]],
+    <BLANKLINE>
+            [[-1.,  1.]]])
+    """
+    x = as_tensor(input, "instance_norm")
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            message = "Expected running_mean and running_var to be defined when use_input_stats is false"
+            raise at_user_line(RuntimeError(message))
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    area = math.prod(x.shape[2:])
+    if area == 1:
+        message = f"Expected more than 1 spatial element when training, got input size {list(x.shape)}"
+        raise at_user_line(ValueError(message))
+    axes = tuple(range(2, x.ndim))
+    mean = reductions.mean(x, axes, keepdims=True)
+    centered = x - mean
+    variance = reductions.mean(centered * centered, axes, keepdims=True)
+    with no_grad():
+        unbiased = variance * (area / (area - 1)) if area else variance
+        _move_running(running_mean, reductions.mean(mean, 0), momentum)
+        _move_running(running_var, reductions.mean(unbiased, 0), momentum)
+    return _scaled_channels(centered * elementwise.rsqrt(variance + eps), weight, bias)
+
+
+def _move_running(running: Tensor | None, batch: Tensor, momentum: Any) -> None:
+    """A running statistic moved towards the batch's, in place."""
+    if running is not None:
+        latest = elementwise.astype(manipulation.reshape(batch, running.shape), running.dtype)
+        running.copy_((1 - momentum) * running + momentum * latest)
+
+
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Each element divided by ``(k + alpha * m) ** beta``, ``m`` the mean square of ``size`` channels around it.
+
+    ``(N, C, …)`` → the same shape (Krizhevsky et al., 2012); outside of the channels stand zeros.
+    """
+    x = as_tensor(input, "local_response_norm")
+    if x.ndim < 3:
+        message = f"Expected 3D or higher dimensionality input (got {x.ndim} dimensions)"
+        raise at_user_line(ValueError(message))
+    squares = manipulation.pad(x * x, [(0, 0), (size // 2, (size - 1) // 2), *[(0, 0)] * (x.ndim - 2)])
+    total, *others = (squares[:, start : start + x.shape[1]] for start in range(size))
+    for other in others:
+        total = total + other
+    return x / elementwise.pow(total * (alpha / size) + k, beta)
 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:

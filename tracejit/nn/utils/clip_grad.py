@@ -7,10 +7,10 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from ..autograd.modes import no_grad
-from ..locations import warn_at_user_line
-from ..ops import creation, elementwise, indexing, manipulation, reduction
-from ..tensor import Tensor
+from ...autograd.modes import no_grad
+from ...locations import warn_at_user_line
+from ...ops import creation, elementwise, indexing, manipulation, reduction
+from ...tensor import Tensor
 
 Parameters = Tensor | Iterable[Tensor]
 
@@ -37,11 +37,25 @@ def clip_grad_norm_(
     tensor([0.6, 0.8])
     """
     gradients = _gradients(parameters, warn=True)
-    norm_type, max_norm = float(norm_type), float(max_norm)
-    if not gradients:
+    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    _scale(gradients, max_norm, total)
+    return total
+
+
+def get_total_norm(
+    tensors: Parameters, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+) -> Tensor:
+    """The norm of tensors as one vector, 0-d; of the norms of each, computed without recording.
+
+    >>> import tracejit as tj
+    >>> get_total_norm([tj.tensor([3.0, 0.0]), tj.tensor([4.0])])
+    tensor(5.)
+    """
+    items, norm_type = [tensors] if isinstance(tensors, Tensor) else list(tensors), float(norm_type)
+    if not items:
         return creation.zeros(())
     with no_grad():
-        norms = [_norm(gradient, norm_type) for gradient in gradients]
+        norms = [_norm(tensor, norm_type) for tensor in items]
         total = _norm(manipulation.concat([manipulation.reshape(norm, (1,)) for norm in norms]), norm_type)
         if error_if_nonfinite:
             message = (
@@ -50,10 +64,29 @@ def clip_grad_norm_(
                 "`error_if_nonfinite=False`"
             )
             indexing.check(elementwise.isfinite(total), RuntimeError, message)
-        factor = elementwise.minimum(max_norm / (total + 1e-6), 1.0)
+    return total
+
+
+def clip_grads_with_norm_(
+    parameters: Parameters, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """As :func:`clip_grad_norm_`, with the norm given.
+
+    >>> import tracejit as tj
+    >>> p = tj.tensor([0.0], requires_grad=True)
+    >>> p.grad = tj.tensor([3.0])
+    >>> clip_grads_with_norm_(p, 1.0, tj.tensor(6.0))
+    >>> p.grad
+    tensor([0.5])
+    """
+    _scale(_gradients(parameters), max_norm, total_norm)
+
+
+def _scale(gradients: list[Tensor], max_norm: float, total: Tensor) -> None:
+    with no_grad():
+        factor = elementwise.minimum(float(max_norm) / (total + 1e-6), 1.0)
         for gradient in gradients:
             gradient.mul_(elementwise.astype(factor, gradient.dtype))
-    return total
 
 
 def clip_grad_value_(parameters: Parameters, clip_value: float, foreach: bool | None = None) -> None:
@@ -97,4 +130,4 @@ def _norm(x: Tensor, order: float) -> Tensor:
     return elementwise.pow(reduction.sum(elementwise.pow(sizes, order)), 1 / order)
 
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
