@@ -52,9 +52,18 @@ class Node:
         """Whether what was saved here has been let go of."""
         return self.application is None
 
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The nodes that gradients flow on to, one for each operand, each with the number of its output."""
+        return tuple((edge, edge.index if isinstance(edge, CallOutput) else 0) for edge in self.edges)
+
+    def name(self) -> str:
+        """What the operation is called, as in ``repr``."""
+        primitive = self.application.primitive.name if self.application else "freed"
+        return f"{''.join(part.capitalize() for part in primitive.split('_'))}Backward"
+
     def __repr__(self) -> str:
-        name = self.application.primitive.name if self.application else "freed"
-        return f"<{''.join(part.capitalize() for part in name.split('_'))}Backward>"
+        return f"<{self.name()}>"
 
 
 class AccumulateGrad(Node):
@@ -66,9 +75,14 @@ class AccumulateGrad(Node):
         super().__init__(None, (), type, None)
         self.leaf = leaf
 
+    def name(self) -> str:
+        return "AccumulateGrad"
+
 
 class Call:
-    """A compiled function that was called on tensors which need gradients; see :mod:`.jit`."""
+    """A function that was called as a whole: a compiled one, or a ``Function`` with a derivative of its own."""
+
+    name = "JittedCall"
 
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
@@ -83,16 +97,17 @@ class Call:
 
 
 class CallNode(Node):
-    """One call of a compiled function: its edges lead to its differentiable inputs."""
+    """One call: its edges lead to its differentiable inputs."""
 
-    __slots__ = ("call",)
+    __slots__ = ("_name", "call")
 
     def __init__(self, call: Call, edges: tuple[Node | None, ...]) -> None:
         super().__init__(None, edges, TensorType(float32, ()), None)
         self.call: Call | None = call  # None once freed
+        self._name = call.name
 
-    def __repr__(self) -> str:
-        return "<JittedCallBackward>"
+    def name(self) -> str:
+        return f"{self._name}Backward"
 
 
 class CallOutput(Node):
@@ -109,8 +124,12 @@ class CallOutput(Node):
     def is_freed(self) -> bool:
         return self.call_node.call is None
 
-    def __repr__(self) -> str:
-        return "<JittedCallBackward>"
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        return self.call_node.next_functions
+
+    def name(self) -> str:
+        return self.call_node.name()
 
 
 def node_of(tensor: Tensor) -> Node | None:
