@@ -62,7 +62,8 @@ class Primitive:
 
     ``vjp(emitter, i, cotangent, application)`` returns the cotangent of operand ``i``; ``None`` where
     the primitive has no derivative.  ``saves`` lists what the rule reads: ``"0"`` for the first
-    operand, ``"r"`` for the result.
+    operand, ``"r"`` for the result.  A cotangent ``c`` of ``z`` stands for the change ``Re(conj(c) * dz)``
+    of a real number, as in PyTorch: for complex ``z`` too it points where that number grows fastest.
 
     ``jvp(emitter, tangents, application)`` returns the tangent of the result from those of the operands,
     ``None`` standing for zeros; it may read all operands and the result.  ``batch`` applies the primitive
@@ -166,6 +167,20 @@ def per_operand(*rules: Rule | None) -> VjpRule:
         rule = rules[index]
         assert rule is not None, f"operand {index} of {application.primitive.name} has no derivative"
         return rule(emitter, cotangent, application)
+
+    return vjp
+
+
+def holomorphic(rule: Rule) -> Rule:
+    """The vjp of an operand whose tangent ``rule`` maps to the result's by a complex matrix, or by its transpose.
+
+    The adjoint of a product with ``f'(x)`` is the product with its conjugate.
+    """
+
+    def vjp(emitter: Emitter, cotangent: Any, application: Application) -> Any:
+        if application.result_type.dtype.kind != "c":
+            return rule(emitter, cotangent, application)
+        return emitter.conjugate(rule(emitter, emitter.conjugate(cotangent), application))
 
     return vjp
 

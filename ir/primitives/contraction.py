@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..batching import BatchedApplication
-from ..primitive import Application, Contraction, Emitter, per_operand, same_dtype, summed
+from ..primitive import Application, Contraction, Emitter, holomorphic, per_operand, same_dtype, summed
 from ..types import Dim, TensorType, bool_, short_name
 
 
@@ -85,7 +85,7 @@ dot = Contraction(
     type_rule=_dot_type,
     numpy=_dot_numpy,
     exact=False,
-    vjp=per_operand(_lhs_vjp, _rhs_vjp),
+    vjp=per_operand(holomorphic(_lhs_vjp), holomorphic(_rhs_vjp)),
     saves="01",
     jvp=summed(_lhs_jvp, _rhs_jvp),
     batch=_dot_batch,

@@ -22,6 +22,7 @@ from ..primitive import (
     JvpRule,
     Rule,
     broadcast_rule,
+    holomorphic,
     linear,
     per_operand,
     same_dtype,
@@ -78,6 +79,11 @@ def partials(*rules: Rule) -> JvpRule:
     return summed(*map(stretched, rules))
 
 
+def _conjugating(rule: Rule, saves: str) -> Rule:
+    """The vjp of ``g * df/dx``; a rule that reads nothing multiplies by real numbers alone."""
+    return holomorphic(rule) if saves else rule
+
+
 def unary(
     name: str,
     numpy: Callable[..., Any],
@@ -87,16 +93,20 @@ def unary(
     exact: bool = False,
     result: DType | None = None,
     vjp: Rule | None = None,
+    adjoint: Rule | None = None,
     saves: str = "",
 ) -> Elementwise:
-    """A record for a function of one operand; ``vjp(e, g, op)`` is ``g * df/dx``."""
+    """A record for a function of one operand; ``vjp(e, g, op)`` is ``g * df/dx``.
+
+    ``adjoint`` is the vjp rule where, of complex numbers, that is not the product with the conjugate.
+    """
     return Elementwise(
         name=name,
         type_rule=_type_rule(name, 1, accepts, result),
         numpy=numpy,
         scalar=scalar,
         exact=exact,
-        vjp=None if vjp is None else per_operand(vjp),
+        vjp=None if vjp is None else per_operand(adjoint or _conjugating(vjp, saves)),
         jvp=None if vjp is None else partials(vjp),
         saves=saves,
     )
@@ -119,7 +129,9 @@ def binary(
         numpy=numpy,
         scalar=scalar,
         exact=exact,
-        vjp=None if vjps is None else per_operand(*(_unbroadcast(rule, i) for i, rule in enumerate(vjps))),
+        vjp=None
+        if vjps is None
+        else per_operand(*(_unbroadcast(_conjugating(rule, saves), i) for i, rule in enumerate(vjps))),
         jvp=None if vjps is None else partials(*vjps),
         saves=saves,
     )
@@ -160,10 +172,12 @@ divide = binary(
 
 
 def _tie_share(e: Emitter, g: Any, op: Application, direction: str, first: int) -> Any:
-    """The cotangent of a maximum or minimum: all to the winner, half to each at a tie."""
+    """The cotangent of a maximum or minimum: all to the winner, half to each at a tie; NaN where either is NaN."""
     x, y = op.operands[first], op.operands[1 - first]
-    tied = e.select(e.compare(x, y, direction="eq"), e.multiply(g, 0.5), e.full(0, op.result_type))
-    return e.select(e.compare(x, y, direction=direction), g, tied)
+    tied = e.select(e.compare(x, y, direction="eq"), e.multiply(g, 0.5), e.scalar(math.nan, g.dtype))
+    lost = "lt" if direction == "gt" else "gt"
+    rest = e.select(e.compare(x, y, direction=lost), e.scalar(0, g.dtype), tied)
+    return e.select(e.compare(x, y, direction=direction), g, rest)
 
 
 def ieee_maximum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -255,7 +269,20 @@ def _sign_scalar(s: Any, x: Any) -> Any:
     return s.select(s.gt(x, 0), s.constant(1, x.dtype), nonpositive)
 
 
-sign = unary("sign", np.sign, _sign_scalar, accepts=_numeric, exact=True, vjp=_zero)
+def _sign_rule(e: Emitter, g: Any, op: Application) -> Any:
+    """0; of complex numbers what of ``g`` turns the result: ``(g - s * Re(conj(s) * g)) / abs(z)``."""
+    z, s = op.operands[0], op.result
+    if op.result_type.dtype.kind != "c":
+        return _zero(e, g, op)
+    along = e.convert(e.real(e.multiply(e.conjugate(s), g)), dtype=s.dtype)
+    is_zero = e.compare(z, 0, direction="eq")
+    size = e.convert(e.complex_abs(e.select(is_zero, e.scalar(1, z.dtype), z)), dtype=z.dtype)
+    return e.select(is_zero, e.scalar(0, z.dtype), e.divide(e.subtract(g, e.multiply(s, along)), size))
+
+
+sign = unary(
+    "sign", np.sign, _sign_scalar, accepts=_numeric, exact=True, vjp=_sign_rule, adjoint=_sign_rule, saves="0r"
+)
 sqrt = unary(
     "sqrt",
     np.sqrt,

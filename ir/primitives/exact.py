@@ -104,8 +104,10 @@ sign_bit = unary("sign_bit", np.signbit, _is_negative, accepts=is_floating, exac
 
 
 def _copysign_vjp(e: Emitter, g: Any, op: Application) -> Any:
-    kept = e.compare(e.sign_bit(op.operands[0]), e.sign_bit(op.result), direction="eq")
-    return e.select(kept, g, e.negate(g))
+    """1 or -1, and 0 at 0, as of ``abs``."""
+    x = op.operands[0]
+    kept = e.compare(e.sign_bit(x), e.sign_bit(op.result), direction="eq")
+    return e.select(e.compare(x, 0, direction="eq"), e.scalar(0, g.dtype), e.select(kept, g, e.negate(g)))
 
 
 def _flat(e: Emitter, g: Any, op: Application) -> Any:
@@ -215,7 +217,6 @@ def _zeros_like(e: Emitter, x: Any) -> Any:
     return e.full(0, TensorType(x.dtype, tuple(x.shape)))
 
 
-# A cotangent c of z stands for the real number Re(c * z), as in JAX: holomorphic functions multiply by f'(z).
 real = Library(
     name="real",
     type_rule=lambda x: _part_type("real", x),
@@ -228,7 +229,7 @@ imag = Library(
     name="imag",
     type_rule=lambda x: _part_type("imag", x),
     numpy=lambda x: np.ascontiguousarray(x.imag).reshape(x.shape),
-    vjp=per_operand(lambda e, g, op: _from_parts(e, _zeros_like(e, g), e.negate(g))),
+    vjp=per_operand(lambda e, g, op: _from_parts(e, _zeros_like(e, g), g)),
     jvp=linear,
     batch=elementwise,
 )
@@ -236,7 +237,7 @@ complex_ = Library(
     name="complex",
     type_rule=_complex_type,
     numpy=_complex_numpy,
-    vjp=per_operand(_unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.negate(e.imag(g)), 1)),
+    vjp=per_operand(_unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.imag(g), 1)),
     jvp=linear,
     batch=elementwise,
 )
@@ -252,9 +253,7 @@ complex_abs = Library(
     name="complex_abs",
     type_rule=lambda x: _part_type("complex_abs", x),
     numpy=np.abs,
-    vjp=per_operand(
-        lambda e, g, op: e.multiply(_from_parts(e, g, _zeros_like(e, g)), e.conjugate(e.sign(op.operands[0])))
-    ),
+    vjp=per_operand(lambda e, g, op: e.multiply(_from_parts(e, g, _zeros_like(e, g)), e.sign(op.operands[0]))),
     saves="0",
     jvp=partials(lambda e, t, op: e.real(e.multiply(t, e.conjugate(e.sign(op.operands[0]))))),
     batch=elementwise,

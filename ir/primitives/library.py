@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..batching import BatchedApplication, along_axis, one_by_one
-from ..primitive import Application, Emitter, Library, linear, per_operand, summed
+from ..primitive import Application, Emitter, Library, holomorphic, linear, per_operand, summed
 from ..types import TensorType, bool_, int64, short_name
 from .exact import complex_dtype, real_dtype
 
@@ -100,10 +100,12 @@ def _backward_recurrence(e: Emitter, a: Any, g: Any, axis: int) -> Any:
     return e.reverse(e.linear_recurrence(_shifted(e, factor, axis, 0), term, axis=axis), dimensions=(axis,))
 
 
-def _recurrence_vjp(e: Emitter, index: int, g: Any, op: Application) -> Any:
-    axis = op.attributes["axis"]
-    h = _backward_recurrence(e, op.operands[0], g, axis)
-    return h if index == 1 else e.multiply(h, _shifted(e, op.result, axis, 0))
+def _factor_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    return e.multiply(_term_vjp(e, g, op), _shifted(e, op.result, op.attributes["axis"], 0))
+
+
+def _term_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    return _backward_recurrence(e, op.operands[0], g, op.attributes["axis"])
 
 
 def _recurrence_jvp(e: Emitter, tangents: Any, op: Application) -> Any:
@@ -120,7 +122,7 @@ linear_recurrence = Library(
     name="linear_recurrence",
     type_rule=_recurrence_type,
     numpy=_recurrence_numpy,
-    vjp=_recurrence_vjp,
+    vjp=per_operand(holomorphic(_factor_vjp), holomorphic(_term_vjp)),
     saves="0r",
     jvp=_recurrence_jvp,
     batch=along_axis,
@@ -142,7 +144,7 @@ cumulative_product = Library(
     name="cumulative_product",
     type_rule=_cumulative_type,
     numpy=lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype),
-    vjp=per_operand(_cumulative_product_vjp),
+    vjp=per_operand(holomorphic(_cumulative_product_vjp)),
     saves="0r",
     jvp=summed(_cumulative_product_jvp),
     batch=along_axis,
@@ -183,11 +185,12 @@ def _fourier_vjp(e: Emitter, g: Any, op: Application) -> Any:
     kind, n, axis = op.attributes["kind"], op.attributes["n"], op.attributes["axis"]
     extent = op.operand_types[0].shape[axis]
     assert isinstance(extent, int)
-    if kind in ("fft", "ifft"):
-        return _fitted(e, e.fourier(g, kind=kind, n=n, axis=axis), axis, extent)
-    if kind == "rfft":
-        return _fitted(e, e.real(e.fourier(_fitted(e, g, axis, n), kind="fft", n=n, axis=axis)), axis, extent)
-    spectrum = e.conjugate(e.fourier(g, kind="rfft", n=n, axis=axis))
+    if kind == "ifft":
+        return _fitted(e, e.divide(e.fourier(g, kind="fft", n=n, axis=axis), n), axis, extent)
+    if kind in ("fft", "rfft"):
+        sums = e.multiply(e.fourier(_fitted(e, g, axis, n), kind="ifft", n=n, axis=axis), n)
+        return _fitted(e, e.real(sums) if kind == "rfft" else sums, axis, extent)
+    spectrum = e.fourier(g, kind="rfft", n=n, axis=axis)
     weights = np.full(n // 2 + 1, 2 / n, g.dtype)
     weights[0] = 1 / n
     if n % 2 == 0:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..batching import renamed
-from ..primitive import Application, Emitter, JvpRule, Reduction, Rule, linear, per_operand, summed
+from ..primitive import Application, Emitter, JvpRule, Reduction, Rule, holomorphic, linear, per_operand, summed
 from ..types import DType, TensorType, bool_, float32, is_differentiable, is_floating, is_integer, short_name
 from .elementwise import ieee_maximum, ieee_minimum
 
@@ -160,7 +160,7 @@ def _reduction(
         combine=combine,
         identity=identity,
         exact=False,
-        vjp=None if vjp is None else per_operand(vjp),
+        vjp=None if vjp is None else per_operand(holomorphic(vjp) if saves else vjp),
         saves=saves,
         jvp=jvp if jvp is not None or vjp is None else summed(_weighted(vjp)),
         batch=renamed(lambda size, axes: {"axes": tuple(axis + 1 for axis in axes)}),

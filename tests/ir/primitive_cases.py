@@ -135,10 +135,19 @@ CASES: list[Case] = [
     ),
     *(unary(name, inside, smooth=True) for name in ("tan", "asin", "acos", "atanh", "erf_inv", "log_plus_one")),
     unary("acosh", above_one, smooth=True),
-    Case("multiply", (complexes(3), complexes(2, 1)), label="complex"),
-    Case("divide", (complexes(3), complexes(2, 1)), label="complex"),
-    Case("exponential", (complexes(3),), label="complex"),
-    Case("tanh", (complexes(3),), label="complex"),
+    *(
+        Case(name, (complexes(3), complexes(2, 1)), label="complex")
+        for name in ("add", "subtract", "multiply", "divide", "power")
+    ),
+    *(
+        Case(name, (complexes(3),), label="complex")
+        for name in (
+            "negate", "sign", "sqrt", "rsqrt", "exponential", "exponential_minus_one", "log", "log_plus_one",
+            "logistic", "tanh", "sine", "cosine", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+            "atanh", "log2", "log10", "exp2",
+        )
+    ),
+    Case("select", (bools(3, 4), complexes(3, 4), complexes(4)), label="complex"),
     Case("real", (complexes(3),)),
     Case("imag", (complexes(3),)),
     Case("conjugate", (complexes(3),)),
@@ -156,6 +165,7 @@ CASES: list[Case] = [
     Case("convert", (numbers(3),), {"dtype": float64}),
     Case("convert", (integers(3),), {"dtype": float64}, label="integers"),
     Case("convert", (numbers(3),), {"dtype": np.dtype(np.complex128)}, label="to complex"),
+    Case("convert", (complexes(3),), {"dtype": float64}, label="from complex"),
     Case("broadcast_in_dim", (numbers(3, 1),), {"shape": (2, 3, 4), "dimensions": (1, 2)}),
     Case("reshape", (numbers(3, 4),), {"shape": (2, 6)}),
     Case("transpose", (numbers(2, 3, 4),), {"permutation": (2, 0, 1)}),
@@ -188,6 +198,10 @@ CASES: list[Case] = [
         )
     ),
     Case("dot", (numbers(3, 4), numbers(4, 2)), smooth=True),
+    Case("dot", (complexes(3, 4), complexes(4, 2)), label="complex"),
+    Case("dot", (complexes(4, 3), complexes(2, 4)), {"transpose_lhs": True, "transpose_rhs": True}, label="complex.T"),
+    Case("reduce_sum", (complexes(3, 4),), {"axes": (1,)}, label="complex"),
+    Case("reduce_product", (complexes(3, 4),), {"axes": (1,)}, label="complex"),
     *(
         Case(
             "dot",
@@ -203,7 +217,9 @@ CASES: list[Case] = [
     Case("searchsorted", (lambda generator: np.sort(generator.random(6)), inside(3, 2)), {"side": "left"}),
     Case("cumulative_sum", (numbers(3, 4),), {"axis": 1}),
     Case("cumulative_product", (numbers(3, 4),), {"axis": 0}, smooth=True),
+    Case("cumulative_product", (complexes(3, 4),), {"axis": 0}, label="complex"),
     Case("linear_recurrence", (numbers(3, 4), numbers(3, 4)), {"axis": 1}, smooth=True),
+    Case("linear_recurrence", (complexes(3, 4), complexes(3, 4)), {"axis": 1}, label="complex"),
     *(
         Case("fourier", (complexes(3, 5) if kind != "rfft" else numbers(3, 5),), {"kind": kind, "n": n, "axis": 1},
              label=f"{kind} {n}")
