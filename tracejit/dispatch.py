@@ -13,13 +13,14 @@ import numpy as np
 from tracejit.ir import Emitter, Primitive, Value, type_of
 from tracejit.ir.types import is_differentiable
 
+from .levels import Box, level_of
 from .locations import at_user_line
 from .state import thread
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-Payload = Any  # an array, or a value of the graph being traced
+Payload = Any  # an array, a value of the graph being traced, or a box of a transformation that is running
 
 
 LEAKED = "a tensor that was made inside a jitted function is used outside of it"
@@ -37,6 +38,7 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
         else:
             result = _evaluate(primitive, arrays, attributes)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
+        level_of(arrays)  # raises if a transformation is over that one of them belongs to
         if any(isinstance(array, Value) for array in arrays):
             raise at_user_line(RuntimeError(LEAKED)) from None
         try:
@@ -86,7 +88,11 @@ def payload(tensor: Tensor) -> Payload:
 
 
 def apply_to_payloads(primitive: Primitive, operands: Sequence[Payload], attributes: Mapping[str, Any]) -> Payload:
-    """A primitive on arrays or traced values, with no tape."""
+    """A primitive on what tensors hold, with no tape."""
+    if thread.level is not None:
+        level = level_of(operands)
+        if level is not None:
+            return level.apply(primitive, operands, attributes)
     trace = thread.trace
     if trace is None:
         return compute(primitive, operands, attributes)
@@ -103,6 +109,6 @@ payload_emitter = Emitter(apply_to_payloads, constant_payload)
 def fields(tensor: Tensor) -> Any:
     """Where a tensor's state is now: the tensor itself, or its shadow in the trace that is active."""
     trace = thread.trace
-    if trace is None or isinstance(tensor._value, Value):
+    if trace is None or isinstance(tensor._value, Value | Box):
         return tensor
     return trace.shadow(tensor)

@@ -23,6 +23,7 @@ from .locations import at_user_line
 from .ops import elementwise, manipulation
 from .ops.creation import Shape
 from .promotion import DEFAULT_FLOAT
+from .state import thread
 from .tape import apply
 from .tensor import Tensor, new_tensor
 
@@ -50,6 +51,13 @@ class Generator:
 
     def bits(self, count: int) -> Tensor:
         """``count`` random uint32; the position moves by the blocks of four that they take."""
+        if thread.level is None:
+            return self._draw(count)
+        from .transforms.batch import spread_draw
+
+        return spread_draw(self._draw, count)
+
+    def _draw(self, count: int) -> Tensor:
         with no_grad():
             result = apply(random_bits, (self.key, self.position), {"size": count})
             self.position._assign(elementwise.add(self.position, (count + 3) // 4))

@@ -1,4 +1,4 @@
-"""What holds for the code that runs now, in this thread: the active trace, whether gradients are recorded."""
+"""What holds for the code that runs now, in this thread: the active trace, the innermost transformation, the modes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from .levels import Level
     from .tracing import Trace
 
 
@@ -16,6 +17,7 @@ class ThreadState(threading.local):
     """``quiet`` is a context in which NumPy does not warn of overflow, NaN and the like: compiled code does not."""
 
     trace: Trace | None = None
+    level: Level | None = None
     grad_enabled: bool = True
     anomaly: bool = False
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # of the jitted call under way, for its changes

@@ -16,6 +16,7 @@ from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
+from .levels import Box, Level, level_of
 from .locations import at_user_line, user_location
 from .state import thread
 from .tensor import Tensor, concrete_tensor, new_tensor
@@ -66,13 +67,22 @@ class Node:
         return f"<{self.name()}>"
 
 
-class AccumulateGrad(Node):
+class Variable(Node):
+    """Where a gradient ends: what a function is differentiated in."""
+
+    __slots__ = ()
+
+    def __init__(self, type: TensorType) -> None:
+        super().__init__(None, (), type, None)
+
+
+class AccumulateGrad(Variable):
     """Where a gradient ends: a leaf tensor."""
 
     __slots__ = ("leaf",)
 
     def __init__(self, leaf: Tensor, type: TensorType) -> None:
-        super().__init__(None, (), type, None)
+        super().__init__(type)
         self.leaf = leaf
 
     def name(self) -> str:
@@ -154,6 +164,10 @@ def same_value(tensor: Tensor) -> Tensor:
 
 def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
     """A primitive on tensors, recorded on the tape where gradients are wanted."""
+    if thread.level is not None:
+        level = level_of([tensor._value for tensor in operands])
+        if level is not None:
+            return _apply_at(level, primitive, operands, attributes)
     trace = thread.trace
     if trace is None:
         payloads: list[Payload] = [tensor._value for tensor in operands]
@@ -167,6 +181,19 @@ def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[
         wanted = True
     if wanted and primitive.vjp is not None and thread.grad_enabled:
         record_on_tape(primitive, operands, payloads, attributes, result)
+    return result
+
+
+def _apply_at(level: Level, primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
+    """A primitive on tensors that hold boxes; those of the levels below keep their history in boxes of their own."""
+    inside = [
+        tensor if isinstance(tensor._value, Box) and tensor._value.level is level else new_tensor(level.lifted(tensor))
+        for tensor in operands
+    ]
+    payloads = [tensor._value for tensor in inside]
+    result = new_tensor(level.apply(primitive, payloads, attributes))
+    if primitive.vjp is not None and thread.grad_enabled:
+        record_on_tape(primitive, inside, payloads, attributes, result)
     return result
 
 
@@ -239,6 +266,12 @@ def with_history(value: Payload, node: Node | None) -> Tensor:
     return tensor
 
 
+def _held(node: Node) -> Application:
+    """A node's application as it is."""
+    assert node.application is not None
+    return node.application
+
+
 def _connected(node: Node) -> Application:
     """A node's application with its saved values as tensors on the tape."""
     saved = node.application
@@ -259,8 +292,14 @@ def propagate(
     create_graph: bool,
     retain_graph: bool,
     wanted: Sequence[Node] | None = None,
+    saved: Callable[[Node], Application] | None = None,
 ) -> dict[int, Any]:
-    """The cotangents of all leaves and of the ``wanted`` nodes, by the node's identity."""
+    """The cotangents of all leaves and of the ``wanted`` nodes, by the node's identity.
+
+    ``saved`` tells what the rules read of a node, if not what it holds as the emitter's kind of value.
+    """
+    if saved is None:
+        saved = _connected if create_graph else _held
     order = order_of(roots)
     targets = {id(node) for node in wanted or ()}
     if wanted is not None:
@@ -284,9 +323,9 @@ def propagate(
                 continue
             if node.hooks or node.retained_by is not None:
                 cotangent = _through_hooks(node, cotangent, create_graph)
-            if id(node) in targets or isinstance(node, AccumulateGrad):
+            if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent
-            if isinstance(node, AccumulateGrad):
+            if isinstance(node, Variable):
                 continue
             if isinstance(node, CallOutput):
                 gathered.setdefault(id(node.call_node), {})[node.index] = cotangent
@@ -303,7 +342,7 @@ def propagate(
                 continue
             if trace is not None:
                 trace.differentiated = node.location
-            application = _connected(node) if create_graph else node.application
+            application = saved(node)
             rule = application.primitive.vjp
             assert rule is not None
             for index, edge in enumerate(node.edges):

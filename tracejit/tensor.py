@@ -20,6 +20,7 @@ from tracejit.ir.types import DType, format_shape, is_differentiable
 from . import dispatch
 from .dispatch import Payload, fields
 from .locations import at_user_line
+from .levels import Box
 from .methods import TensorMethods
 from .state import thread
 
@@ -97,6 +98,8 @@ class Tensor(TensorMethods):
     def __repr__(self) -> str:
         value = dispatch.payload(self)
         if isinstance(value, Value):
+        if isinstance(value, Box):
+            return repr(value)
             assert thread.trace is not None
             value = thread.trace.shown(value, "its text")
         if self._weak:
@@ -141,6 +144,8 @@ class Tensor(TensorMethods):
         state._requires_grad = requires_grad
         return self
 
+        if requires_grad and thread.level is not None and state is self and not self._requires_grad:
+            thread.level.adopt(self)
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``hook`` with this tensor's gradient when it is complete; what it returns (if not None) replaces it.
 
@@ -243,8 +248,39 @@ class Tensor(TensorMethods):
         backward(self, gradient, retain_graph, create_graph, inputs)
 
     def detach(self) -> Tensor:
-        """The same value without a history."""
-        return new_tensor(dispatch.payload(self))
+        """The same value without a history; a value of its own, so that changing it in place changes this one not."""
+        value = dispatch.payload(self)
+        return new_tensor(value.detached() if isinstance(value, Box) else value)
+
+    def detach_(self) -> Tensor:
+        """Forget the history, in place: the tensor becomes a leaf that does not require gradients."""
+        state = fields(self)
+        state._node, state._requires_grad = None, False
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """:meth:`detach`; set, it gives the tensor another value, unseen by ``backward`` and kept by the leaf."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        from .autograd.modes import no_grad
+
+        if not isinstance(value, Tensor):
+            raise at_user_line(TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}"))
+        if self.requires_grad and not is_differentiable(value.dtype):
+            message = "data set to a tensor that requires gradients must be floating point or complex dtype"
+            raise at_user_line(RuntimeError(f"{message}, got {value.dtype.name}"))
+        if (value.shape, value.dtype) == (self.shape, self.dtype):
+            with no_grad():
+                self._assign(value)
+        elif thread.trace is None and thread.level is None:
+            retype(self, dispatch.payload(value))
+        else:
+            from .tracing import Untraceable
+
+            raise Untraceable("it gives a tensor data of another shape or dtype")
 
     # Out of the library -----------------------------------------------------------------------------
 
@@ -263,6 +299,8 @@ class Tensor(TensorMethods):
         view = self._concrete("numpy()").view()
         view.flags.writeable = False
         return view
+        if isinstance(value, Box):
+            return value.concrete(what)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -367,9 +405,11 @@ class Tensor(TensorMethods):
                 RuntimeError(
                     f"result type {result.dtype.name} can't be cast to the desired output type {self.dtype.name}"
                 )
-            )
-        source = fields(result)
-        state._value = dispatch.payload(result)
+            result = result.astype(self.dtype)
+        source, value = fields(result), dispatch.payload(result)
+        if isinstance(value, Box):
+            value.level.note_change(state, value)
+        state._value = value
         if thread.grad_enabled:
             from .tape import node_of
 

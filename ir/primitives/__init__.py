@@ -1,6 +1,7 @@
 """The primitives, one file a family; importing this package fills ``PRIMITIVES``."""
 
 from . import (
+    collective,
     contraction,
     control,
     decomposition,
@@ -16,6 +17,6 @@ from . import (
 )
 
 __all__ = [
-    "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation", "indexing",
-    "library", "placement", "reduction", "view",
+    "collective", "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation",
+    "indexing", "library", "placement", "reduction", "view",
 ]  # fmt: skip

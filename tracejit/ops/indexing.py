@@ -15,6 +15,7 @@ from tracejit.ir.primitives import indexing as primitives, placement, view
 from tracejit.ir.types import DType, bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
 from .. import dispatch
+from ..levels import everywhere
 from ..locations import at_user_line
 from ..promotion import as_tensor, kind, scalar_dtype
 from ..state import thread
@@ -150,6 +151,7 @@ def _checked_positions(index: Tensor, extent: int, axis: int) -> Tensor:
 
 def check(predicate: Tensor, error: type[Exception], message: str) -> None:
     """Raise ``error`` unless the predicate is true: at once, or after the compiled program has run."""
+    predicate = everywhere(predicate)
     if thread.trace is not None:
         thread.trace.check(dispatch.payload(predicate), error, message)
     elif not bool(predicate._value):

@@ -1,0 +1,223 @@
+"""Forward mode: ``jvp`` and ``linearize``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracejit.ir import Application, Primitive
+from tracejit.ir.types import TensorType, format_shape, is_differentiable
+
+from .. import tree
+from ..levels import Box, Level
+from ..locations import at_user_line
+from ..tape import apply, same_value, tensor_emitter
+from ..tensor import Tensor, new_tensor
+from .arguments import as_results, as_variable, checked_callable, flat, outside, pair, same_structure
+
+
+class Dual(Box):
+    """A value and its tangent; no tangent stands for zeros."""
+
+    __slots__ = ("tangent",)
+
+    def __init__(self, level: Level, tensor: Tensor, tangent: Tensor | None) -> None:
+        super().__init__(level, tensor, tensor.shape)
+        self.tangent = tangent
+
+
+class Forward(Level):
+    """A level whose values carry a tangent each."""
+
+    name = "jvp"
+
+    def lifted(self, tensor: Tensor) -> Dual:
+        return Dual(self, same_value(tensor), None)
+
+    def process(self, primitive: Primitive, boxes: Sequence[Any], attributes: Mapping[str, Any], active: bool) -> Dual:
+        operands = tuple([box.tensor for box in boxes])
+        result = apply(primitive, operands, attributes)
+        tangents = [box.tangent if primitive.is_differentiable_in(i) else None for i, box in enumerate(boxes)]
+        if primitive.jvp is None or not active or not is_differentiable(result.dtype):
+            return Dual(self, result, None)
+        if all(tangent is None for tangent in tangents):
+            return Dual(self, result, None)
+        types = tuple([TensorType(box.dtype, box.shape) for box in boxes])
+        application = Application(
+            primitive, attributes, types, TensorType(result.dtype, result.shape), operands, result
+        )
+        return Dual(self, result, primitive.jvp(tensor_emitter(), tangents, application))
+
+
+class Recorded(Box):
+    """A tangent that is not known yet, by its number among the steps of a linear map."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, level: Level, number: int, type: TensorType) -> None:
+        self.level = level
+        self.number = number
+        self.dtype, self.shape = type.dtype, type.static_shape
+
+    def __repr__(self) -> str:
+        return f"tangent({TensorType(self.dtype, self.shape)!r})"
+
+    def concrete(self, what: str) -> Any:
+        raise at_user_line(RuntimeError(f"{what} needs the value of a tangent, which linearize does not know"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One operation on tangents: an operand is the number of an earlier tangent, or a tensor that is known."""
+
+    primitive: Primitive
+    operands: tuple[int | Tensor, ...]
+    attributes: Mapping[str, Any]
+
+
+class Recorder(Level):
+    """A level that puts down what is done to tangents, to do it again with others."""
+
+    name = "linearize"
+
+    def __init__(self, types: Sequence[TensorType]) -> None:
+        super().__init__()
+        self._count = len(types)
+        self.tangents = [new_tensor(Recorded(self, i, type)) for i, type in enumerate(types)]
+        self._steps: list[_Step] = []
+
+    def lifted(self, tensor: Tensor) -> Box:
+        return Box(self, same_value(tensor), tensor.shape)
+
+    def process(self, primitive: Primitive, boxes: Sequence[Any], attributes: Mapping[str, Any], active: bool) -> Box:
+        operands = tuple([box.number if isinstance(box, Recorded) else box.tensor for box in boxes])
+        type = primitive.infer([TensorType(box.dtype, box.shape) for box in boxes], attributes)
+        self._steps.append(_Step(primitive, operands, attributes))
+        return Recorded(self, self._count + len(self._steps) - 1, type)
+
+    def replay(self, tangents: Sequence[Tensor], wanted: Sequence[int | Tensor | None]) -> list[Tensor | None]:
+        """Tangents by their numbers, now that the first ones are known."""
+        known = list(tangents)
+        for step in self._steps:
+            operands = [known[item] if isinstance(item, int) else item for item in step.operands]
+            known.append(apply(step.primitive, operands, step.attributes))
+        found = [known[item] if isinstance(item, int) else item for item in wanted]
+        return [None if tangent is None else same_value(tangent) for tangent in found]
+
+
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """``function(*primals)``, and how it changes as ``primals`` change by ``tangents``, without going backward.
+
+    ``tangents`` is built as ``primals`` is, with the same shapes.  With ``has_aux`` the function returns a pair, of
+    which the second is not differentiated; it is returned as the third.
+
+    >>> import tracejit as tj
+    >>> tj.jvp(lambda x, y: x * y, (3.0, 4.0), (1.0, 0.0))
+    (tensor(12.), tensor(4.))
+    """
+    checked_callable("jvp", function)
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, tuple | list):
+            message = f"jvp: {what} must be a tuple or a list, one entry for each argument, got {type(given).__name__}"
+            raise at_user_line(TypeError(message))
+    leaves, structure = flat(tuple(primals))
+    variables = [as_variable("jvp", leaf) for leaf in leaves]
+    given = same_structure("jvp", "tangents", tuple(tangents), "primals", structure)
+    directions = [_tangent("jvp", item, like) for item, like in zip(given, variables, strict=True)]
+    pushed = Pushed("jvp", function, variables, directions, structure, has_aux)
+    return (pushed.value, pushed.change, pushed.aux) if has_aux else (pushed.value, pushed.change)
+
+
+def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """``function(*primals)``, and the function that maps tangents of ``primals`` to that of the result.
+
+    The same as :func:`jvp` for many tangents at the same point, but the function runs only once.
+
+    >>> import tracejit as tj
+    >>> value, change = tj.linearize(tj.sin, 0.0)
+    >>> change(2.0)
+    tensor(2.)
+    """
+    checked_callable("linearize", function)
+    leaves, structure = flat(primals)
+    variables = [as_variable("linearize", leaf) for leaf in leaves]
+    recorder = Recorder([TensorType(variable.dtype, variable.shape) for variable in variables])
+    with recorder:
+        pushed = Pushed("linearize", function, variables, recorder.tangents, structure, has_aux)
+    wanted = [
+        change._value.number if change is not None and isinstance(change._value, Recorded) else change
+        for change in pushed.changes
+    ]
+
+    def change(*tangents: Any) -> Any:
+        given = same_structure("linearize", "tangents", tangents, "primals", structure)
+        directions = [_tangent("linearize", item, like) for item, like in zip(given, variables, strict=True)]
+        return tree.unflatten(pushed.structure, iter(recorder.replay(directions, wanted)))
+
+    return (pushed.value, change, pushed.aux) if has_aux else (pushed.value, change)
+
+
+class Pushed:
+    """A function's result, its tangent, and what it returns besides."""
+
+    def __init__(
+        self,
+        transformation: str,
+        function: Callable[..., Any],
+        variables: Sequence[Tensor],
+        tangents: Sequence[Tensor],
+        structure: tree.Structure,
+        has_aux: bool,
+    ) -> None:
+        level = Forward()
+        with level:
+            inputs = [
+                new_tensor(Dual(level, same_value(variable), same_value(tangent)))
+                for variable, tangent in zip(variables, tangents, strict=True)
+            ]
+            result, aux = function(*tree.unflatten(structure, iter(inputs))), None
+            if has_aux:
+                result, aux = pair(transformation, function, result)
+            leaves, self.structure = flat(result)
+            outputs = as_results(function, leaves)
+        self.results = outside(level, outputs)
+        self.changes = [_change(level, output) for output in outputs]
+        self.aux = outside(level, aux)
+        del inputs, result, aux, leaves, outputs
+        level.settle()
+
+    @property
+    def value(self) -> Any:
+        """The function's result."""
+        return tree.unflatten(self.structure, iter(self.results))
+
+    @property
+    def change(self) -> Any:
+        """The result's tangent."""
+        return tree.unflatten(self.structure, iter(self.changes))
+
+
+def _change(level: Forward, output: Tensor | None) -> Tensor | None:
+    """The tangent of a result."""
+    if output is None:
+        return None
+    value = output._value
+    if level.has(value) and value.tangent is not None:
+        return same_value(value.tangent)
+    return tensor_emitter().full(0, TensorType(output.dtype, output.shape))
+
+
+def _tangent(transformation: str, given: Any, primal: Tensor) -> Tensor:
+    tangent = as_variable(transformation, given)
+    if tangent.shape != primal.shape:
+        raise at_user_line(
+            ValueError(
+                f"{transformation}: a tangent of shape {format_shape(tangent.shape)} was given for a primal of shape "
+                f"{format_shape(primal.shape)}"
+            )
+        )
+    return tangent if tangent.dtype == primal.dtype else tangent.astype(primal.dtype)
+
+
+__all__ = ["jvp", "linearize"]
