@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import warnings
 import weakref
@@ -19,8 +20,8 @@ from tracejit.ir.types import DType, format_shape, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
-from .locations import at_user_line
 from .levels import Box
+from .locations import at_user_line
 from .methods import TensorMethods
 from .state import thread
 
@@ -97,9 +98,9 @@ class Tensor(TensorMethods):
 
     def __repr__(self) -> str:
         value = dispatch.payload(self)
-        if isinstance(value, Value):
         if isinstance(value, Box):
             return repr(value)
+        if isinstance(value, Value):
             assert thread.trace is not None
             value = thread.trace.shown(value, "its text")
         if self._weak:
@@ -124,6 +125,8 @@ class Tensor(TensorMethods):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for a gradient (or no longer), in place; for a leaf of a floating-point or complex dtype."""
+        if not isinstance(requires_grad, bool):
+            raise at_user_line(RuntimeError("requires_grad must be a bool"))
         state = fields(self)
         if state._node is not None:
             if requires_grad:
@@ -141,11 +144,11 @@ class Tensor(TensorMethods):
                     f"got dtype {self.dtype.name} and shape {format_shape(self.shape)}"
                 )
             )
+        if requires_grad and thread.level is not None and state is self and not self._requires_grad:
+            thread.level.adopt(self)
         state._requires_grad = requires_grad
         return self
 
-        if requires_grad and thread.level is not None and state is self and not self._requires_grad:
-            thread.level.adopt(self)
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``hook`` with this tensor's gradient when it is complete; what it returns (if not None) replaces it.
 
@@ -167,12 +170,10 @@ class Tensor(TensorMethods):
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Call ``hook`` with this leaf after its ``.grad`` has been added to."""
-        if not self.is_leaf or not self.requires_grad:
-            raise at_user_line(
-                RuntimeError(
-                    "post accumulate grad hooks cannot be registered on non-leaf tensors or without a gradient"
-                )
-            )
+        if not self.requires_grad:
+            raise at_user_line(RuntimeError("cannot register a hook on a tensor that doesn't require gradient"))
+        if not self.is_leaf:
+            raise at_user_line(RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors"))
         if self._post_hooks is None:
             self._post_hooks = {}
         return RemovableHandle(self._post_hooks, hook)
@@ -184,6 +185,12 @@ class Tensor(TensorMethods):
             node.retained_by = weakref.ref(self)
         elif not self.requires_grad:
             raise at_user_line(RuntimeError("can't retain_grad on Tensor that has requires_grad=False"))
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether the gradient of this computed tensor is kept: :meth:`retain_grad` was called."""
+        node = fields(self)._node
+        return node is not None and node.retained_by is not None and node.retained_by() is self
 
     @property
     def is_leaf(self) -> bool:
@@ -215,6 +222,8 @@ class Tensor(TensorMethods):
         if gradient is not None:
             if not isinstance(gradient, Tensor):
                 raise at_user_line(TypeError(f"assigned grad must be a Tensor or None, got {type(gradient).__name__}"))
+            if gradient is self:
+                raise at_user_line(RuntimeError("can't assign Variable as its own grad"))
             if gradient.shape != self.shape:
                 raise at_user_line(
                     RuntimeError(
@@ -227,6 +236,10 @@ class Tensor(TensorMethods):
                     RuntimeError(f"assigned grad has data of a different type: {gradient.dtype}, expected {self.dtype}")
                 )
         fields(self)._grad = gradient
+
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
 
     def backward(
         self,
@@ -286,21 +299,24 @@ class Tensor(TensorMethods):
 
     def _concrete(self, what: str) -> np.ndarray:
         value = dispatch.payload(self)
+        if isinstance(value, Box):
+            return value.concrete(what)
         if isinstance(value, Value):
             assert thread.trace is not None
             return thread.trace.concrete(value, what)
         return value
 
-    def numpy(self) -> np.ndarray:
-        """The value as a read-only NumPy array, not copied; ``RuntimeError`` where gradients are recorded."""
-        if self.requires_grad:
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The value as a read-only NumPy array, not copied.
+
+        ``RuntimeError`` for a tensor that requires gradients, unless under ``no_grad`` or with ``force``.
+        """
+        if self.requires_grad and thread.grad_enabled and not force:
             message = "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             raise at_user_line(RuntimeError(message))
         view = self._concrete("numpy()").view()
         view.flags.writeable = False
         return view
-        if isinstance(value, Box):
-            return value.concrete(what)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -324,11 +340,16 @@ class Tensor(TensorMethods):
             raise at_user_line(RuntimeError(f"Boolean value of Tensor with {values} is ambiguous"))
         return bool(self._concrete("a condition"))
 
+    def _number(self) -> Any:
+        if self.size != 1:
+            raise at_user_line(ValueError("only one element tensors can be converted to Python scalars"))
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number())
 
     def __dlpack__(
         self,
@@ -348,7 +369,7 @@ class Tensor(TensorMethods):
         return (1, 0)  # the CPU
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return round(self._concrete("round()").item(), ndigits)
@@ -382,6 +403,7 @@ class Tensor(TensorMethods):
         twin = _bare(type(self), dispatch.payload(self))
         twin._requires_grad = self.requires_grad
         memo[id(self)] = twin
+        twin._grad = copy.deepcopy(self.grad, memo)
         return twin
 
     # In place ---------------------------------------------------------------------------------------
@@ -401,9 +423,13 @@ class Tensor(TensorMethods):
                 )
             )
         if result.dtype != self.dtype:
-            raise at_user_line(
-                RuntimeError(
-                    f"result type {result.dtype.name} can't be cast to the desired output type {self.dtype.name}"
+            from .promotion import kind
+
+            if kind(result.dtype) > kind(self.dtype):
+                raise at_user_line(
+                    RuntimeError(
+                        f"result type {result.dtype.name} can't be cast to the desired output type {self.dtype.name}"
+                    )
                 )
             result = result.astype(self.dtype)
         source, value = fields(result), dispatch.payload(result)
@@ -427,15 +453,16 @@ class Tensor(TensorMethods):
 
     def zero_(self) -> Tensor:
         """Set all elements to zero."""
-        from .ops import creation
-
-        return self._assign(creation.zeros_like(self))
+        return self.fill_(0)
 
     def fill_(self, value: float) -> Tensor:
-        """Set all elements to ``value``."""
-        from .ops import creation
+        """Set all elements to ``value``; what they were before has gradient 0 then."""
+        from .ops import creation, elementwise
 
-        return self._assign(creation.full_like(self, value))
+        filled = creation.full_like(self, value)
+        if thread.grad_enabled and self.grad_fn is not None:
+            filled = elementwise.where(True, filled, self)
+        return self._assign(filled)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         from .ops.indexing import with_item
