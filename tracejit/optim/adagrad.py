@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from tracejit.ir.types import float64
 
 from ..ops import elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least
+from .optimizer import Group, Implementation, Optimizer, check_at_least
 
 
 class Adagrad(Optimizer):
@@ -37,12 +37,13 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         defaults = {
             "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, implementation)
 
     def _check(self, group: Group) -> None:
         check_at_least(0.0, "learning rate", group["lr"])
@@ -61,8 +62,7 @@ class Adagrad(Optimizer):
         step, total = state["step"], state["sum"]
         if self._enabled(group, "maximize"):
             gradient = -gradient
-        if self._enabled(group, "weight_decay"):
-            gradient = gradient + self._number(group, "weight_decay") * parameter
+        gradient = self._with_decay(parameter, gradient, group)
         slowed = 1 + elementwise.astype(step, float64) * self._number(group, "lr_decay")
         rate = elementwise.astype(self._number(group, "lr") / slowed, parameter.dtype)
         step.add_(1)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from tracejit.ir.types import float64
 
-from ..locations import at_user_line
 from ..ops import creation, elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least
+from .optimizer import Group, Implementation, Optimizer, check_at_least, check_betas
 
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015).
 
     With the running means ``m`` of the gradient and ``v`` of its square, and ``t`` steps done, ``p`` moves by
-    ``-lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)``.  ``weight_decay`` adds to the gradient;
-    ``amsgrad`` puts the largest ``v`` so far in its place.
+    ``-lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)``.  ``weight_decay`` adds to the gradient
+    (``decoupled_weight_decay``: ``p`` shrinks by ``lr * weight_decay`` first, as in :class:`AdamW`);  ``amsgrad`` puts
+    the largest ``v`` so far in its place.
 
     >>> import tracejit as tj
     >>> from tracejit import optim
@@ -29,8 +29,6 @@ class Adam(Optimizer):
     tensor([0.5, 1.5], requires_grad=True)
     """
 
-    _decoupled = False  # whether weight decay shrinks the parameter itself
-
     def __init__(
         self,
         params: Any,
@@ -41,20 +39,20 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
-            "maximize": maximize,
+            "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, implementation)
 
     def _check(self, group: Group) -> None:
         check_at_least(0.0, "learning rate", group["lr"])
         check_at_least(0.0, "epsilon value", group["eps"])
         check_at_least(0.0, "weight_decay value", group["weight_decay"])
-        for index, beta in enumerate(group["betas"]):
-            if not 0.0 <= beta < 1.0:
-                raise at_user_line(ValueError(f"Invalid beta parameter at index {index}: {beta}"))
+        check_betas(group["betas"])
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
@@ -64,12 +62,7 @@ class Adam(Optimizer):
         beta1, beta2 = self._number(group, "betas", 0), self._number(group, "betas", 1)
         if self._enabled(group, "maximize"):
             gradient = -gradient
-        if self._enabled(group, "weight_decay"):
-            decay = self._number(group, "weight_decay")
-            if self._decoupled:
-                parameter.mul_(1 - lr * decay)
-            else:
-                gradient = gradient + decay * parameter
+        gradient = self._with_decay(parameter, gradient, group)
         step, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
         step.add_(1)
         mean.copy_(beta1 * mean + (1 - beta1) * gradient)
@@ -78,8 +71,8 @@ class Adam(Optimizer):
             largest = state["max_exp_avg_sq"]
             largest.copy_(elementwise.maximum(largest, square))
             square = largest
-        rate = elementwise.astype(lr / _one_minus_power(beta1, step), parameter.dtype)
-        scale = elementwise.astype(elementwise.rsqrt(_one_minus_power(beta2, step)), parameter.dtype)
+        rate = elementwise.astype(lr / one_minus_power(beta1, step), parameter.dtype)
+        scale = elementwise.astype(elementwise.rsqrt(one_minus_power(beta2, step)), parameter.dtype)
         denominator = elementwise.sqrt(square) * scale + self._number(group, "eps")
         parameter.sub_(rate * (mean / denominator))
 
@@ -97,8 +90,6 @@ class AdamW(Adam):
     tensor([0.75], requires_grad=True)
     """
 
-    _decoupled = True
-
     def __init__(
         self,
         params: Any,
@@ -109,11 +100,13 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        settings: Any = {"maximize": maximize, "decoupled_weight_decay": True, **implementation}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **settings)
 
 
-def _one_minus_power(beta: Any, step: Tensor) -> Tensor:
+def one_minus_power(beta: Any, step: Tensor) -> Tensor:
     """``1 - beta ** step`` in float64, 0-d; from tensors in both modes, so that eager and compiled agree."""
     base = creation.full((), beta, float64)
     return -elementwise.expm1(elementwise.astype(step, float64) * elementwise.log(base))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
-from ..locations import at_user_line
 from ..ops import elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least
+from .optimizer import Group, Implementation, Optimizer, check_at_least, check_betas
 
 
 class Lion(Optimizer):
@@ -34,15 +33,15 @@ class Lion(Optimizer):
         weight_decay: float = 0,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, defaults, implementation)
 
     def _check(self, group: Group) -> None:
         check_at_least(0.0, "learning rate", group["lr"])
         check_at_least(0.0, "weight_decay value", group["weight_decay"])
-        for index, beta in enumerate(group["betas"]):
-            if not 0.0 <= beta < 1.0:
-                raise at_user_line(ValueError(f"Invalid beta parameter at index {index}: {beta}"))
+        check_betas(group["betas"])
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
         return ("step", "exp_avg")

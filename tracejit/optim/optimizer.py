@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,15 @@ from ..state import thread
 from ..tensor import Tensor, _rebuild as untraced_tensor, new_tensor
 
 Group = dict[str, Any]
+
+
+class Implementation(TypedDict, total=False):
+    """How PyTorch is to compute a step: accepted for compatibility, changes nothing."""
+
+    foreach: bool | None
+    fused: bool | None
+    capturable: bool
+    differentiable: bool  # False
 
 
 class SameTensors(Guard):
@@ -49,8 +58,11 @@ class Optimizer:
     param_groups: list[Group]
     state: dict[Tensor, dict[str, Tensor]]
     has_stepped: bool = False  # whether step() has run, or been traced: learning rate schedulers ask
+    _scalars: ClassVar[frozenset[str]] = frozenset({"step"})  # the state that is one number a parameter
+    _takes_complex: ClassVar[bool] = False
 
-    def __init__(self, params: Any, defaults: Group) -> None:
+    def __init__(self, params: Any, defaults: Group, implementation: Implementation | None = None) -> None:
+        self._check_implementation(implementation or {})
         if isinstance(params, Tensor):
             message = "params argument given to the optimizer should be an iterable of Tensors or dicts, but got Tensor"
             raise at_user_line(TypeError(message))
@@ -65,6 +77,15 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
+    def _check_implementation(self, implementation: Mapping[str, Any]) -> None:
+        for name, choice in implementation.items():
+            if name not in Implementation.__annotations__:
+                message = f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}"
+                raise at_user_line(TypeError(message))
+            if name == "differentiable" and choice:
+                message = f"{type(self).__name__}: a step cannot be differentiated (differentiable=True)"
+                raise at_user_line(NotImplementedError(message))
+
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for number, group in enumerate(self.param_groups):
@@ -78,7 +99,7 @@ class Optimizer:
         """Raise ``ValueError`` for settings that make no sense."""
 
     def _state_names(self, group: Group) -> tuple[str, ...]:
-        """Which tensors go with each parameter: ``"step"`` counts its updates, others have the parameter's shape."""
+        """Which tensors go with each parameter: of its shape, or one number (``_scalars``; ``"step"`` counts)."""
         return ()
 
     def _initial_value(self, name: str, group: Group) -> float:
@@ -128,6 +149,8 @@ class Optimizer:
                 problem = TypeError(f"optimizer can only optimize Tensors, but one of the params is {kind}")
             elif not item.is_leaf:
                 problem = ValueError("can't optimize a non-leaf Tensor")
+            elif item.dtype.kind == "c" and not self._takes_complex:
+                problem = NotImplementedError(f"{type(self).__name__} cannot update complex parameters")
             elif id(item) in known:
                 problem = ValueError("some parameters appear in more than one parameter group")
             if problem is not None:
@@ -142,10 +165,13 @@ class Optimizer:
         state = self.state.setdefault(parameter, {})
         for name in self._state_names(group):
             if name not in state:
-                shape, dtype = ((), np.dtype(np.float32)) if name == "step" else (parameter.shape, parameter.dtype)
+                shape, dtype = self._state_type(name, parameter)
                 start = np.full(shape, self._initial_value(name, group), dtype)
                 state[name] = untraced_tensor(Tensor, start, False)
         return state
+
+    def _state_type(self, name: str, parameter: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        return ((), np.dtype(np.float32)) if name in self._scalars else (parameter.shape, parameter.dtype)
 
     def _parameters(self) -> Iterator[Tensor]:
         return (parameter for group in self.param_groups for parameter in group["params"])
@@ -207,6 +233,16 @@ class Optimizer:
         number._weak = True
         return number
 
+    def _with_decay(self, parameter: Tensor, gradient: Tensor, group: Group) -> Tensor:
+        """The gradient with the weight decay in it; a decoupled one shrinks the parameter instead."""
+        if not self._enabled(group, "weight_decay"):
+            return gradient
+        decay = self._number(group, "weight_decay")
+        if "decoupled_weight_decay" in group and self._enabled(group, "decoupled_weight_decay"):
+            parameter.mul_(1 - self._number(group, "lr") * decay)
+            return gradient
+        return gradient + decay * parameter
+
     def _enabled(self, group: Group, key: str) -> bool:
         """Whether a setting is on, or not zero; a trace that is told holds only while that stays so."""
 
@@ -244,7 +280,7 @@ class Optimizer:
             raise at_user_line(ValueError(message))
         numbers = [number for group in groups for number in group["params"]]
         saved = {
-            parameter: _loaded(parameter, state_dict["state"].get(number, {}))
+            parameter: self._loaded(parameter, state_dict["state"].get(number, {}))
             for parameter, number in zip(self._parameters(), numbers, strict=True)
         }
         for own, new in zip(self.param_groups, groups, strict=True):
@@ -255,22 +291,28 @@ class Optimizer:
                     for name, tensor in self._complete_state(parameter, group).items():
                         tensor.copy_(saved[parameter].get(name, self._initial_value(name, group)))
 
+    def _loaded(self, parameter: Tensor, saved: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The state saved for a parameter as tensors, checked."""
+        values: dict[str, Tensor] = {}
+        for name, item in saved.items():
+            if item is None:
+                continue
+            value = item if isinstance(item, Tensor) else from_numpy(np.asarray(item))
+            expected, _ = self._state_type(name, parameter)
+            if value.shape != expected:
+                message = f"loaded state dict has {name!r} of shape {value.shape}, expected {expected}"
+                raise at_user_line(ValueError(message))
+            values[name] = value
+        if values and "step" not in values:  # of a library that does not count: not the first step, at any rate
+            values["step"] = from_numpy(np.asarray(1.0, np.float32))
+        return values
 
-def _loaded(parameter: Tensor, saved: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state saved for a parameter as tensors, checked."""
-    values: dict[str, Tensor] = {}
-    for name, item in saved.items():
-        if item is None:
-            continue
-        value = item if isinstance(item, Tensor) else from_numpy(np.asarray(item))
-        expected = () if name == "step" else parameter.shape
-        if value.shape != expected:
-            message = f"loaded state dict has {name!r} of shape {value.shape}, expected {expected}"
-            raise at_user_line(ValueError(message))
-        values[name] = value
-    if values and "step" not in values:  # of a library that does not count: not the first step, at any rate
-        values["step"] = from_numpy(np.asarray(1.0, np.float32))
-    return values
+
+def check_betas(betas: Sequence[float]) -> None:
+    """Raise ``ValueError`` for decay rates outside of ``[0, 1)``."""
+    for index, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise at_user_line(ValueError(f"Invalid beta parameter at index {index}: {beta}"))
 
 
 def check_at_least(minimum: float, what: str, value: Any) -> None:
@@ -279,4 +321,4 @@ def check_at_least(minimum: float, what: str, value: Any) -> None:
         raise at_user_line(ValueError(f"Invalid {what}: {value}"))
 
 
-__all__ = ["Optimizer"]
+__all__ = ["Group", "Implementation", "Optimizer", "check_at_least", "check_betas"]

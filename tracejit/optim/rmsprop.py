@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..ops import elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least
+from .optimizer import Group, Implementation, Optimizer, check_at_least
 
 
 class RMSprop(Optimizer):
@@ -36,12 +36,13 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         defaults = {
             "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
             "weight_decay": weight_decay, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, implementation)
 
     def _check(self, group: Group) -> None:
         check_at_least(0.0, "learning rate", group["lr"])
@@ -58,8 +59,7 @@ class RMSprop(Optimizer):
         lr, alpha = self._number(group, "lr"), self._number(group, "alpha")
         if self._enabled(group, "maximize"):
             gradient = -gradient
-        if self._enabled(group, "weight_decay"):
-            gradient = gradient + self._number(group, "weight_decay") * parameter
+        gradient = self._with_decay(parameter, gradient, group)
         state["step"].add_(1)
         square = state["square_avg"]
         square.copy_(alpha * square + (1 - alpha) * (gradient * gradient))

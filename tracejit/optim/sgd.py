@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..locations import at_user_line
 from ..ops import elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, check_at_least
+from .optimizer import Group, Implementation, Optimizer, check_at_least
 
 
 class SGD(Optimizer):
@@ -27,6 +27,8 @@ class SGD(Optimizer):
     tensor([0., 0.], requires_grad=True)
     """
 
+    _takes_complex = True
+
     def __init__(
         self,
         params: Any,
@@ -37,12 +39,13 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **implementation: Unpack[Implementation],
     ) -> None:
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
             "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, implementation)
 
     def _check(self, group: Group) -> None:
         check_at_least(0.0, "learning rate", group["lr"])
@@ -56,8 +59,7 @@ class SGD(Optimizer):
 
     def _update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
         direction = -gradient if self._enabled(group, "maximize") else gradient
-        if self._enabled(group, "weight_decay"):
-            direction = direction + self._number(group, "weight_decay") * parameter
+        direction = self._with_decay(parameter, direction, group)
         if self._enabled(group, "momentum"):
             direction = self._with_momentum(direction, state, group)
         parameter.sub_(self._number(group, "lr") * direction)

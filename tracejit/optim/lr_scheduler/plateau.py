@@ -1,40 +1,17 @@
-"""A learning rate that falls when a loss stops falling, and what the schedulers share."""
+"""A learning rate that falls when a loss stops falling."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, SupportsFloat
+from collections.abc import Sequence
+from typing import SupportsFloat
 
-from ..locations import at_user_line
-from ..state import thread
-from .optimizer import Group, Optimizer
-
-
-def checked_optimizer(optimizer: Any) -> Optimizer:
-    """The optimizer; ``TypeError`` if it is none."""
-    if not isinstance(optimizer, Optimizer):
-        raise at_user_line(TypeError(f"{type(optimizer).__name__} is not an Optimizer"))
-    return optimizer
+from ...locations import at_user_line
+from ..optimizer import Optimizer
+from .base import LRScheduler, checked_optimizer, for_each_group, outside_of_traces, rate_of, set_rate
 
 
-def outside_of_traces() -> None:
-    """What follows cannot be part of a compiled function."""
-    if thread.trace is not None:
-        thread.trace.refuse("it steps a learning rate scheduler")
-
-
-def for_each_group(name: str, value: Any, groups: Sequence[Group]) -> list[float]:
-    """One number a group, of one for all or of a list."""
-    if not isinstance(value, list | tuple):
-        return [value] * len(groups)
-    if len(value) != len(groups):
-        message = f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, "
-        raise at_user_line(ValueError(f"{message}param_groups has {len(groups)}."))
-    return list(value)
-
-
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(LRScheduler):
     """The rate times ``factor`` when a number, given to ``step``, has not got better for ``patience`` steps.
 
     >>> import tracejit as tj
@@ -71,18 +48,14 @@ class ReduceLROnPlateau:
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.best = math.inf if mode == "min" else -math.inf
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
-        self._last_lr: list[float] = [group["lr"] for group in optimizer.param_groups]
+        self._last_lr = self._rates()
 
     @property
     def in_cooldown(self) -> bool:
         """Whether steps are not counted as bad, shortly after a reduction."""
         return self.cooldown_counter > 0
 
-    def get_last_lr(self) -> list[float]:
-        """The groups' rates after the last step."""
-        return self._last_lr
-
-    def step(self, metrics: SupportsFloat) -> None:
+    def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
         """Look at the number that is to get better."""
         outside_of_traces()
         current = float(metrics)
@@ -99,7 +72,7 @@ class ReduceLROnPlateau:
             self._reduce()
             self.cooldown_counter = self.cooldown
             self.num_bad_epochs = 0
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._last_lr = self._rates()
 
     def _is_better(self, value: float) -> bool:
         if self.threshold_mode == "abs":
@@ -112,17 +85,9 @@ class ReduceLROnPlateau:
         if len(self.min_lrs) < len(self.optimizer.param_groups):  # groups were added
             self.min_lrs += [self.min_lrs[-1]] * (len(self.optimizer.param_groups) - len(self.min_lrs))
         for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            reduced = max(group["lr"] * self.factor, lowest)
-            if group["lr"] - reduced > self.eps:
-                group["lr"] = reduced
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer."""
-        return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
-        self.__dict__.update(state_dict)
+            reduced = max(rate_of(group) * self.factor, lowest)
+            if rate_of(group) - reduced > self.eps:
+                set_rate(group, reduced)
 
 
-__all__ = ["ReduceLROnPlateau", "checked_optimizer", "for_each_group", "outside_of_traces"]
+__all__ = ["ReduceLROnPlateau"]
