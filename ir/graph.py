@@ -305,6 +305,11 @@ class _Rewriter:
         return [copies.get(value, value) for value in source.results]
 
 
+def copy_block(block: Block) -> Block:
+    """The same block with ops and values of its own, to be an op's region."""
+    return _Rewriter(lambda op, operands, emit: None).block(block, Block())
+
+
 def infer_types(
     primitive: Primitive, operand_types: Sequence[TensorType], attributes: Mapping[str, Any], regions: Sequence[Block]
 ) -> tuple[TensorType, ...]:

@@ -73,11 +73,19 @@ def last_uses(block: Block) -> dict[Op, list[Value]]:
     return dying
 
 
+def own_symbols(block: Block) -> set[Symbol]:
+    """The symbols that loops of the block give a meaning: their numbers of steps."""
+    found = {op.attributes.get("length") for op in block.ops if op.regions}
+    known = {dim for parameter in block.parameters for dim in parameter.shape}
+    return {symbol for symbol in found if isinstance(symbol, Symbol) and symbol not in known}
+
+
 class Region:
     """A region as a function from arrays to a list of arrays; what it finds out of extents is its own."""
 
     def __init__(self, block: Block, interpreter: _Interpreter) -> None:
         self._block, self._interpreter = block, interpreter
+        self._own = own_symbols(block)
 
     @property
     def result_types(self) -> list[TensorType]:
@@ -86,7 +94,8 @@ class Region:
 
     def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
         outer = self._interpreter
-        return _Interpreter(outer.evaluate, outer.observe, dict(outer.extents)).block(self._block, arguments)
+        extents = {symbol: extent for symbol, extent in outer.extents.items() if symbol not in self._own}
+        return _Interpreter(outer.evaluate, outer.observe, extents).block(self._block, arguments)
 
 
 class _Interpreter:

@@ -24,12 +24,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .batching import BatchRule, elementwise
 from .types import DType, Shape, TensorType, broadcast_shapes, format_shape
+
+if TYPE_CHECKING:
+    from .graph import Block
 
 Attributes = Mapping[str, Any]
 PRIMITIVES: dict[str, Primitive] = {}
@@ -71,7 +74,7 @@ class Primitive:
     """
 
     name: str
-    type_rule: Callable[..., TensorType]
+    type_rule: Callable[..., Any]
     numpy: Callable[..., Any]
     exact: bool = True
     vjp: VjpRule | None = None
@@ -90,7 +93,8 @@ class Primitive:
 
     def infer(self, operand_types: Sequence[TensorType], attributes: Attributes) -> TensorType:
         """The result's type; ``TypeError`` or ``ValueError`` names the operands that do not fit."""
-        return self.type_rule(*operand_types, **attributes)
+        inferred: TensorType = self.type_rule(*operand_types, **attributes)
+        return inferred
 
     def evaluate(self, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
         return np.asarray(self.numpy(*arrays, **attributes))
@@ -211,16 +215,25 @@ def linear(emitter: Emitter, tangents: Sequence[Any], application: Application) 
     return emitter.apply(primitive, tuple(operands), application.attributes)
 
 
+def _without_regions(
+    primitive: Primitive, operands: tuple[Any, ...], attributes: Attributes, regions: Sequence[Block]
+) -> Sequence[Any]:
+    raise TypeError(f"{primitive.name} has regions, which cannot be applied to these values")
+
+
 @dataclass(slots=True)
 class Emitter:
     """Applies primitives by name: ``emitter.multiply(a, b)``, attributes as keywords.
 
     ``apply(primitive, operands, attributes)`` and ``constant(array)`` make it work on one kind of
-    value.  Python numbers among the operands become constants of the other operand's dtype.
+    value, and ``control(primitive, operands, attributes, regions)`` applies one with regions, of which it
+    makes copies, and gives its results.  Python numbers among the operands become constants of the other
+    operand's dtype.
     """
 
     apply: Callable[[Primitive, tuple[Any, ...], Attributes], Any]
     constant: Callable[[np.ndarray], Any]
+    control: Callable[[Primitive, tuple[Any, ...], Attributes, Sequence[Block]], Sequence[Any]] = _without_regions
     _cache: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

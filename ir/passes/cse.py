@@ -7,17 +7,14 @@ the payload of a NaN and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..graph import Block, Constant, Graph, Op, Value
 from ..primitive import PRIMITIVES
+from ..structure import attributes_key, constant_key
 
 COMMUTATIVE = frozenset(PRIMITIVES[name] for name in "add multiply maximum minimum and or xor".split())
 SYMMETRIC_DIRECTIONS = ("eq", "ne")  # of compare
-
-# Larger constants are the same only if they are the same array: nothing is won by hashing megabytes.
-HASHED_BYTES = 1 << 16
 
 
 def cse(graph: Graph) -> Graph:
@@ -60,7 +57,7 @@ class _Numbering:
                     self.block(region, {})
                 continue
             operands = tuple([numbers.get(operand) or self.number(operand) for operand in op.operands])
-            key = (op.primitive, _ordered(op, operands), _attributes_key(op.attributes) if op.attributes else ())
+            key = (op.primitive, _ordered(op, operands), attributes_key(op.attributes) if op.attributes else ())
             first = known.setdefault(key, op)
             if first is not op:
                 for result, twin in zip(op.results, first.results, strict=True):
@@ -71,9 +68,7 @@ class _Numbering:
         """The number of a value that is met for the first time."""
         number = len(self.numbers) + 1
         if isinstance(value, Constant):
-            array = value.array
-            content = array.tobytes() if array.nbytes <= HASHED_BYTES else id(array)
-            number = self.constants.setdefault((value.type.dtype, value.type.shape, content), number)
+            number = self.constants.setdefault(constant_key(value), number)
         self.numbers[value] = number
         return number
 
@@ -82,17 +77,3 @@ def _ordered(op: Op, operands: tuple[int, ...]) -> tuple[int, ...]:
     if op.primitive in COMMUTATIVE or op.attributes.get("direction") in SYMMETRIC_DIRECTIONS:
         return tuple(sorted(operands))
     return operands
-
-
-def _attributes_key(attributes: Mapping[str, Any]) -> Any:
-    """The same for attributes that print alike: a flag that is not set counts as absent, 1 is not 1.0, nor 0.0 -0.0."""
-    return tuple([(name, _key(attributes[name])) for name in sorted(attributes) if attributes[name] is not False])
-
-
-def _key(attribute: Any) -> Any:
-    kind = type(attribute)
-    if kind is str or kind is int:
-        return attribute
-    if kind is tuple:
-        return tuple([entry if type(entry) is int else _key(entry) for entry in attribute])
-    return (kind, repr(attribute))

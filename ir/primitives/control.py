@@ -26,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff import Differential
 from ..graph import Block, Op
-from ..primitive import Primitive
+from ..primitive import Attributes, Primitive
 from ..types import Dim, Symbol, TensorType, bool_, int64, is_integer
+from . import control_vjp
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,21 @@ class Control(Primitive):
     """A primitive with regions, and several results or none.
 
     Its type rule gets the regions' blocks as the keyword ``regions``, its evaluation functions that run them; both give
-    tuples.  The first ``conditions`` of the regions say how it goes on, the others are bodies.
+    tuples.  The first ``conditions`` of the regions say how it goes on, the others are bodies; the first ``selectors``
+    of the operands go to no region.
+
+    ``differentiate`` stands for the vjp of other primitives: see :class:`tracejit.ir.autodiff.Differential`.
+    ``active(op, flags)`` tells which results have a derivative by the flagged operands.
     """
 
     layout: Callable[[int, Any], Layout]
+    active: Callable[[Op, Sequence[bool]], list[bool]]
+    differentiate: Callable[[Sequence[TensorType], Attributes, Sequence[Block], Sequence[bool]], Differential]
     conditions: int = 0
+    selectors: int = 0
+
+    def is_differentiable_in(self, index: int) -> bool:
+        return index >= self.selectors
 
     def evaluate(self, *arrays: np.ndarray, **attributes: Any) -> Any:
         return tuple(self.numpy(*arrays, **attributes))
@@ -83,6 +95,16 @@ class Control(Primitive):
 
     def bodies_of(self, op: Op) -> tuple[Block, ...]:
         return op.regions[self.conditions :]
+
+    def attributes_of(self, attributes: Attributes, layout: Layout, stacks: bool) -> dict[str, Any]:
+        """The attributes of an op that is like one with ``attributes``, but has another layout."""
+        changed = dict(attributes)
+        for name in ("constants", "carries"):
+            if name in changed:
+                changed[name] = getattr(layout, name)
+        if self.conditions and not stacks:
+            changed.pop("length", None)
+        return changed
 
 
 def result_types(region: Block) -> tuple[TensorType, ...]:
@@ -147,7 +169,10 @@ case = Control(
     name="case",
     type_rule=_case_type,
     numpy=_case_numpy,
+    selectors=1,
     layout=lambda operands, attributes: Layout(1, 0, operands - 1, 0, 0),
+    active=control_vjp.case_active,
+    differentiate=control_vjp.case_differential,
 )
 
 # while ----------------------------------------------------------------------------------------------
@@ -184,6 +209,8 @@ while_ = Control(
     numpy=_while_numpy,
     conditions=1,
     layout=lambda operands, attributes: Layout(0, 0, attributes["constants"], operands - attributes["constants"], 0),
+    active=control_vjp.loop_active,
+    differentiate=control_vjp.while_differential,
 )
 
 # scan -----------------------------------------------------------------------------------------------
@@ -197,6 +224,8 @@ def _scan_type(
     for type in types[split:]:
         if not type.shape or type.shape[0] != length:
             raise ValueError(f"scan: an input of {length} steps should have a first axis that long, got {type!r}")
+    if isinstance(length, Symbol) and split == len(types):
+        raise ValueError(f"scan: the length {length} should be that of an input, but there is none")
     steps = [TensorType(type.dtype, type.shape[1:]) for type in types[split:]]
     _check_parameters("scan", "the body", body, [TensorType(int64, ()), *types[:split], *steps])
     stacked = _check_carries("scan", body, types[constants:split])
@@ -224,4 +253,6 @@ scan = Control(
     layout=lambda operands, attributes: Layout(
         0, 1, attributes["constants"], attributes["carries"], operands - attributes["constants"] - attributes["carries"]
     ),
+    active=control_vjp.loop_active,
+    differentiate=control_vjp.scan_differential,
 )

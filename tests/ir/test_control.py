@@ -98,6 +98,26 @@ def test_a_length_is_that_of_one_evaluation():
     assert ys.tolist() == [21, 10, 31]
 
 
+def test_a_region_has_symbols_of_its_own():
+    """What a symbol stands for outside of a region, it need not stand for within."""
+    inner = STACKING_WHILE.split("{", 1)[1].rsplit("return", 1)[0]
+    graph = parse(
+        STACKING_WHILE.replace(
+            "return %both",
+            f"""%again = case 0, %last : f32[]
+      (%x: f32[]) {{ {inner} return %both }}
+    return %again""",
+        )
+    )
+    verify(graph)
+    (again,) = interpret(graph, [np.array(3, float32)])
+    assert float(again) == float(interpret(parse(STACKING_WHILE), [np.array(12 - 9, float32)])[0])
+    (again,) = interpret(graph, [np.array(4, float32)])
+    assert float(again) == float(interpret(parse(STACKING_WHILE), [np.array(16 - 12, float32)])[0])
+    (again,) = interpret(graph, [np.array(1, float32)])
+    assert float(again) == float(interpret(parse(STACKING_WHILE), [np.array(16 - 15, float32)])[0])
+
+
 def test_scan():
     w, h, xs = np.array([2, 3], float32), np.array([1, 1], float32), np.arange(6, dtype=float32).reshape(3, 2)
     last, hs, numbers = interpret(parse(SCAN), [w, h, xs])
