@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Emitter, Primitive, Value, type_of
+from tracejit.ir import Block, Emitter, Primitive, Value, type_of
 from tracejit.ir.types import is_differentiable
 
 from .levels import Box, level_of
@@ -103,7 +103,19 @@ def constant_payload(array: np.ndarray) -> Payload:
     return array if thread.trace is None else thread.trace.constant(array)
 
 
-payload_emitter = Emitter(apply_to_payloads, constant_payload)
+def control_on_payloads(
+    primitive: Primitive, operands: Sequence[Payload], attributes: Mapping[str, Any], regions: Sequence[Block]
+) -> Sequence[Payload]:
+    """A primitive with regions on arrays or traced values, with no tape."""
+    trace = thread.trace
+    if trace is not None:
+        return trace.record_control(primitive, operands, attributes, regions)
+    from tracejit.backends.cpu import control  # here, so that importing tracejit does not load the compiler
+
+    return control.evaluate(primitive, operands, attributes, regions)
+
+
+payload_emitter = Emitter(apply_to_payloads, constant_payload, control_on_payloads)
 
 
 def fields(tensor: Tensor) -> Any:

@@ -11,7 +11,9 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracejit.ir import Application, Emitter, Location, Primitive
+from tracejit.ir import Application, Block, Emitter, Location, Primitive
+from tracejit.ir.autodiff import Differential
+from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
@@ -90,7 +92,7 @@ class AccumulateGrad(Variable):
 
 
 class Call:
-    """A function that was called as a whole: a compiled one, or a ``Function`` with a derivative of its own."""
+    """What was computed as a whole: by a compiled function, an op with regions, a ``Function`` of the user's."""
 
     name = "JittedCall"
 
@@ -111,8 +113,8 @@ class CallNode(Node):
 
     __slots__ = ("_name", "call")
 
-    def __init__(self, call: Call, edges: tuple[Node | None, ...]) -> None:
-        super().__init__(None, edges, TensorType(float32, ()), None)
+    def __init__(self, call: Call, edges: tuple[Node | None, ...], location: Location | None = None) -> None:
+        super().__init__(None, edges, TensorType(float32, ()), location)
         self.call: Call | None = call  # None once freed
         self._name = call.name
 
@@ -228,6 +230,64 @@ def record_on_tape(
     result._requires_grad = True
 
 
+def apply_region(
+    primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any], regions: Sequence[Block]
+) -> list[Tensor]:
+    """A primitive with regions on tensors, its results recorded on the tape where gradients are wanted.
+
+    The regions are not changed, and may be used again.
+    """
+    payloads = [dispatch.payload(operand) for operand in operands]
+    edges: tuple[Node | None, ...] = ()
+    if thread.grad_enabled:
+        edges = tuple([node_of(x) if primitive.is_differentiable_in(i) else None for i, x in enumerate(operands)])
+    wanted = [edge is not None for edge in edges]
+    if not any(wanted):
+        return [new_tensor(value) for value in dispatch.control_on_payloads(primitive, payloads, attributes, regions)]
+    assert isinstance(primitive, Control)
+    types = [TensorType(value.dtype, tuple(value.shape)) for value in payloads]
+    differential = primitive.differentiate(types, attributes, regions, wanted)
+    values = dispatch.control_on_payloads(primitive, payloads, differential.attributes, differential.regions)
+    own = len(values) - differential.residuals
+    location = user_location()[0] if thread.trace is not None else None
+    call = RegionCall(primitive, differential, payloads, values[own:])
+    node = CallNode(call, edges, location)
+    results = [new_tensor(value) for value in values[:own]]
+    for number, (tensor, active) in enumerate(zip(results, differential.active, strict=True)):
+        if active:
+            tensor._node = CallOutput(node, number, TensorType(tensor.dtype, tensor.shape))
+            tensor._requires_grad = True
+    return results
+
+
+class RegionCall(Call):
+    """A primitive with regions that was applied to tensors which need gradients."""
+
+    def __init__(
+        self,
+        primitive: Control,
+        differential: Differential,
+        operands: Sequence[Payload],
+        residuals: Sequence[Payload],
+    ) -> None:
+        self.name = primitive.name.capitalize()
+        self._primitive, self._differential = primitive, differential
+        self._operands, self._residuals = operands, residuals
+
+    def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
+        given = [cotangents.get(number) for number in range(len(self._differential.active))]
+        return self._differential.backward(dispatch.payload_emitter, self._operands, self._residuals, given)
+
+    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
+        """The forward part is run again, on operands with their history, so that the residuals have one."""
+        differential = self._differential
+        operands = [with_history(value, node) for value, node in zip(self._operands, inputs, strict=True)]
+        values = apply_region(self._primitive, operands, differential.attributes, differential.regions)
+        residuals = values[len(differential.active) :]
+        given = [cotangents.get(number) for number in range(len(differential.active))]
+        return differential.backward(tensor_emitter(), operands, residuals, given)
+
+
 # Backward -------------------------------------------------------------------------------------------
 
 
@@ -255,7 +315,7 @@ def order_of(roots: Sequence[Node]) -> list[Node]:
 
 
 def tensor_emitter() -> Emitter:
-    return Emitter(apply, lambda array: new_tensor(dispatch.constant_payload(array)))
+    return Emitter(apply, lambda array: new_tensor(dispatch.constant_payload(array)), apply_region)
 
 
 def with_history(value: Payload, node: Node | None) -> Tensor:
@@ -331,6 +391,8 @@ def propagate(
                 gathered.setdefault(id(node.call_node), {})[node.index] = cotangent
                 continue
             if isinstance(node, CallNode):
+                if trace is not None:
+                    trace.differentiated = node.location
                 _through_call(node, cotangent, emitter, gathered, needed, create_graph)
                 if not retain_graph and node.call is not None:
                     node.call.release()

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Constant, Graph, Location, Op, Primitive, TensorType, Value, type_of
+from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive, TensorType, Value, type_of
+from tracejit.ir.graph import copy_block
+from tracejit.ir.structure import regions_key
 
 from .guards import ArgumentsAreOthers, Guard, HasGradient, RequiresGrad, SamePlaces, SameTypes
 from .locations import at_user_line, user_location
@@ -309,6 +311,23 @@ class Trace:
     def record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
         if self._position is not None:
             return self._follow(primitive, operands, attributes).result
+        self._locate()
+        try:
+            return self.builder.apply(primitive, operands, attributes)
+        except (TypeError, ValueError) as error:
+            raise at_user_line(error) from None
+
+    def record_control(
+        self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], regions: Sequence[Block]
+    ) -> tuple[Value, ...]:
+        """The results of an op with copies of the regions."""
+        if self._position is not None:
+            return self._follow(primitive, operands, attributes, regions).results
+        self._locate()
+        return self.builder.apply_several(primitive, operands, attributes, [copy_block(block) for block in regions])
+
+    def _locate(self) -> None:
+        """Find the user's line that the next op stands for, and name the values that its variables hold."""
         location, frame = user_location()
         if self.differentiated is not None:
             forward = self.differentiated
@@ -317,12 +336,14 @@ class Trace:
             self._line = id(frame), frame.f_lineno
             self.name_values(frame.f_locals)
         self.builder.location = location
-        try:
-            return self.builder.apply(primitive, operands, attributes)
-        except (TypeError, ValueError) as error:
-            raise at_user_line(error) from None
 
-    def _follow(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Op:
+    def _follow(
+        self,
+        primitive: Primitive,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block] = (),
+    ) -> Op:
         """The op that stands here in a segment that was recorded before."""
         assert self._position is not None
         if self._position == len(self.graph.ops):
@@ -334,6 +355,8 @@ class Trace:
         for found, expected in zip(operands, op.operands, strict=True):
             if found is not expected and not _same_constant(found, expected):
                 raise Diverged
+        if (regions or op.regions) and regions_key(regions) != regions_key(op.regions):
+            raise Diverged
         return op
 
     def constant(self, array: np.ndarray) -> Value:
