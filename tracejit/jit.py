@@ -117,7 +117,7 @@ class JittedFunction:
         return jit, (self._function,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if thread.trace is not None:  # part of the function that is being traced
+        if thread.trace is not None or thread.level is not None:  # part of what is traced or transformed
             return self._function(*args, **kwargs)
         call = ArgumentsOfCall(self, args, kwargs)
         signature = self._signatures.get(call.key)

@@ -302,7 +302,7 @@ def psum(x: Any, axis_name: Any) -> Any:
 
     >>> import tracejit as tj
     >>> tj.vmap(lambda x: x / tj.psum(x, "batch"), axis_name="batch")(tj.tensor([1.0, 3.0]))
-    tensor([0.2500, 0.7500])
+    tensor([0.25, 0.75])
     """
     return tree.map_leaves(lambda leaf: _collective(all_reduce, leaf, axis_name)[0], x)
 

@@ -96,14 +96,17 @@ class Recorder(Level):
         self._steps.append(_Step(primitive, operands, attributes))
         return Recorded(self, self._count + len(self._steps) - 1, type)
 
-    def replay(self, tangents: Sequence[Tensor], wanted: Sequence[int | Tensor | None]) -> list[Tensor | None]:
-        """Tangents by their numbers, now that the first ones are known."""
+    def replay(self, tangents: Sequence[Tensor], wanted: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """What ``wanted`` comes to, now that the first tangents are known."""
         known = list(tangents)
         for step in self._steps:
             operands = [known[item] if isinstance(item, int) else item for item in step.operands]
             known.append(apply(step.primitive, operands, step.attributes))
-        found = [known[item] if isinstance(item, int) else item for item in wanted]
-        return [None if tangent is None else same_value(tangent) for tangent in found]
+        return [None if change is None else same_value(self._found(change, known)) for change in wanted]
+
+    @staticmethod
+    def _found(change: Tensor, known: Sequence[Tensor]) -> Tensor:
+        return known[change._value.number] if isinstance(change._value, Recorded) else change
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -125,7 +128,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     variables = [as_variable("jvp", leaf) for leaf in leaves]
     given = same_structure("jvp", "tangents", tuple(tangents), "primals", structure)
     directions = [_tangent("jvp", item, like) for item, like in zip(given, variables, strict=True)]
-    pushed = Pushed("jvp", function, variables, directions, structure, has_aux)
+    pushed = Pushed(function, variables, directions, structure, has_aux, "jvp")
     return (pushed.value, pushed.change, pushed.aux) if has_aux else (pushed.value, pushed.change)
 
 
@@ -144,16 +147,12 @@ def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False
     variables = [as_variable("linearize", leaf) for leaf in leaves]
     recorder = Recorder([TensorType(variable.dtype, variable.shape) for variable in variables])
     with recorder:
-        pushed = Pushed("linearize", function, variables, recorder.tangents, structure, has_aux)
-    wanted = [
-        change._value.number if change is not None and isinstance(change._value, Recorded) else change
-        for change in pushed.changes
-    ]
+        pushed = Pushed(function, variables, recorder.tangents, structure, has_aux, "linearize")
 
     def change(*tangents: Any) -> Any:
         given = same_structure("linearize", "tangents", tangents, "primals", structure)
         directions = [_tangent("linearize", item, like) for item, like in zip(given, variables, strict=True)]
-        return tree.unflatten(pushed.structure, iter(recorder.replay(directions, wanted)))
+        return tree.unflatten(pushed.structure, iter(recorder.replay(directions, pushed.changes)))
 
     return (pushed.value, change, pushed.aux) if has_aux else (pushed.value, change)
 
@@ -163,12 +162,12 @@ class Pushed:
 
     def __init__(
         self,
-        transformation: str,
         function: Callable[..., Any],
         variables: Sequence[Tensor],
         tangents: Sequence[Tensor],
         structure: tree.Structure,
         has_aux: bool,
+        transformation: str,
     ) -> None:
         level = Forward()
         with level:
