@@ -302,7 +302,7 @@ def test_a_training_step_compiles_whole_and_changes_no_digit():
     eager, jitted = _training(False), _training(True)
     assert eager[:-1] == jitted[:-1]
     info = jitted[-1].cache_info()
-    assert (info.misses, info.hits, info.eager) == (1, 5, 0)
+    assert (info.misses, info.hits, info.lazy) == (1, 5, 0)
 
 
 def test_gradients_accumulate_into_the_same_cell():
@@ -405,7 +405,7 @@ def test_gradients_flow_through_a_jitted_function():
     jitted = tj.jit(f)
     assert gradients(jitted) == gradients(f)
     assert gradients(jitted) == gradients(f)
-    assert jitted.cache_info().eager == 0
+    assert jitted.cache_info().lazy == 0
 
 
 def test_second_derivatives_flow_through_a_jitted_function():
@@ -470,7 +470,7 @@ def test_what_python_asks_for_parts_the_paths(name):
             x = random(6, seed=seed)
             assert bits(jitted(x)) == bits(function(x))
             assert bits(jitted(-x)) == bits(function(-x))
-    assert jitted.cache_info().eager == 0
+    assert jitted.cache_info().lazy == 0
     assert jitted.cache_info().misses <= 6
     report = jitted.explain()
     assert reason in report
@@ -692,5 +692,5 @@ def test_paths_of_a_signature_are_bounded():
     assert f.cache_info().entries == MAX_ROOTS
     for setting in range(100, 100 + MAX_MISSES + 5):  # another one at each call
         assert bits(f(random(2))) == bits(random(2) + setting)
-    assert f.cache_info().eager == 5
+    assert f.cache_info().lazy == 5
     assert "calls in a row had to be compiled" in f.explain()

@@ -17,11 +17,14 @@ def explain(name: str, signatures: Iterable[Signature], history: Sequence[str]) 
     lines = [f"{name}:"]
     for signature in signatures:
         lines.append(f"  called with {signature.description}")
-        if signature.eager is not None:
-            eager = signature.eager
-            lines.append(f"    runs eagerly ({eager.calls} calls): {eager.reason}")
-            if eager.location is not None:
-                lines.append(f"      at {eager.location}")
+        if signature.lazy is not None:
+            lazy = signature.lazy
+            lines.append(
+                f"    its Python code runs at each call ({lazy.calls} calls, {lazy.stretches.compiled} stretches of "
+                f"operations compiled): {lazy.reason}"
+            )
+            if lazy.location is not None:
+                lines.append(f"      at {lazy.location}")
         for root in signature.roots:
             for segment in root.walk():
                 lines += [f"    {line}" for line in _segment(segment)]

@@ -17,6 +17,7 @@ from tracejit.ir.types import TensorType, float64
 
 from . import tree
 from .guards import ArgumentsAre
+from .lazy import Stretches, run_lazily
 from .names import leaf_names
 from .paths import Segment, choose
 from .sources import Argument, FloatArgument
@@ -59,20 +60,21 @@ def jit(function: Callable[..., Any] | None = None) -> Any:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """How often calls found a compiled program (``hits``), compiled one (``misses``) or ran eagerly."""
+    """How often calls found a compiled program (``hits``), compiled one (``misses``) or ran Python code (``lazy``)."""
 
     hits: int
     misses: int
-    eager: int
+    lazy: int
     entries: int
 
 
 @dataclass
-class Eager:
-    """A kind of call that cannot be compiled, and why."""
+class Lazy:
+    """A kind of call whose Python code runs each time, why, and what of it has been compiled in stretches."""
 
     reason: str
     location: Location | None
+    stretches: Stretches
     calls: int = 0
 
 
@@ -82,7 +84,7 @@ class Signature:
 
     description: str
     roots: list[Segment] = field(default_factory=list)
-    eager: Eager | None = None
+    lazy: Lazy | None = None
     misses: int = 0  # since the last call that found its path
     version: int = 0  # goes up when a path is added
 
@@ -103,7 +105,7 @@ class JittedFunction:
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
         self._signatures: dict[Any, Signature] = {}
         self._lock = threading.RLock()
-        self._hits = self._misses = self._eager_calls = 0
+        self._hits = self._misses = self._lazy_calls = 0
         self._keep: list[Any] = []  # objects that keys name by identity
         self._history: list[str] = []
 
@@ -122,8 +124,8 @@ class JittedFunction:
         call = ArgumentsOfCall(self, args, kwargs)
         signature = self._signatures.get(call.key)
         if signature is not None:
-            if signature.eager is not None:
-                return self._run_eagerly(signature.eager, args, kwargs)
+            if signature.lazy is not None:
+                return self._run_lazily(signature.lazy, args, kwargs)
             version = signature.version
             found, result = self._run(signature.roots, call)
             if found:
@@ -135,8 +137,8 @@ class JittedFunction:
         while True:
             with self._lock:
                 signature = self._compile(call, version)
-            if signature.eager is not None:
-                return self._run_eagerly(signature.eager, args, kwargs)
+            if signature.lazy is not None:
+                return self._run_lazily(signature.lazy, args, kwargs)
             version = signature.version
             found, result = self._run(signature.roots, call)
             if found:
@@ -148,10 +150,10 @@ class JittedFunction:
 
         return run(roots, call)
 
-    def _run_eagerly(self, eager: Eager, args: Any, kwargs: Any) -> Any:
-        self._eager_calls += 1
-        eager.calls += 1
-        return self._function(*args, **kwargs)
+    def _run_lazily(self, lazy: Lazy, args: Any, kwargs: Any) -> Any:
+        self._lazy_calls += 1
+        lazy.calls += 1
+        return run_lazily(self._function, lazy.stretches, args, kwargs)
 
     def _compile(self, call: ArgumentsOfCall, version: int) -> Signature:
         """Add the path that a call takes, unless another thread has added one since ``version``."""
@@ -163,7 +165,7 @@ class JittedFunction:
                 del self._signatures[next(iter(self._signatures))]
             signature = self._signatures[call.key] = Signature(call.describe())
             self._keep += call.named_by_identity
-        if signature.eager is not None or signature.version != version:
+        if signature.lazy is not None or signature.version != version:
             return signature
         known = choose(signature.roots, call.tensors)
         if known is None and signature.roots:
@@ -177,7 +179,7 @@ class JittedFunction:
                 raise Untraceable(f"it has taken {MAX_PATHS} paths")
             compile_call(self._function, self._name, call, signature.roots)
         except Untraceable as reason:
-            signature.eager = Eager(reason.reason, reason.location)
+            signature.lazy = Lazy(reason.reason, reason.location, Stretches())
             return signature
         except BaseException:
             if not signature.roots:
@@ -215,13 +217,14 @@ class JittedFunction:
         call = ArgumentsOfCall(self, args, kwargs)
         signature = self._signatures.get(call.key)
         root = None if signature is None else choose(signature.roots, call.tensors)
-        if signature is None or (root is None and signature.eager is None):
+        if signature is None or (root is None and signature.lazy is None):
             with self._lock:
                 signature = self._compile(call, 0 if signature is None else signature.version)
             root = choose(signature.roots, call.tensors)
-        eager = signature.eager
-        if eager is not None:
-            raise RuntimeError(f"{self._name} runs eagerly for these arguments: {eager.reason} ({eager.location})")
+        lazy = signature.lazy
+        if lazy is not None:
+            reason = f"{lazy.reason} ({lazy.location})"
+            raise RuntimeError(f"the Python code of {self._name} runs at each call with these arguments: {reason}")
         assert root is not None
         return text_of(root, stage)
 
@@ -233,8 +236,8 @@ class JittedFunction:
 
     def cache_info(self) -> CacheInfo:
         """Counts of the calls so far, as ``functools.lru_cache`` gives them."""
-        entries = sum(len(s.endings) + (s.eager is not None) for s in self._signatures.values())
-        return CacheInfo(self._hits, self._misses, self._eager_calls, entries)
+        entries = sum(len(s.endings) + (s.lazy is not None) for s in self._signatures.values())
+        return CacheInfo(self._hits, self._misses, self._lazy_calls, entries)
 
     def clear_cache(self) -> None:
         """Forget everything that was compiled."""

@@ -534,7 +534,7 @@ class Retyped:
 
 def retype(tensor: Tensor, value: Payload) -> None:
     """Give a leaf's cell a value of another dtype, as ``Module.to`` does."""
-    tensor._value = value
+    tensor._value = value if thread.trace is None else thread.trace.concrete(value, "a conversion")
     tensor._accumulator = None  # it names the dtype
     Retyped.count += 1
 

@@ -209,10 +209,11 @@ class Trace:
         """The array of a value that is shown to a person, which must happen at each call."""
         raise Untraceable(f"{what} is shown")
 
-    def changes(self, item: Any, otherwise: str) -> None:
-        """An object's attributes change; each call repeats that where the object can be reached."""
+    def changes(self, item: Any, otherwise: str) -> bool:
+        """An object's attributes change: whether that is taken back, and repeated by each call."""
         if self.world is None or not self.world.knows(item):
             raise Untraceable(otherwise)
+        return True
 
     def refuse(self, what: str) -> None:
         """The function does something that no graph holds."""

@@ -331,7 +331,7 @@ def test_function_under_jit():
     jitted = tj.jit(step)
     for _ in range(2):
         assert (jitted(x).item(), w.grad.tolist()) == expected
-    assert jitted.cache_info().eager == 0
+    assert jitted.cache_info().lazy == 0
 
 
 def test_gradients_flow_out_of_a_jitted_function_through_a_function():

@@ -66,7 +66,7 @@ def check_compiled(function, *arrays):
     compiled = tj.jit(value_and_gradient)
     for found, expected in zip(compiled(*arrays), value_and_gradient(*arrays), strict=True):
         assert found.numpy().tobytes() == expected.numpy().tobytes()
-    assert compiled.cache_info().eager == 0
+    assert compiled.cache_info().lazy == 0
 
 
 # Layers -----------------------------------------------------------------------------------------------

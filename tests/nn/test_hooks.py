@@ -87,7 +87,7 @@ def test_compiled():
     for handle in handles:
         handle.remove()
     assert compiled(x).tolist() == [[2.0, 2.0]]
-    assert (compiled.cache_info().misses, compiled.cache_info().eager) == (2, 0)
+    assert (compiled.cache_info().misses, compiled.cache_info().lazy) == (2, 0)
 
 
 def test_a_copy_has_hooks_of_its_own():

@@ -145,7 +145,7 @@ def test_no_new_rate_recompiles_a_step():
             step()
             for scheduler in schedulers:
                 scheduler.step()
-    assert (step.cache_info().misses, step.cache_info().eager) == (1, 0)
+    assert (step.cache_info().misses, step.cache_info().lazy) == (1, 0)
 
 
 def test_a_scheduler_within_a_jitted_function_runs_eagerly():

@@ -117,7 +117,7 @@ def training(make, data, compiled):
     with tj.no_grad():
         output = evaluate(x).numpy()
     if compiled:
-        assert (step.cache_info().misses, step.cache_info().eager) == (1, 0), step.explain()
+        assert (step.cache_info().misses, step.cache_info().lazy) == (1, 0), step.explain()
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     state.update({f"grad.{name}": parameter.grad.numpy() for name, parameter in model.named_parameters()})
     return losses, output, state

@@ -177,8 +177,10 @@ class Module(Hooked):
         """Before an attribute changes: raise the version; a trace cannot hold such a change."""
         trace = thread.trace
         if trace is not None and trace is not self._trace:
-            trace.changes(self, f"it assigns {type(self).__name__}.{name}, which cannot be seen from the function")
-        elif name != "training":  # the guard looks at the mode itself, so going back and forth recompiles nothing
+            what = f"it assigns {type(self).__name__}.{name}, which cannot be seen from the function"
+            if trace.changes(self, what):  # and raises the version when the change is made
+                return
+        if name != "training":  # the guard looks at the mode itself, so going back and forth recompiles nothing
             self.__dict__["_version"] += 1
 
     def _forget(self, name: str, keep: str = "") -> bool:

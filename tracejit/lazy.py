@@ -1,0 +1,275 @@
+"""The lazy tier: Python runs at each call, and what it computes is put off until Python asks for a value.
+
+For functions whose Python code must run at each call: it prints, reads a clock, changes an object that no compiled
+path can reach, or asks for another value each time.  Operations are only noted; when Python wants to see a value,
+and at the end, all that was noted since runs as one program, compiled when the same stretch of operations comes for
+the second time, whatever the numbers in it.  Effects are those of eager code, at once and in order.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
+
+from .locations import at_user_line, user_location
+from .paths import Check
+from .state import thread
+from .tape import AccumulateGrad, Node
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from tracejit.backends.cpu.runtime import Executable
+
+    from .guards import Guard
+
+MAX_STEPS = 200_000  # remembered, of one function's calls
+
+
+class LazyValue(Value):
+    """A result that is not computed yet (``array`` is ``None``), or is."""
+
+    __slots__ = ("__weakref__", "array", "number")
+
+    def __init__(self, type: TensorType, number: int, array: np.ndarray | None = None) -> None:
+        super().__init__(type)
+        self.number = number  # among the operations put off
+        self.array = array
+
+
+class Step:
+    """One operation after those before it, in any call: what may follow, and the programs that end here."""
+
+    __slots__ = ("following", "programs", "type")
+
+    def __init__(self, type: TensorType | None) -> None:
+        self.type = type
+        self.following: dict[Any, Step] = {}
+        self.programs: dict[tuple[int, ...], Executable | None] = {}  # by which results are wanted; None: seen once
+
+
+class Stretches:
+    """What a function's calls have put off so far, as a tree of steps."""
+
+    def __init__(self) -> None:
+        self.root = Step(None)
+        self.count = 0
+        self.compiled = 0
+        self.lock = threading.RLock()  # held by a call: what it changes is not seen half done by another
+
+    def follow(self, step: Step, key: Any, infer: Callable[[], TensorType]) -> Step:
+        found = step.following.get(key)
+        if found is None:
+            if self.count >= MAX_STEPS:
+                self.root, self.count = Step(None), 0
+            found = step.following[key] = Step(infer())
+            self.count += 1
+        return found
+
+
+class LazyTrace:
+    """The trace that is active while a function runs in the lazy tier."""
+
+    def __init__(self, stretches: Stretches) -> None:
+        self.stretches = stretches
+        self.born: list[weakref.ref[Tensor]] = []
+        self.differentiated = None
+        self.anomaly = False
+        self.failed = None
+        self._touched: dict[int, Tensor] = {}  # tensors from outside, which may have been given a value put off
+        self._begin()
+
+    def _begin(self) -> None:
+        self._step = self.stretches.root
+        self._ops: list[tuple[Primitive, tuple[int, ...], Mapping[str, Any], TensorType]] = []
+        self._inputs: list[np.ndarray] = []
+        self._slots: dict[int, int] = {}  # an array's identity → its number among the inputs
+        self._waiting: list[weakref.ref[LazyValue]] = []
+        self._checks: list[tuple[LazyValue, Check]] = []
+
+    # What the library asks of a trace ---------------------------------------------------------------
+
+    def shadow(self, tensor: Tensor) -> Tensor:
+        """The tensor itself: what is done to it is done at once."""
+        self._touched[id(tensor)] = tensor
+        return tensor
+
+    def read(self, tensor: Tensor) -> Any:
+        return tensor._value
+
+    def constant(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def number(self, owner: Any, name: Any, find: Callable[[], float]) -> LazyValue:
+        array = np.asarray(find(), np.float64)
+        return LazyValue(type_of(array), -1, array)
+
+    def guard(self, key: Any, guard: Guard) -> None:
+        """Nothing is relied on: Python runs at each call."""
+
+    def changes(self, item: Any, otherwise: str) -> bool:
+        """Nothing is repeated: a change is made when Python makes it."""
+        return False
+
+    def refuse(self, what: str) -> None:
+        """Python code may do anything."""
+
+    def check(self, predicate: Any, error: type[Exception], message: str) -> None:
+        """Raise when what was put off runs and ``predicate`` is false."""
+        location, _ = user_location()
+        self._checks.append((predicate, Check(predicate, error, message, location)))
+
+    def concrete(self, value: Any, what: str) -> np.ndarray:
+        """The array of a value: all that was put off runs now."""
+        if isinstance(value, LazyValue):
+            if value.array is None:
+                self.flush()
+            assert value.array is not None
+            return value.array
+        return value.array if isinstance(value, Value) else value
+
+    shown = concrete
+
+    # Operations -------------------------------------------------------------------------------------
+
+    def record(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:
+        numbers: list[int] = []
+        key: list[Any] = [primitive]
+        for operand in operands:
+            if isinstance(operand, LazyValue) and operand.array is None:
+                numbers.append(operand.number)
+                key.append(operand.number)
+                continue
+            array: np.ndarray = operand.array if isinstance(operand, Value) else operand  # type: ignore[attr-defined]
+            slot = self._slots.get(id(array))
+            if slot is None:
+                slot = self._slots[id(array)] = len(self._inputs)
+                self._inputs.append(array)
+            numbers.append(-1 - slot)
+            key += (-1 - slot, array.dtype, array.shape)
+        if attributes:
+            key += attributes.items()
+
+        def infer() -> TensorType:
+            types = [self._ops[n][3] if n >= 0 else type_of(self._inputs[-1 - n]) for n in numbers]
+            try:
+                return primitive.infer(types, attributes)
+            except (TypeError, ValueError) as error:
+                raise at_user_line(error) from None
+
+        step = self._step = self.stretches.follow(self._step, tuple(key), infer)
+        assert step.type is not None
+        value = LazyValue(step.type, len(self._ops))
+        self._ops.append((primitive, tuple(numbers), attributes, step.type))
+        self._waiting.append(weakref.ref(value))
+        return value
+
+    def flush(self) -> None:
+        """Compute everything that is still wanted of what was put off."""
+        wanted = {value.number: value for ref in self._waiting if (value := ref()) is not None}
+        checks = self._checks
+        if wanted:
+            step, numbers = self._step, tuple(wanted)
+            executable = step.programs.get(numbers)
+            if executable is not None:
+                results = executable(self._inputs)
+            else:
+                results = self._compute(numbers)
+                if numbers in step.programs:
+                    step.programs[numbers] = self._compile(numbers)
+                    self.stretches.compiled += 1
+                else:
+                    step.programs[numbers] = None
+            for number, array in zip(numbers, results, strict=True):
+                wanted[number].array = array
+        self._begin()
+        for predicate, check in checks:
+            if not self.concrete(predicate, "a check"):
+                check.fail()
+
+    def _compute(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Op by op, as eager code does."""
+        from tracejit.backends.cpu import runtime
+
+        last: dict[int, int] = {}
+        for position, (_, operands, _, _) in enumerate(self._ops):
+            last.update(dict.fromkeys(operands, position))
+        last.update(dict.fromkeys(numbers, len(self._ops)))
+        arrays: dict[int, np.ndarray] = {}
+        for position, (primitive, operands, attributes, _) in enumerate(self._ops):
+            if position not in last:
+                continue
+            given = [arrays[n] if n >= 0 else self._inputs[-1 - n] for n in operands]
+            arrays[position] = runtime.evaluate(primitive, given, attributes)
+            for number in {n for n in operands if n >= 0 and last[n] == position}:
+                del arrays[number]
+        return [arrays[number] for number in numbers]
+
+    def _compile(self, numbers: Sequence[int]) -> Executable:
+        from tracejit.backends.cpu.runtime import Executable
+        from tracejit.backends.program import plan
+        from tracejit.ir.passes import optimize
+
+        graph = Graph("stretch")
+        builder = Builder(graph)
+        inputs = [builder.parameter(type_of(array)) for array in self._inputs]
+        values: list[Value] = []
+        for primitive, operands, attributes, _ in self._ops:
+            given = [values[n] if n >= 0 else inputs[-1 - n] for n in operands]
+            values.append(builder.apply(primitive, given, attributes))
+        graph.results = [values[number] for number in numbers]
+        return Executable(plan(optimize(graph)))
+
+    # The end ----------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Compute what is left, and leave no value put off behind in any tensor or on the tape."""
+        alive = [tensor for ref in self.born if (tensor := ref()) is not None]
+        tensors = {id(tensor): tensor for tensor in (*alive, *self._touched.values())}
+        for tensor in list(tensors.values()):
+            gradient = tensor._grad
+            if gradient is not None:
+                tensors[id(gradient)] = gradient
+        self.flush()
+        nodes: list[Node] = []
+        for tensor in tensors.values():
+            if isinstance(tensor._value, LazyValue):
+                tensor._value = tensor._value.array
+            if tensor._node is not None:
+                nodes.append(tensor._node)
+        seen: set[int] = set()
+        while nodes:
+            node = nodes.pop()
+            if id(node) in seen or isinstance(node, AccumulateGrad):
+                continue
+            seen.add(id(node))
+            nodes += [edge for edge in node.edges if edge is not None]
+            application = node.application
+            if application is not None:
+                application.operands = tuple([_computed(operand) for operand in application.operands])
+                application.result = _computed(application.result)
+
+
+def _computed(payload: Any) -> Any:
+    return payload.array if isinstance(payload, LazyValue) else payload
+
+
+def run_lazily(function: Callable[..., Any], stretches: Stretches, args: Any, kwargs: Any) -> Any:
+    """Call ``function``, its operations put off."""
+    if thread.anomaly:  # each operation is looked at when it is done
+        return function(*args, **kwargs)
+    with stretches.lock:
+        trace: Any = LazyTrace(stretches)
+        thread.trace = trace
+        try:
+            return function(*args, **kwargs)
+        finally:
+            try:
+                trace.finish()
+            finally:
+                thread.trace = None
