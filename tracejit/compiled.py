@@ -210,7 +210,7 @@ class Ending:
             return output.source.find(tensors)
         value = results[output.result]
         if output.kind == "number":
-            return float(value)
+            return value.item()
         tensor = new_tensor(value)
         if output.spent:
             tensor._requires_grad = True

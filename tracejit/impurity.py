@@ -66,7 +66,8 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
             return
     elif not (name in _CLOCKS and isinstance(owner, type)):
         return
-    if is_library(frame.f_code.co_filename):
+    file = frame.f_code.co_filename
+    if is_library(file) or file.startswith("<frozen importlib"):  # a module that is imported for the first time
         return
     from .tracing import Untraceable
 

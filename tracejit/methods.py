@@ -422,37 +422,39 @@ def _binary(function: Any, x: Any, y: Any) -> Any:
     if thread.trace is not None:
         from .promotion import is_weak  # needs the class that these methods are mixed into
 
-        if is_weak(x) and is_weak(y):  # floats that the traced function was called with: as Python's
-            return _with_floats(function, x, y)
+        if is_weak(x) and is_weak(y):  # numbers in disguise
+            return _with_numbers(function, x, y)
     return function(x, y)
 
 
-def _with_floats(function: Any, x: Any, y: Any) -> Any:
-    """An operator on floats that the traced function was called with: as Python's."""
-    from .promotion import on_floats
+def _with_numbers(function: Any, x: Any, y: Any) -> Any:
+    """An operator on numbers in disguise: as Python's."""
+    from .promotion import on_numbers
 
     name = function.__name__
     if name in ("add", "subtract", "multiply"):
-        return on_floats(function, x, y)
+        return on_numbers(function, x, y)
     if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
-        return bool(on_floats(function, x, y))
+        assert thread.trace is not None
+        result = on_numbers(function, x, y)
+        return result if thread.trace.comparisons_are_tensors else bool(result)
     if name == "divide":
         if y == 0:
             raise ZeroDivisionError("float division by zero")
-        return on_floats(function, x, y)
+        return on_numbers(function, x, y)
     return getattr(operator, {"floor_divide": "floordiv", "remainder": "mod"}.get(name, name))(_plain(x), _plain(y))
 
 
 def _plain(number: Any) -> Any:
-    return float(number) if isinstance(number, TensorMethods) else number
+    return number.item() if isinstance(number, TensorMethods) else number
 
 
 def _unary(function: Any, x: Any) -> Any:
     if not x._weak:
         return function(x)
-    from .promotion import on_floats
+    from .promotion import on_numbers
 
-    return on_floats(function, x)
+    return on_numbers(function, x)
 
 
 def _in_place(function: Any, x: Any, y: Any) -> Any:

@@ -104,7 +104,7 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
         tensor = as_tensor(argument, name)
         items.append(tensor)
         if tensor._weak:
-            weak_kind = max(weak_kind, 2)
+            weak_kind = max(weak_kind, kind(tensor.dtype))
         else:
             strong = tensor.dtype if strong is None else promote_dtypes(strong, tensor.dtype)
     if strong is None:
@@ -121,19 +121,30 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
 
 
 def is_weak(operand: Any) -> bool:
-    """Whether an operand is a Python number, or a float that the traced function was called with."""
+    """Whether an operand is a Python number, or stands for one while a function is traced."""
     return operand._weak if isinstance(operand, Tensor) else isinstance(operand, bool | int | float)
 
 
-def on_floats(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
-    """An operator between floats that stand for Python's: in float64, as Python computes it, and weak again."""
-    wide = []
-    for number in numbers:
-        value = number._value if isinstance(number, Tensor) else dispatch.constant_payload(np.asarray(number, float64))
-        wide.append(new_tensor(value))
-    result = function(*wide)
-    result._weak = result.dtype == float64
+def weak_number(number: float) -> Tensor:
+    """A Python number in a tensor's disguise, while a function is traced."""
+    dtype = int64 if isinstance(number, int) else float64
+    result = new_tensor(dispatch.constant_payload(np.asarray(number, dtype)))
+    result._weak = True
     return result
+
+
+def on_numbers(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
+    """An operator between numbers that stand for Python's: in int64 or float64, as Python computes it, and weak again."""
+    weak = [number if isinstance(number, Tensor) else weak_number(number) for number in numbers]
+    dtype = int64 if all(number.dtype == int64 for number in weak) and function.__name__ != "divide" else float64
+    wide = [new_tensor(number._value) if number.dtype == dtype else _converted(number, dtype) for number in weak]
+    result = function(*wide)
+    result._weak = result.dtype == dtype
+    return result
+
+
+def _converted(number: Tensor, dtype: DType) -> Tensor:
+    return apply(convert, (new_tensor(number._value),), {"dtype": dtype})
 
 
 def _ready_operands(arguments: tuple[Any, ...], lowest_kind: int) -> list[Tensor] | None:

@@ -86,7 +86,7 @@ def _record(
             for guard in contained:
                 guard.leave_out(added_to)
             _finish(trace, result, changes)
-            trace.world = None
+            trace.let_go()
             del result, changes, world
         if trace.leaked([shadow._grad for shadow in trace.shadows.values() if shadow._grad is not None]):
             raise Untraceable("it keeps a tensor that it computes in a place that cannot be seen from the function")
@@ -189,9 +189,8 @@ def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
         leaves += stored
         outputs += kept
     effects: list[Effect] = []
-    before = _values_before(trace)
     for shadow in list(trace.shadows.values()):
-        effects += _effects_of(trace, shadow, before.get(shadow), add)
+        effects += _effects_of(trace, shadow, shadow.first, add)
     differentiable = [
         (leaf, output) for leaf, output in {id(o): (leaf, o) for leaf, o in zip(leaves, outputs, strict=True)}.values()
         if isinstance(leaf, Tensor) and output.kind == "tensor" and leaf._node is not None and not output.spent
@@ -270,12 +269,6 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         return Output("number", add(leaf._value, label))
     spent = leaf._node is not None and leaf._node.is_freed
     return Output("tensor", add(leaf._value, leaf._value.name or label), spent=spent)
-
-
-def _values_before(trace: Trace) -> dict[Shadow, Value]:
-    """The parameters of the graph that stand for tensors from outside, as they were before the call."""
-    shadows = {id(shadow.source): shadow for shadow in trace.shadows.values()}
-    return {shadows[id(source)]: value for source, value in trace.captured}
 
 
 def _effects_of(trace: Trace, shadow: Shadow, before: Value | None, add: Callable[[Value, str], int]) -> list[Effect]:

@@ -91,6 +91,19 @@ class AccumulateGrad(Variable):
         return "AccumulateGrad"
 
 
+class BlockInput(Node):
+    """Where a gradient would leave a block that is being recorded by itself (see :mod:`.regions`)."""
+
+    __slots__ = ()
+
+    def __init__(self, type: TensorType) -> None:
+        super().__init__(None, (), type, None)
+
+    @property
+    def is_freed(self) -> bool:
+        return False
+
+
 class Call:
     """What was computed as a whole: by a compiled function, an op with regions, a ``Function`` of the user's."""
 
@@ -386,6 +399,11 @@ def propagate(
             if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent
             if isinstance(node, Variable):
+                continue
+            if isinstance(node, BlockInput):
+                if id(node) not in targets:
+                    assert trace is not None
+                    trace.refuse("a gradient flows out of a loop's body")
                 continue
             if isinstance(node, CallOutput):
                 gathered.setdefault(id(node.call_node), {})[node.index] = cotangent

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from .state import thread
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from .loops import Loops
+    from .regions import Region
     from .tape import Node
     from .world import World
 
@@ -57,13 +60,14 @@ class AliasedArgument(BaseException):
 class Shadow:
     """What a trace knows of a tensor that was there before: the same fields as the tensor's own."""
 
-    __slots__ = ("_gradient", "_node", "_value", "gradient_is_written", "source", "tensor", "trace")
+    __slots__ = ("_gradient", "_node", "_value", "first", "gradient_is_written", "source", "tensor", "trace")
 
     def __init__(self, tensor: Tensor, source: Source, trace: Trace) -> None:
         self.tensor = tensor
         self.source = source
         self.trace = trace
         self._value: Value | None = None  # not read yet
+        self.first: Value | None = None  # the parameter that stands for it
         self._node: Node | None = None  # an argument is a leaf here, whatever its history outside
         self._gradient = tensor._grad
         self.gradient_is_written = False
@@ -115,6 +119,10 @@ class Trace:
         self._known: dict[Value, np.ndarray] = {}  # arrays of this call
         self._decided: set[Value] = set()
         self._segment_captured = 0  # how many of ``captured`` belong to earlier segments
+        self.region: Region | None = None  # the block that is being recorded by itself
+        self.capturing = 0  # loops of Python's that are being captured
+        self.comparisons_are_tensors = 0  # else those of numbers are Python's bools
+        self._loops: Loops | None = None
         self._position: int | None = None  # among the ops of a segment that was recorded before
         self._parameter = 0
         self._line: tuple[int, int] | None = None
@@ -147,6 +155,16 @@ class Trace:
 
     def concrete(self, value: Value, what: str) -> np.ndarray:
         """The array of a value that Python asks for; from here on the path is that of this outcome."""
+        if what == "a condition":
+            answer = self._loop_answer()
+            if answer is not None:
+                return np.asarray(answer)
+        if self.region is not None and not isinstance(value, Constant):
+            if self.capturing:
+                from .loops import CannotCapture
+
+                raise CannotCapture(f"{what} needs a value")
+            raise Untraceable(f"{what} needs a value in a loop or a branch")
         array = self.evaluate(value)
         if isinstance(value, Constant) or value in self._decided:
             return array
@@ -170,6 +188,13 @@ class Trace:
             following = segment.new_child(array)
         self.enter(following)
         return array
+
+    def _loop_answer(self) -> bool | None:
+        if self._loops is None:
+            from .loops import Loops
+
+            self._loops = Loops()
+        return self._loops.answer(self)
 
     def evaluate(self, value: Value) -> np.ndarray:
         """A value's array in this call: just the ops that it needs are run."""
@@ -264,16 +289,32 @@ class Trace:
             shadow = self.shadow(tensor)
             if shadow._value is None:
                 name = self.names.get(id(tensor))
-                shadow._value = self.parameter(type_of(value), shadow.source, name)
+                shadow._value = shadow.first = self.parameter(type_of(value), shadow.source, name)
                 self.captured.append((shadow.source, shadow._value))
-            return shadow._value
+            value = shadow._value
+        if self.region is not None and value not in self.region.own:
+            from .tape import node_of
+
+            return self.region.local(value, node_of(tensor) if thread.grad_enabled else None)
         return value
+
+    def cells(self) -> list[Any]:
+        """Everything that may be given another value in place: tensors of the trace, and shadows of others."""
+        alive = [tensor for ref in self.born if (tensor := ref()) is not None]
+        return [*self.shadows.values(), *alive]
+
+    def gradients(self) -> list[tuple[int, int]]:
+        """Which gradients of tensors from outside have been written."""
+        return [(id(s), id(s._gradient)) for s in self.shadows.values() if s.gradient_is_written]
 
     def parameter(self, type: TensorType, source: Input, name: str | None = None) -> Value:
         """A value that is read from outside at each call."""
         if self._position is None:
             label = name if isinstance(source, Captured | Reached) else None
-            value = self.builder.parameter(type, name and name.replace(".", "_"), label)
+            value = Value(type, name and name.replace(".", "_"))
+            self.graph.parameters.append(value)
+            if label is not None:
+                self.graph.sources[value] = label
             self.segment.inputs[value] = source
         else:
             if self._parameter == len(self.graph.parameters):
@@ -303,29 +344,46 @@ class Trace:
 
     def check(self, predicate: Value, error: type[Exception], message: str) -> None:
         """Raise when the compiled program has run and ``predicate`` was false; nothing is committed then."""
-        if self._position is None:
-            location, _ = user_location()
-            self.segment.checks.append(Check(predicate, error, message, location))
+        location, _ = user_location()
+        self.check_as(predicate, Check(predicate, error, message, location))
+
+    def check_as(self, predicate: Value, check: Check) -> None:
+        """The same check of another value."""
+        if self.region is not None:
+            self.region.checks.append((predicate, check))
+        elif self._position is None:
+            self.segment.checks.append(replace(check, predicate=predicate))
 
     # Ops --------------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
-        if self._position is not None:
+        if self.region is not None:
+            operands = [self.region.local(operand) for operand in operands]
+        elif self._position is not None:
             return self._follow(primitive, operands, attributes).result
         self._locate()
         try:
-            return self.builder.apply(primitive, operands, attributes)
+            result = self.builder.apply(primitive, operands, attributes)
         except (TypeError, ValueError) as error:
             raise at_user_line(error) from None
+        if self.region is not None:
+            self.region.own.add(result)
+        return result
 
     def record_control(
         self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], regions: Sequence[Block]
     ) -> tuple[Value, ...]:
         """The results of an op with copies of the regions."""
-        if self._position is not None:
+        if self.region is not None:
+            operands = [self.region.local(operand) for operand in operands]
+        elif self._position is not None:
             return self._follow(primitive, operands, attributes, regions).results
         self._locate()
-        return self.builder.apply_several(primitive, operands, attributes, [copy_block(block) for block in regions])
+        blocks = [copy_block(block) for block in regions]
+        results = self.builder.apply_several(primitive, operands, attributes, blocks)
+        if self.region is not None:
+            self.region.own.update(results)
+        return results
 
     def _locate(self) -> None:
         """Find the user's line that the next op stands for, and name the values that its variables hold."""
@@ -368,6 +426,10 @@ class Trace:
         for name, item in variables.items():
             if isinstance(item, Tensor) and isinstance(item._value, Value) and item._value.name is None:
                 item._value.name = name
+
+    def let_go(self) -> None:
+        """Keep nothing alive but what the path needs."""
+        self.world = self._loops = None
 
     def leaked(self, returned: Sequence[Tensor]) -> bool:
         """Whether a tensor made during the trace is still reachable, other than the ``returned`` ones."""

@@ -169,7 +169,7 @@ def full(
         from .elementwise import astype
         from .manipulation import broadcast_to
 
-        own = DEFAULT_FLOAT if fill_value._weak else fill_value.dtype
+        own = DEFAULT_FLOAT if fill_value._weak and is_floating(fill_value.dtype) else fill_value.dtype
         result = broadcast_to(astype(fill_value, dtype or own), extents)
     else:
         wanted = scalar_dtype(fill_value) if dtype is None else _dtype(dtype)

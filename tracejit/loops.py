@@ -1,0 +1,483 @@
+"""Python's own loops as loops of the graph: ``while error > tolerance:`` compiles once, whatever the number of trips.
+
+When Python asks whether a traced condition of a ``while`` statement holds, for the second time in one run of the
+statement, the loop is captured: its source is read, the condition and the body are recorded once each as blocks, with
+the variables that the body assigns as carries, and the variables of the running frame are set to the loop's results;
+then Python is told that the loop is over.  The first trip has been recorded as any other code, so that all variables
+have got values, and their types.
+
+``if`` statements in the body on traced values become branches; a loop that ends with ``if condition: break`` is
+captured at that condition.  What cannot be captured (other ``break``, ``continue`` or ``return``, an effect on a Python
+object) is recorded trip by trip, as code without a loop would be.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import linecache
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracejit.ir import Value
+from tracejit.ir.primitives import control
+
+from .locations import user_location
+from .ops import elementwise
+from .regions import TracedBlock, trace_block, unite
+from .tape import apply_region, with_history
+from .tensor import Tensor, new_tensor
+from .world import Untracked
+
+if TYPE_CHECKING:
+    from .tracing import Trace
+
+
+class CannotCapture(BaseException):
+    """A loop's body does something that a block cannot hold."""
+
+
+@dataclass
+class Loop:
+    """A ``while`` statement, seen from the condition that ends it."""
+
+    test: ast.expr
+    goes_on: bool  # whether the loop goes on while the test is true
+    statements: tuple[ast.stmt, ...]  # what runs between two tests
+    file: str
+    line: int
+
+    @cached_property
+    def assigned(self) -> set[str]:
+        """The variables that the statements assign."""
+        return {node.id for node in self._names() if isinstance(node.ctx, ast.Store)}
+
+    @cached_property
+    def updated(self) -> set[str]:
+        """Those of them that are only updated, as ``x += 1`` does: a tensor stays the same cell."""
+        updates = [
+            node.target for statement in self.statements for node in ast.walk(statement)
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
+        ]  # fmt: skip
+        others = {id(target) for target in updates}
+        bound = {node.id for node in self._names() if isinstance(node.ctx, ast.Store) and id(node) not in others}
+        return {target.id for target in updates} - bound
+
+    def _names(self) -> list[ast.Name]:
+        nodes = [node for statement in self.statements for node in ast.walk(statement)]
+        return [node for node in nodes if isinstance(node, ast.Name)]
+
+
+# Finding the loop in the source ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _tree(file: str, source: str) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return None
+
+
+def loop_at(frame: types.FrameType) -> tuple[Loop, tuple[int, int]] | None:
+    """The loop whose test the frame is evaluating, and where in the source; ``None`` where none can be captured."""
+    code = frame.f_code
+    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+    module = _tree(code.co_filename, source) if source else None
+    if module is None:
+        return None
+    position = list(code.co_positions())[frame.f_lasti // 2]
+    if position[0] is None or position[2] is None:
+        return None
+    start = position[0], position[2]
+    loop = _find(module, code.co_filename, start, (position[1], position[3]))
+    return None if loop is None else (loop, start)
+
+
+def _find(module: ast.Module, file: str, start: Any, end: Any) -> Loop | None:
+    around = [node for node in ast.walk(module) if isinstance(node, ast.While) and _contains(node, start, end)]
+    innermost = max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
+    return None if innermost is None else _as_loop(innermost, file, start, end)
+
+
+def _as_loop(node: ast.While, file: str, start: Any, end: Any) -> Loop | None:
+    if _contains(node.test, start, end):
+        if _leaves(node.body) or not _is_plain(node.test):
+            return None
+        return Loop(node.test, True, tuple(node.body), file, node.lineno)
+    # while True: ...; if done: break; ...
+    if not (isinstance(node.test, ast.Constant) and node.test.value):
+        return None
+    for number, statement in enumerate(node.body):
+        if isinstance(statement, ast.If) and _contains(statement.test, start, end):
+            rest = (*node.body[number + 1 :], *node.body[:number])
+            ends = len(statement.body) > 0 and isinstance(statement.body[-1], ast.Break | ast.Return)
+            if not ends or statement.orelse or _leaves(list(rest)) or not _is_plain(statement.test):
+                return None
+            return Loop(statement.test, False, rest, file, node.lineno)
+    return None
+
+
+def _contains(node: ast.AST, start: tuple[int, int], end: tuple[int, int]) -> bool:
+    own = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+    return own[0] <= start and end <= own[1]
+
+
+def _leaves(statements: Sequence[ast.stmt]) -> bool:
+    """Whether the statements may leave the loop, or do what cannot be taken out of its function."""
+    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in statements]
+    while pending:
+        node, inside = pending.pop()
+        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.Delete):
+            return True
+        if isinstance(node, ast.Try | ast.Raise | ast.Import | ast.ImportFrom | ast.NamedExpr):
+            return True
+        if isinstance(node, ast.Break | ast.Continue) and not inside:
+            return True
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            return True
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.Lambda):
+            continue
+        inside = inside or isinstance(node, ast.While | ast.For)
+        pending += [(child, inside) for child in ast.iter_child_nodes(node)]
+    return False
+
+
+def _is_plain(test: ast.expr) -> bool:
+    return not any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield) for node in ast.walk(test))
+
+
+# Running statements in a block --------------------------------------------------------------------------
+
+
+class _Namespace:
+    """The variables that a captured piece of code sees: those of the frame, over its globals."""
+
+    def __init__(self, trace: Trace, frame: types.FrameType, loop: Loop) -> None:
+        self.trace, self.loop = trace, loop
+        self.outside = {**frame.f_globals, **frame.f_locals}
+        self.variables: dict[str, Any] = {}
+
+    def evaluate(self, expression: ast.expr) -> Any:
+        """The value of a condition: a tensor, or what Python says."""
+        if isinstance(expression, ast.BoolOp):
+            values = [self.evaluate(value) for value in expression.values]
+            return self._all(values) if isinstance(expression.op, ast.And) else self._any(values)
+        if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.Not):
+            return _negated(self.evaluate(expression.operand))
+        if isinstance(expression, ast.Compare) and len(expression.ops) > 1:
+            sides = [expression.left, *expression.comparators]
+            pairs = zip(sides, expression.ops, sides[1:], strict=False)
+            return self._all([self.evaluate(_at(ast.Compare(a, [op], [b]), expression)) for a, op, b in pairs])
+        self.trace.comparisons_are_tensors += 1
+        try:
+            value = eval(self._compiled(_at(ast.Expression(expression), expression), "eval"), self._scope())
+        finally:
+            self.trace.comparisons_are_tensors -= 1
+        return value if isinstance(value, Tensor) else bool(value)
+
+    def _all(self, values: list[Any]) -> Any:
+        if any(value is False for value in values):
+            return False
+        tensors = [_truth(value) for value in values if value is not True]
+        result: Any = True
+        for tensor in tensors:
+            result = tensor if result is True else elementwise.logical_and(result, tensor)
+        return result
+
+    def _any(self, values: list[Any]) -> Any:
+        return _negated(self._all([_negated(value) for value in values]))
+
+    def run(self, statements: Sequence[ast.stmt]) -> None:
+        for statement in statements:
+            if isinstance(statement, ast.If):
+                self._branch(statement)
+            else:
+                scope = self._scope()
+                exec(self._compiled(ast.Module([statement], []), "exec"), scope)
+                for name in self.loop.assigned:
+                    if name in scope and scope[name] is not self.outside.get(name, _ABSENT):
+                        self.variables[name] = scope[name]
+
+    def _branch(self, statement: ast.If) -> None:
+        condition = self.evaluate(statement.test)
+        if not isinstance(condition, Tensor):
+            self.run(statement.body if condition else statement.orelse)
+            return
+        before = dict(self.variables)
+        wanted = {
+            node.id for child in (*statement.body, *statement.orelse) for node in ast.walk(child)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }  # fmt: skip
+        names = sorted(wanted & self.loop.assigned)
+
+        def branch(statements: Sequence[ast.stmt]) -> Callable[[], list[Tensor]]:
+            def run() -> list[Tensor]:
+                self.variables = dict(before)
+                self.run(statements)
+                absent = [name for name in names if name not in self.variables and name not in self.outside]
+                if absent:
+                    raise CannotCapture(f"{absent[0]} is assigned in one branch only")
+                values = [self.variables.get(name, self.outside.get(name)) for name in names]
+                return [_carried(name, value) for name, value in zip(names, values, strict=True)]
+
+            return run
+
+        results = branches(self.trace, _truth(condition), [branch(statement.orelse), branch(statement.body)])
+        self.variables = {**before, **dict(zip(names, results, strict=True))}
+
+    def _scope(self) -> dict[str, Any]:
+        return {**self.outside, **self.variables}
+
+    def _compiled(self, tree: Any, mode: str) -> types.CodeType:
+        return compile(ast.fix_missing_locations(tree), self.loop.file, mode)  # errors name the user's lines
+
+
+def _at(node: Any, place: ast.AST) -> Any:
+    return ast.fix_missing_locations(ast.copy_location(node, place))
+
+
+def _truth(value: Any) -> Tensor:
+    """A condition as one bool."""
+    if isinstance(value, bool):
+        from .ops.creation import tensor
+
+        return tensor(value)
+    if value.size != 1:
+        raise CannotCapture("a condition of several elements")
+    flat = value if value.shape == () else value.reshape(())
+    return flat if flat.dtype == np.bool_ else elementwise.not_equal(flat, 0)
+
+
+def _negated(value: Any) -> Any:
+    return elementwise.logical_not(_truth(value)) if isinstance(value, Tensor) else not value
+
+
+def _carried(name: str, value: Any) -> Tensor:
+    """A variable's value as something that a loop can carry: a tensor, or a number in a tensor's disguise."""
+    if isinstance(value, Tensor):
+        return value
+    if type(value) in (int, float):
+        from .promotion import weak_number
+
+        return weak_number(value)
+    raise CannotCapture(f"{name} changes and is a {type(value).__name__}")
+
+
+# Blocks into ops ----------------------------------------------------------------------------------------
+
+
+def branches(trace: Trace, condition: Tensor, functions: Sequence[Callable[[], list[Tensor]]]) -> list[Tensor]:
+    """What one of ``functions`` gives, as the condition says; cells that they change are changed."""
+    first = [trace_block(trace, function, ()) for function in functions]
+    cells = list({id(cell): cell for traced in first for cell in traced.cells}.values())
+    checked = any(traced.checks for traced in first)
+
+    def with_cells(function: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
+        def run() -> list[Tensor]:
+            results = [*function(), *[_value_of(trace, cell) for cell in cells]]
+            return [*results, _verdict(trace, None)] if checked else results
+
+        return run
+
+    traced = [trace_block(trace, with_cells(function), ()) for function in functions]
+    _check_alike("the branches of a condition", *(block.result for block in traced))
+    imports = unite(traced)
+    operands = [condition, *[with_history(value, node) for value, node in imports]]
+    for block in traced:
+        block.block.results = [tensor._value for tensor in block.result]
+    results = apply_region(control.case, operands, {}, [block.block for block in traced])
+    return _settle(trace, results, traced[0].result, cells, traced)
+
+
+def while_loop(
+    trace: Trace,
+    condition: Callable[..., Tensor],
+    body: Callable[..., list[Tensor]],
+    carries: Sequence[Tensor],
+) -> list[Tensor]:
+    """Repeat ``carries = body(*carries)`` while ``condition(*carries)``; cells that the body changes are changed."""
+    first = trace_block(trace, body, carries)
+    cells, checked = first.cells, bool(first.checks)
+    count = len(carries)
+    start = [*carries, *[_value_of(trace, cell) for cell in cells], *([_truth(True)] if checked else [])]
+
+    def enter(twins: Sequence[Tensor]) -> None:
+        for cell, twin in zip(cells, twins[count:], strict=False):
+            cell._value, cell._node = twin._value, twin._node
+
+    def run_condition(*twins: Tensor) -> Tensor:
+        enter(twins)
+        return condition(*twins[:count])
+
+    def run_body(*twins: Tensor) -> list[Tensor]:
+        enter(twins)
+        results = [*body(*twins[:count]), *[_value_of(trace, cell) for cell in cells]]
+        return [*results, _verdict(trace, twins[-1])] if checked else results
+
+    test = trace_block(trace, run_condition, start)
+    step = trace_block(trace, run_body, start)
+    if test.checks or test.cells:
+        if not all(any(cell is other for other in cells) for cell in test.cells) or test.checks:
+            raise CannotCapture("its condition has effects")
+    _check_alike("a loop's variables before and after a trip", start, step.result)
+    imports = unite([test, step])
+    test.block.results = [test.result._value]
+    step.block.results = [tensor._value for tensor in step.result]
+    operands = [*[with_history(value, node) for value, node in imports], *start]
+    results = apply_region(control.while_, operands, {"constants": len(imports)}, [test.block, step.block])
+    return _settle(trace, results, step.result, cells, [step])
+
+
+def _value_of(trace: Trace, cell: Any) -> Tensor:
+    """What a cell holds now, as a tensor."""
+    value = cell._value if isinstance(cell._value, Value) else trace.read(cell.tensor)
+    return with_history(value, cell._node)
+
+
+def _verdict(trace: Trace, before: Tensor | None) -> Tensor:
+    """Whether all checks of the block under construction hold, and held before."""
+    assert trace.region is not None
+    result = _truth(True) if before is None else before
+    for predicate, _ in trace.region.checks:
+        result = elementwise.logical_and(result, new_tensor(predicate))
+    return result
+
+
+def _settle(
+    trace: Trace, results: list[Tensor], like: Sequence[Tensor], cells: Sequence[Any], blocks: Sequence[TracedBlock]
+) -> list[Tensor]:
+    """An op's results: variables, then cells, which get their new values, then the verdict on checks."""
+    for result, twin in zip(results, like, strict=True):
+        result._weak = twin._weak
+    checks = [check for traced in blocks for check in traced.checks]
+    if checks:
+        trace.check_as(results[-1]._value, checks[0])
+        results = results[:-1]
+    count = len(results) - len(cells)
+    for cell, result in zip(cells, results[count:], strict=True):
+        cell._value, cell._node = result._value, result._node
+    return results[:count]
+
+
+def _check_alike(what: str, first: Sequence[Tensor], *others: Sequence[Tensor]) -> None:
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            if a.dtype != b.dtype or a.shape != b.shape or a._weak != b._weak:
+                raise CannotCapture(f"{what} have other types: {a.dtype}{list(a.shape)}, {b.dtype}{list(b.shape)}")
+
+
+# Capturing ----------------------------------------------------------------------------------------------
+
+
+class Loops:
+    """The loops that a trace is in, by running frame and line."""
+
+    def __init__(self) -> None:
+        self._frames: list[types.FrameType] = []  # kept, so that an identity is not used again while tracing
+        self._seen: set[tuple[int, Any]] = set()  # conditions that have been asked for
+        self._over: dict[tuple[int, int], Any] = {}  # captured loops that Python has not left yet: the last answer's place
+        self._refused: set[tuple[str, int]] = set()
+
+    def answer(self, trace: Trace) -> bool | None:
+        """What to tell Python of the condition that it asks for, if it is a captured loop's; else ``None``."""
+        _, frame = user_location()
+        if frame is None or frame.f_code.co_flags & _GENERATOR:
+            return None
+        found = loop_at(frame)
+        if found is None:
+            return None
+        loop, position = found
+        if (loop.file, loop.line) in self._refused:
+            return None
+        place = id(frame), loop.line
+        if place in self._over and position > self._over[place]:  # another part of the condition that ended it
+            return not loop.goes_on
+        self._over.pop(place, None)
+        if (id(frame), position) not in self._seen and trace.region is None:
+            self._seen.add((id(frame), position))
+            self._frames.append(frame)
+            return None
+        try:
+            capture(trace, frame, loop)
+        except CannotCapture:
+            self._refused.add((loop.file, loop.line))
+            if trace.region is not None:
+                raise
+            return None
+        self._over[place] = position
+        return not loop.goes_on
+
+    def clear(self) -> None:
+        self._frames.clear()
+
+
+def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
+    """Record a loop from where the frame is, and set the frame's variables to what they are after it."""
+    variables = frame.f_locals
+    names: list[str] = []
+    carries: list[Tensor] = []
+    if any(isinstance(variables.get(name), list | dict | set) for name in loop.assigned):
+        raise CannotCapture("it assigns a container")
+    for name in sorted(loop.assigned):
+        if name not in variables:
+            raise CannotCapture(f"{name} has no value yet")
+        value = variables[name]
+        if isinstance(value, Tensor) and not value._weak and name in loop.updated:
+            continue
+        names.append(name)
+        carries.append(_carried(name, value))
+    changes = _labels(trace)
+
+    def namespace(twins: Sequence[Tensor]) -> _Namespace:
+        made = _Namespace(trace, frame, loop)
+        made.variables = dict(zip(names, twins, strict=True))
+        return made
+
+    def condition(*twins: Tensor) -> Tensor:
+        value = namespace(twins).evaluate(loop.test)
+        if not isinstance(value, Tensor):
+            raise CannotCapture("its condition does not depend on what changes")
+        return _truth(value if loop.goes_on else _negated(value))
+
+    def body(*twins: Tensor) -> list[Tensor]:
+        inside = namespace(twins)
+        inside.run(loop.statements)
+        return [_carried(name, inside.variables[name]) for name in names]
+
+    trace.capturing += 1
+    try:
+        results = while_loop(trace, condition, body, carries)
+    finally:
+        trace.capturing -= 1
+    if _labels(trace) != changes:
+        raise CannotCapture("it changes Python objects")
+    _set_variables(frame, dict(zip(names, results, strict=True)))
+
+
+def _labels(trace: Trace) -> list[Any]:
+    if trace.world is None:
+        return []
+    try:
+        return [(c.label, c.kind, id(c.value) if c.kind != "append" else len(c.value)) for c in trace.world.changes()]
+    except Untracked:
+        return ["untracked"]
+
+
+def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
+    variables = frame.f_locals
+    variables.update(values)
+    if sys.version_info < (3, 13):  # from then on ``f_locals`` writes through (PEP 667)
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
+_ABSENT = object()
+_GENERATOR = 0x20 | 0x80 | 0x100 | 0x200  # generators and coroutines
