@@ -6,6 +6,7 @@ at each call stops the trace before it runs: the function's Python code must run
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -66,12 +67,19 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
             return
     elif not (name in _CLOCKS and isinstance(owner, type)):
         return
-    file = frame.f_code.co_filename
-    if is_library(file) or file.startswith("<frozen importlib"):  # a module that is imported for the first time
+    if frame.f_code.co_filename.startswith("<frozen importlib"):  # a module that is imported for the first time
+        return
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_code.co_filename.startswith(_STANDARD_LIBRARY):
+        caller = caller.f_back
+    if caller is None or is_library(caller.f_code.co_filename):
         return
     from .tracing import Untraceable
 
+    if name in ("exec", "eval") and caller is not frame:  # as namedtuple and dataclass do
+        return
     raise Untraceable(f"it calls {name}")
 
 
 _MODULE = type(sys)
+_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep

@@ -318,7 +318,9 @@ class ArgumentsOfCall:
                 shadow = trace.shadows.get(id(tensor))
                 if shadow is None:
                     shadow = trace.shadow_from(tensor, Argument(position))
-                    shadow._value = shadow.first = trace.parameter(TensorType(tensor.dtype, tensor.shape), shadow.source, name)
+                    shadow._value = shadow.first = trace.parameter(
+                        TensorType(tensor.dtype, tensor.shape), shadow.source, name
+                    )
                     trace.captured.append((shadow.source, shadow._value))
                 position += 1
                 replaced.append(tensor)

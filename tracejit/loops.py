@@ -134,7 +134,9 @@ def _leaves(statements: Sequence[ast.stmt]) -> bool:
     pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in statements]
     while pending:
         node, inside = pending.pop()
-        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.Delete):
+        if isinstance(
+            node, ast.Return | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.Delete
+        ):
             return True
         if isinstance(node, ast.Try | ast.Raise | ast.Import | ast.ImportFrom | ast.NamedExpr):
             return True
@@ -384,7 +386,9 @@ class Loops:
     def __init__(self) -> None:
         self._frames: list[types.FrameType] = []  # kept, so that an identity is not used again while tracing
         self._seen: set[tuple[int, Any]] = set()  # conditions that have been asked for
-        self._over: dict[tuple[int, int], Any] = {}  # captured loops that Python has not left yet: the last answer's place
+        self._over: dict[
+            tuple[int, int], Any
+        ] = {}  # captured loops that Python has not left yet: the last answer's place
         self._refused: set[tuple[str, int]] = set()
 
     def answer(self, trace: Trace) -> bool | None:

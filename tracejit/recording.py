@@ -19,6 +19,7 @@ from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import contents
 from .guards import SameContents, SameValue
 from .impurity import Watch
+from .loops import Loops
 from .names import functions_read_by, names_read_by, only_appended_to
 from .paths import Segment, choose
 from .sources import Source
@@ -31,6 +32,7 @@ from .world import Change, Untracked, World
 if TYPE_CHECKING:
     from .jit import ArgumentsOfCall
 
+CAPTURES_LOOPS = False
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
 
 
@@ -63,6 +65,7 @@ def _record(
             args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
             roots_of_world = [*read, *_arguments_for_world(call, args, kwargs)]
             functions = functions_read_by(function)
+            trace.loops = Loops() if CAPTURES_LOOPS else None
             trace.world = world = World(roots_of_world, functions)
             try:
                 _name_captured(trace, read)

@@ -122,7 +122,7 @@ class Trace:
         self.region: Region | None = None  # the block that is being recorded by itself
         self.capturing = 0  # loops of Python's that are being captured
         self.comparisons_are_tensors = 0  # else those of numbers are Python's bools
-        self._loops: Loops | None = None
+        self.loops: Loops | None = None
         self._position: int | None = None  # among the ops of a segment that was recorded before
         self._parameter = 0
         self._line: tuple[int, int] | None = None
@@ -156,7 +156,7 @@ class Trace:
     def concrete(self, value: Value, what: str) -> np.ndarray:
         """The array of a value that Python asks for; from here on the path is that of this outcome."""
         if what == "a condition":
-            answer = self._loop_answer()
+            answer = None if self.loops is None else self.loops.answer(self)
             if answer is not None:
                 return np.asarray(answer)
         if self.region is not None and not isinstance(value, Constant):
@@ -188,13 +188,6 @@ class Trace:
             following = segment.new_child(array)
         self.enter(following)
         return array
-
-    def _loop_answer(self) -> bool | None:
-        if self._loops is None:
-            from .loops import Loops
-
-            self._loops = Loops()
-        return self._loops.answer(self)
 
     def evaluate(self, value: Value) -> np.ndarray:
         """A value's array in this call: just the ops that it needs are run."""
@@ -429,7 +422,7 @@ class Trace:
 
     def let_go(self) -> None:
         """Keep nothing alive but what the path needs."""
-        self.world = self._loops = None
+        self.world = self.loops = None
 
     def leaked(self, returned: Sequence[Tensor]) -> bool:
         """Whether a tensor made during the trace is still reachable, other than the ``returned`` ones."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir import TensorType, Value
-from tracejit.ir.types import SHORT_NAMES, DType, float64, int64
+from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating
 
 from .. import dispatch
 from ..locations import at_user_line
