@@ -327,9 +327,8 @@ def while_loop(
 
     test = trace_block(trace, run_condition, start)
     step = trace_block(trace, run_body, start)
-    if test.checks or test.cells:
-        if not all(any(cell is other for other in cells) for cell in test.cells) or test.checks:
-            raise CannotCapture("its condition has effects")
+    if test.checks or not all(any(cell is other for other in cells) for cell in test.cells):
+        raise CannotCapture("its condition has effects")
     _check_alike("a loop's variables before and after a trip", start, step.result)
     imports = unite([test, step])
     test.block.results = [test.result._value]

@@ -134,7 +134,7 @@ def weak_number(number: float) -> Tensor:
 
 
 def on_numbers(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
-    """An operator between numbers that stand for Python's: in int64 or float64, as Python computes it, and weak again."""
+    """An operator between numbers that stand for Python's: in int64 or float64, as Python does it, and weak again."""
     weak = [number if isinstance(number, Tensor) else weak_number(number) for number in numbers]
     dtype = int64 if all(number.dtype == int64 for number in weak) and function.__name__ != "divide" else float64
     wide = [new_tensor(number._value) if number.dtype == dtype else _converted(number, dtype) for number in weak]
