@@ -116,8 +116,9 @@ class Embedding(_Table):
         """
         if embeddings.ndim != 2:
             raise at_user_line(AssertionError("Embeddings parameter is expected to be 2-dimensional"))
-        settings = (padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-        return cls(*embeddings.shape, *settings, _weight=embeddings.detach(), _freeze=freeze)  # type: ignore[misc]
+        rows, columns = embeddings.shape
+        settings: Any = (padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings.detach(), freeze)
+        return cls(rows, columns, *settings)
 
     def forward(self, input: Any) -> Tensor:
         """Indices ``(…)`` → ``(…, embedding_dim)``."""
@@ -171,8 +172,9 @@ class EmbeddingBag(_Table):
         """An embedding bag with the given table, which is not trained if ``freeze``."""
         if embeddings.ndim != 2:
             raise at_user_line(AssertionError("Embeddings parameter is expected to be 2-dimensional"))
+        rows, columns = embeddings.shape
         settings: Any = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings.detach())
-        layer = cls(*embeddings.shape, *settings, include_last_offset, padding_idx)  # type: ignore[misc]
+        layer = cls(rows, columns, *settings, include_last_offset, padding_idx)
         layer.weight.requires_grad_(not freeze)
         return layer
 

@@ -8,11 +8,9 @@ version, and a trace that looks at a module records an :class:`UnchangedModule` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracejit.ir.types import is_differentiable
 
@@ -20,10 +18,11 @@ from .. import dispatch
 from ..autograd.modes import no_grad
 from ..guards import Guard
 from ..locations import at_user_line
-from ..ops.creation import from_numpy
+from ..ops.creation import empty
 from ..state import thread
 from ..tensor import Parameter, Tensor, retype
 from .hooks import Hooked
+from .saving import IncompatibleKeys, Saved
 
 if TYPE_CHECKING:
     from ..tracing import Trace
@@ -34,13 +33,6 @@ ModuleType = TypeVar("ModuleType", bound="Module")
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _EMPTY: tuple[dict[str, Any], ...] = ({}, {}, {})
 _ABSENT = object()
-
-
-class IncompatibleKeys(NamedTuple):
-    """Names that a module has and a state dict lacks, and the reverse."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class UnchangedModule(Guard):
@@ -65,7 +57,7 @@ class UnchangedModule(Guard):
         return str(self._module.training) if self._module.training is not self._training else ""
 
 
-class Module(Hooked):
+class Module(Hooked, Saved):
     """The base of layers and models: assign parameters and submodules as attributes, and define ``forward``.
 
     >>> import tracejit as tj
@@ -267,9 +259,50 @@ class Module(Hooked):
             if module is not None:
                 yield from module._named_modules(_joined(prefix, name), seen)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all modules below it, each once."""
-        return (module for _, module in self.named_modules())
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of a dotted name; ``AttributeError`` if there is none.
+
+        >>> from tracejit import nn
+        >>> nn.Sequential(nn.Sequential(nn.ReLU())).get_submodule("0.0")
+        ReLU()
+        """
+        found: Any = self
+        for name in target.split(".") if target else ():
+            if not hasattr(found, name):
+                raise at_user_line(AttributeError(f"{type(found).__name__} has no attribute `{name}`"))
+            found = getattr(found, name)
+            if not isinstance(found, Module):
+                raise at_user_line(AttributeError(f"`{name}` is not an nn.Module"))
+        return found
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a dotted name; ``AttributeError`` if there is none."""
+        return self._tensor_of(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer of a dotted name; ``AttributeError`` if there is none."""
+        return self._tensor_of(target, "_buffers", "a buffer")
+
+    def _tensor_of(self, target: str, registry: str, what: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        if not hasattr(owner, name):
+            raise at_user_line(AttributeError(f"{type(owner).__name__} has no attribute `{name}`"))
+        owner._watch()
+        if owner.__dict__[registry].get(name) is None:
+            raise at_user_line(AttributeError(f"`{name}` is not {what}"))
+        return owner.__dict__[registry][name]
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put a module under a dotted name."""
+        if not target:
+            raise at_user_line(ValueError("Cannot set the submodule without a target name!"))
+        path, _, name = target.rpartition(".")
+        self.get_submodule(path).add_module(name, module)
 
     def _named_members(self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[Any]:
         seen: set[int] = set()
@@ -311,57 +344,7 @@ class Module(Hooked):
         """All parameters and buffers, with the dotted names that the IR of a jitted function shows."""
         return chain(self.named_parameters(), self.named_buffers())
 
-    # State ------------------------------------------------------------------------------------------
-
-    def _state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in chain(self._parameters.items(), self._buffers.items()):
-            if tensor is not None and name not in self._transient:
-                yield prefix + name, tensor
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module._state(f"{prefix}{name}.")
-
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Name → value of every parameter and persistent buffer, as it is now: later training does not change it.
-
-        >>> from tracejit import nn
-        >>> list(nn.Linear(2, 3).state_dict())
-        ['weight', 'bias']
-        """
-        return {name: tensor.detach() for name, tensor in self._state(prefix)}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy values into the parameters and buffers of those names, in place: optimizers stay valid.
-
-        Raises one ``RuntimeError`` that lists everything that does not fit, before anything is copied; with
-        ``strict=False`` names that are missing or unexpected are returned instead.
-        """
-        own = dict(self._state(""))
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        values = {
-            name: value if isinstance(value, Tensor) else from_numpy(np.asarray(value))
-            for name, value in state_dict.items()
-            if name in own
-        }
-        problems: list[str] = []
-        if strict and missing:
-            problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
-        if strict and unexpected:
-            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
-        problems += [
-            f"size mismatch for {name}: copying a param with shape {value.shape} from checkpoint, "
-            f"the shape in current model is {own[name].shape}."
-            for name, value in values.items()
-            if value.shape != own[name].shape
-        ]
-        if problems:
-            listed = "".join(f"\n\t{problem}" for problem in problems)
-            raise at_user_line(RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:{listed}"))
-        with no_grad():
-            for name, value in values.items():
-                own[name].copy_(value)
-        return IncompatibleKeys(missing, unexpected)
+    # Copying ----------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: item for name, item in self.__dict__.items() if name not in ("_trace", "_version")}
@@ -404,6 +387,10 @@ class Module(Hooked):
         """Move to a device; convert floating-point parameters and buffers (and gradients) to a dtype, in place."""
         if thread.trace is not None:
             thread.trace.refuse("it moves or converts a module")
+        wanted = empty(0).to(*arguments, device=device, dtype=dtype).dtype
+        if not is_differentiable(wanted):
+            message = "nn.Module.to only accepts floating point or complex dtypes, but got desired dtype="
+            raise at_user_line(TypeError(f"{message}{wanted}"))
         for module in self.modules():
             module._begin_change("dtype")
         for tensor in [tensor for _, tensor in self.named_tensors() if is_differentiable(tensor.dtype)]:
@@ -419,6 +406,26 @@ class Module(Hooked):
     def double(self: ModuleType) -> ModuleType:
         """Convert floating-point parameters and buffers to float64, in place."""
         return self.to(dtype="float64")
+
+    def half(self: ModuleType) -> ModuleType:
+        """Convert floating-point parameters and buffers to float16, in place."""
+        return self.to(dtype="float16")
+
+    def bfloat16(self: ModuleType) -> ModuleType:
+        """Convert floating-point parameters and buffers to bfloat16, in place."""
+        return self.to(dtype="bfloat16")
+
+    def type(self: ModuleType, dst_type: Any) -> ModuleType:
+        """Convert floating-point parameters and buffers to a dtype, in place."""
+        return self.to(dtype=dst_type)
+
+    def cpu(self: ModuleType) -> ModuleType:
+        """Move all parameters and buffers to the CPU."""
+        return self.to(device="cpu")
+
+    def cuda(self: ModuleType, device: int | None = None) -> ModuleType:
+        """Move all parameters and buffers to a GPU."""
+        return self.to(device="cuda" if device is None else f"cuda:{device}")
 
     # Text -------------------------------------------------------------------------------------------
 
@@ -452,10 +459,6 @@ def zero_gradients(parameters: Iterable[Tensor], set_to_none: bool) -> None:
 
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _indented(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from ..autograd.modes import enable_grad, no_grad
@@ -11,7 +12,6 @@ from ..nn.utils.convert_parameters import vector_to_parameters
 from ..ops import creation, elementwise, linalg, manipulation, reduction
 from ..state import thread
 from ..tensor import Tensor
-from ..tracing import Untraceable
 from .line_search import strong_wolfe
 from .optimizer import Group, Optimizer, check_at_least
 
@@ -85,7 +85,7 @@ class LBFGS(Optimizer):
         if closure is None:
             raise at_user_line(TypeError("LBFGS.step() missing 1 required positional argument: 'closure'"))
         if thread.trace is not None:
-            raise Untraceable("LBFGS looks at the values of losses")
+            thread.trace.refuse("LBFGS looks at the value of each loss")
         self.has_stepped = True
         with no_grad():
             return self._minimize(closure)
@@ -115,7 +115,7 @@ class LBFGS(Optimizer):
                 most = group["max_eval"] - evaluations
                 start = self._vector()
                 loss, gradient, rate, count = strong_wolfe(
-                    lambda t, start=start, d=direction: self._at(closure, start, t, d),
+                    partial(self._at, closure, start, direction),
                     rate, direction, loss, gradient, slope, group["tolerance_change"], most,
                 )  # fmt: skip
                 self._move(start, rate, direction)
@@ -166,7 +166,7 @@ class LBFGS(Optimizer):
         with enable_grad():
             return closure()
 
-    def _at(self, closure: Closure, start: Tensor, rate: float, direction: Tensor) -> tuple[float, Tensor]:
+    def _at(self, closure: Closure, start: Tensor, direction: Tensor, rate: float) -> tuple[float, Tensor]:
         """The loss and the gradient ``rate`` along a direction; the parameters stay where they are."""
         self._move(start, rate, direction)
         loss, gradient = float(self._evaluated(closure)), self._gradient()

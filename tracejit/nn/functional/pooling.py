@@ -477,7 +477,7 @@ def _adaptive_max(name: str, count: int, input: Any, output_size: OutputSize, re
         ends, before = parts[axis - 2], (slice(None),) * axis
         if ends is None:
             continue
-        pairs = [_largest_with_place(*(item[(*before, slice(*end))] for item in (x, places)), axis) for end in ends]
+        pairs = [_largest_with_place(x[(*before, slice(*end))], places[(*before, slice(*end))], axis) for end in ends]
         x, places = (manipulation.stack(items, axis) for items in zip(*pairs, strict=True))
     places = manipulation.broadcast_to(places, x.shape)
     return (manipulation.squeeze(x, 0), manipulation.squeeze(places, 0)) if unbatched else (x, places)

@@ -24,7 +24,7 @@ _INTERPOLATING = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}  # h
 class _Taps(NamedTuple):
     """For each place of an axis that is resampled, the elements it is made of, and how much it takes of each."""
 
-    index: np.ndarray  # (places, taps)
+    element: np.ndarray  # (places, taps): which
     weight: np.ndarray | None  # the same shape; None: all of the only one
 
 
@@ -169,16 +169,16 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
 
 def _resampled(x: Tensor, axis: int, taps: _Taps) -> Tensor:
     """The sum, in order, of the elements that each place takes."""
-    places = len(taps.index)
+    places = len(taps.element)
     if taps.weight is None and places % x.shape[axis] == 0:
         times = places // x.shape[axis]
-        if (taps.index[:, 0] == np.arange(places) // times).all():  # each element so many times: no gather
+        if (taps.element[:, 0] == np.arange(places) // times).all():  # each element so many times: no gather
             wide = manipulation.expand_dims(x, axis + 1)
             wide = manipulation.broadcast_to(wide, (*wide.shape[: axis + 1], times, *wide.shape[axis + 2 :]))
             return manipulation.reshape(wide, (*x.shape[:axis], places, *x.shape[axis + 1 :]))
     total: Tensor | None = None
-    for tap in range(taps.index.shape[1]):
-        part = indexing.take(x, _constant(np.ascontiguousarray(taps.index[:, tap])), axis)
+    for tap in range(taps.element.shape[1]):
+        part = indexing.take(x, _constant(np.ascontiguousarray(taps.element[:, tap])), axis)
         if taps.weight is not None:
             weight = taps.weight[:, tap].reshape(-1, *[1] * (x.ndim - axis - 1))
             part = part * _constant(weight.astype(x.dtype))

@@ -40,7 +40,8 @@ def functional_call(
 def _replaced(module: Module, values: Mapping[str, Tensor], tie_weights: bool, strict: bool) -> Iterator[None]:
     places: dict[str, tuple[dict[str, Any], str, Tensor]] = {}
     for prefix, part in module.named_modules(remove_duplicate=False):
-        for registry in (part._parameters, part._buffers):
+        registries: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for registry in registries:
             for name, tensor in registry.items():
                 if tensor is not None:
                     places[f"{prefix}.{name}" if prefix else name] = registry, name, tensor
