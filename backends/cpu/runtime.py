@@ -20,7 +20,7 @@ from tracejit.ir import Builder, Graph, Primitive, Value, type_of
 from tracejit.ir.types import KERNEL_DTYPES, DType, short_name
 
 from ..program import DotCall, HostCall, KernelCall, Program, plan
-from . import compiler, contraction, threads
+from . import buffers, compiler, contraction, threads
 from .target import host_target
 
 # One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
@@ -201,7 +201,7 @@ class Executable:
             "constant": first_constant,
             "arena": first_constant + len(program.constants),
         }
-        self._outputs = [(type.static_shape, type.dtype) for type in program.outputs]
+        self._outputs = [(type.static_shape, type.dtype, type.nbytes) for type in program.outputs]
         self._most_arguments = 1
         self._is_parallel = False
         self._table = array("q")
@@ -275,11 +275,15 @@ class Executable:
         return [*pairs, *((-1, number) for number in numbers), scratch, (-1, per_worker)]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        arrays = [*inputs, *[np.empty(shape, dtype) for shape, dtype in self._outputs], *self.program.constants]
+        outputs = [
+            np.empty(shape, dtype) if nbytes < buffers.LARGE else buffers.empty(shape, dtype, nbytes)
+            for shape, dtype, nbytes in self._outputs
+        ]
+        arrays = [*inputs, *outputs, *self.program.constants]
         try:
             workspace = self._workspaces.pop()
         except IndexError:
-            workspace = _aligned_bytes(self._workspace_bytes)
+            workspace = buffers.aligned_bytes(self._workspace_bytes)
         arrays.append(workspace)
         table = self._table.buffer_info()[0]
         for step in self._steps:
@@ -315,13 +319,6 @@ class Executable:
         if place.space == "arena":
             return holder[place.number : place.number + type.nbytes].view(type.dtype).reshape(type.static_shape)
         return holder.reshape(type.static_shape)
-
-
-def _aligned_bytes(count: int) -> np.ndarray:
-    """Uninitialised memory that starts at a cache line."""
-    raw = np.empty(count + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count]
 
 
 def _grain(extent: int, work: int, workers: int) -> int:

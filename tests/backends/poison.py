@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from tracejit.backends.cpu import runtime
+from tracejit.backends.cpu import buffers, runtime
 
 MARGIN = 256  # bytes on either side
 POISON = 0xA5
@@ -20,7 +20,7 @@ class Guarded:
         self.raw: list[tuple[np.ndarray, int]] = []
 
     def bytes(self, count: int) -> np.ndarray:
-        """A buffer as :func:`runtime._aligned_bytes` gives it."""
+        """A buffer as :func:`buffers.aligned_bytes` gives it."""
         raw = np.full(count + 2 * MARGIN + 64, POISON, np.uint8)
         start = MARGIN + -(raw.ctypes.data + MARGIN) % 64
         self.raw.append((raw, start + count))
@@ -52,6 +52,6 @@ def guarded_memory() -> Iterator[Guarded]:
     memory = Guarded()
     numpy = mock.Mock(wraps=np, empty=memory.empty, spec=np)
     numpy.uint8 = np.uint8
-    with mock.patch.object(runtime, "np", numpy), mock.patch.object(runtime, "_aligned_bytes", memory.bytes):
+    with mock.patch.object(runtime, "np", numpy), mock.patch.object(buffers, "aligned_bytes", memory.bytes):
         yield memory
     memory.check()
