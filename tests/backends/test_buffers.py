@@ -35,7 +35,8 @@ def test_memory_is_not_used_again_while_it_is_shared(share: object) -> None:
     first = fresh()
     where, shared = address(first), share(first)  # type: ignore[operator]
     del first
-    assert address(other := fresh()) != where
+    other = fresh()
+    assert address(other) != where
     del shared, other
     assert where in [address(a) for a in [fresh(), fresh()]]
 
