@@ -10,6 +10,7 @@ from . import (
     exact,
     generation,
     indexing,
+    inversion,
     library,
     placement,
     reduction,
@@ -18,5 +19,5 @@ from . import (
 
 __all__ = [
     "collective", "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation",
-    "indexing", "library", "placement", "reduction", "view",
+    "indexing", "inversion", "library", "placement", "reduction", "view",
 ]  # fmt: skip

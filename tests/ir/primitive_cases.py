@@ -87,10 +87,26 @@ def symmetric(*shape: int) -> Operand:
     return make
 
 
-def definite(*shape: int) -> Operand:
+def definite(*shape: int, numbers: Callable[..., Operand] = numbers) -> Operand:
+    def make(generator: np.random.Generator) -> np.ndarray:
+        x = numbers(*shape)(generator)
+        return x @ np.swapaxes(x, -1, -2).conj() + 3 * np.eye(shape[-1])
+
+    return make
+
+
+def shifted(*shape: int) -> Operand:
+    """Well-conditioned complex matrices."""
+    return lambda generator: complexes(*shape)(generator) + 4 * np.eye(shape[-1])
+
+
+def singular(*shape: int) -> Operand:
+    """Square matrices of which one column is missing."""
+
     def make(generator: np.random.Generator) -> np.ndarray:
         x = generator.normal(size=shape)
-        return x @ np.swapaxes(x, -1, -2) + 3 * np.eye(shape[-1])
+        x[..., 0] = x[..., 1:].sum(-1)
+        return x
 
     return make
 
@@ -230,16 +246,38 @@ CASES: list[Case] = [
         Case("fourier", (complexes(3, 4),), {"kind": "irfft", "n": n, "axis": 1}, label=f"irfft {n}")
         for n in (6, 7, 4)
     ),
-    Case("inverse", (matrices(2, 3, 3),), smooth=True),
-    Case("determinant", (matrices(2, 3, 3),), smooth=True),
-    Case("log_determinant", (matrices(2, 3, 3),), smooth=True),
+    *(
+        Case(name, (make(2, 3, 3),), smooth=not label, label=label)
+        for name in ("inverse", "determinant", "adjugate", "log_determinant", "eig")
+        for make, label in ((matrices, ""), (shifted, "complex"))
+    ),
+    Case("determinant", (singular(2, 3, 3),), label="singular"),
     Case("solve", (matrices(2, 3, 3), numbers(2, 3, 4)), smooth=True),
+    Case("solve", (shifted(2, 3, 3), complexes(2, 3, 4)), label="complex"),
+    *(
+        Case("pseudo_inverse", (make(2, *shape), lambda generator: np.full(2, 1e-12)), label=f"{make.__name__} {shape}")
+        for make in (numbers, complexes)
+        for shape in ((3, 3), (4, 2), (2, 4))
+    ),
     Case("cholesky", (definite(2, 3, 3),), smooth=True),
+    Case("cholesky", (definite(2, 3, 3, numbers=complexes),), label="complex"),
     Case("eigh", (symmetric(2, 3, 3),), smooth=True),
-    Case("eig", (matrices(2, 3, 3),)),
-    Case("qr", (numbers(2, 4, 3),), smooth=True),
-    Case("svd", (numbers(2, 4, 3),), smooth=True),
-    Case("svd", (numbers(2, 3, 4),), label="wide"),
+    Case("eigh", (definite(2, 3, 3, numbers=complexes),), label="complex"),
+    *(
+        Case("qr", (make(2, *shape),), smooth=label == "", label=label)
+        for make, shape, label in (
+            (numbers, (4, 3), ""), (numbers, (3, 3), "square"), (numbers, (2, 4), "wide"),
+            (complexes, (4, 3), "complex"), (complexes, (2, 4), "complex wide"),
+        )
+    ),
+    *(
+        Case("svd", (make(2, *shape),), {"full": full}, smooth=label == "", label=label)
+        for make, shape, full, label in (
+            (numbers, (4, 3), False, ""), (numbers, (3, 4), False, "wide"), (numbers, (4, 2), True, "full"),
+            (numbers, (2, 4), True, "full wide"), (complexes, (4, 3), False, "complex"),
+            (complexes, (2, 3), False, "complex wide"), (complexes, (2, 4), True, "complex full"),
+        )
+    ),
     Case("iota", (), {"size": 4, "dtype": float64}),
     Case(
         "random_bits", (integers(dtype=uint64, high=1 << 40), integers(dtype=uint64, high=1 << 40)), {"size": 7}

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit.ir import TensorType
-from tracejit.ir.primitives import decomposition as primitives
+from tracejit.ir.primitives import decomposition, inversion
+from tracejit.ir.primitives.exact import real_dtype
+from tracejit.ir.primitives.matrices import unpack
 from tracejit.ir.types import broadcast_static_shapes, format_shape
 
 from .. import dispatch
@@ -65,7 +67,7 @@ def _apply(primitive: Any, *tensors: Tensor, **attributes: Any) -> Tensor:
 
 
 def _parts(packed: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    return primitives.unpack(tensor_emitter(), packed, shapes)
+    return unpack(tensor_emitter(), packed, shapes)
 
 
 def _type(x: Tensor) -> TensorType:
@@ -84,17 +86,20 @@ def inv(x: Any) -> Tensor:
     tensor([[0.5 , 0.  ],
             [0.  , 0.25]])
     """
-    return _apply(primitives.inverse, _matrices("inv", x, True))
+    return _apply(inversion.inverse, _matrices("inv", x, True))
 
 
 def det(x: Any) -> Tensor:
-    """The determinants of square matrices."""
-    return _apply(primitives.determinant, _matrices("det", x, True))
+    """The determinants of square matrices; the gradient is right for singular ones too."""
+    return _apply(inversion.determinant, _matrices("det", x, True))
 
 
 def slogdet(x: Any) -> SlogdetResult:
-    """The sign of the determinants, and the logarithm of their magnitude."""
-    packed = _apply(primitives.log_determinant, _matrices("slogdet", x, True))
+    """The sign of the determinants, and the logarithm of their magnitude.
+
+    Gradients of a singular matrix, whose logarithm is -inf, are a ``LinAlgError``.
+    """
+    packed = _apply(inversion.log_determinant, _matrices("slogdet", x, True))
     return SlogdetResult(packed[..., 0], _real(packed[..., 1]))
 
 
@@ -119,20 +124,24 @@ def solve(x1: Any, x2: Any) -> Tensor:
         raise at_user_line(ValueError(f"solve: matrices and right-hand sides of shapes {shapes} do not fit"))
     a = manipulation.broadcast_to(a, (*batch, *a.shape[-2:]))
     b = manipulation.broadcast_to(b, (*batch, *b.shape[-2:]))
-    result = _apply(primitives.solve, a, b)
+    result = _apply(inversion.solve, a, b)
     return manipulation.squeeze(result, -1) if vector else result
 
 
 def cholesky(x: Any, upper: bool = False) -> Tensor:
     """The lower triangular ``L`` with ``L @ L^H = x``, of positive definite matrices; with ``upper`` its adjoint."""
-    lower = _apply(primitives.cholesky, _matrices("cholesky", x, True))
+    lower = _apply(decomposition.cholesky, _matrices("cholesky", x, True))
     return arithmetic.conj(manipulation.matrix_transpose(lower)) if upper else lower
 
 
 def eigh(x: Any) -> EighResult:
-    """The eigenvalues of symmetric (Hermitian) matrices in increasing order, and the eigenvectors as columns."""
+    """The eigenvalues of symmetric (Hermitian) matrices in increasing order, and the eigenvectors as columns.
+
+    The gradient is symmetric (Hermitian).  It is that of what does not depend on the vectors' phases (signs, of real
+    ones), and where it depends on the vectors of equal eigenvalues it is infinite or NaN: they are not determined.
+    """
     tensor = _matrices("eigh", x, True)
-    values, vectors = _parts(_apply(primitives.eigh, tensor), primitives.eigh_shapes(_type(tensor)))
+    values, vectors = _parts(_apply(decomposition.eigh, tensor), decomposition.eigh_shapes(_type(tensor)))
     return EighResult(_real(values), vectors)
 
 
@@ -142,32 +151,44 @@ def eigvalsh(x: Any) -> Tensor:
 
 
 def eig(x: Any) -> EighResult:
-    """The eigenvalues and eigenvectors of square matrices, complex numbers; no gradient."""
+    """The eigenvalues of square matrices, and the eigenvectors as columns of length 1: complex numbers.
+
+    The gradient is that of what does not depend on the vectors' phases; see :func:`eigh` for equal eigenvalues.
+    """
     tensor = _matrices("eig", x, True)
-    values, vectors = _parts(_apply(primitives.eig, tensor), primitives.eigh_shapes(_type(tensor)))
+    values, vectors = _parts(_apply(decomposition.eig, tensor), decomposition.eigh_shapes(_type(tensor)))
     return EighResult(values, vectors)
 
 
 def eigvals(x: Any) -> Tensor:
-    """The eigenvalues of square matrices, complex numbers; no gradient."""
+    """The eigenvalues of square matrices, complex numbers."""
     return eig(x).eigenvalues
 
 
 def qr(x: Any, mode: str = "reduced") -> QRResult:
-    """``Q`` with orthonormal columns and the upper triangular ``R``, with ``Q @ R = x``."""
+    """``Q`` with orthonormal columns and the upper triangular ``R``, with ``Q @ R = x``.
+
+    The gradient needs the first ``min(rows, columns)`` columns to be independent; ``"complete"`` of a matrix that is
+    higher than wide has none.
+    """
     if mode not in ("reduced", "complete"):
         raise at_user_line(ValueError(f"qr: mode must be 'reduced' or 'complete', got {mode!r}"))
     tensor = _matrices("qr", x)
     complete = mode == "complete"
-    q, r = _parts(_apply(primitives.qr, tensor, complete=complete), primitives.qr_shapes(_type(tensor), complete))
+    shapes = decomposition.qr_shapes(_type(tensor), complete)
+    q, r = _parts(_apply(decomposition.qr, tensor, complete=complete), shapes)
     return QRResult(q, r)
 
 
 def svd(x: Any, full_matrices: bool = True) -> SVDResult:
-    """``U``, the singular values in decreasing order, and ``Vh``, with ``U @ diag(S) @ Vh = x``."""
+    """``U``, the singular values in decreasing order, and ``Vh``, with ``U @ diag(S) @ Vh = x``.
+
+    The gradient is that of what does not depend on the vectors' phases, nor on the basis of the vectors beyond the
+    singular values; see :func:`eigh` for equal values.
+    """
     tensor = _matrices("svd", x)
-    packed = _apply(primitives.svd, tensor, full=full_matrices)
-    u, s, vh = _parts(packed, primitives.svd_shapes(_type(tensor), full_matrices))
+    packed = _apply(decomposition.svd, tensor, full=full_matrices)
+    u, s, vh = _parts(packed, decomposition.svd_shapes(_type(tensor), full_matrices))
     return SVDResult(u, _real(s), vh)
 
 
@@ -179,15 +200,16 @@ def svdvals(x: Any) -> Tensor:
 def _tolerance(x: Tensor, values: Tensor, rtol: Any) -> Tensor:
     """Below what a singular value counts as 0."""
     if rtol is None:
-        rtol = builtin_max(x.shape[-2:]) * float(np.finfo(values.dtype).eps)
+        rtol = _default_tolerance(x)
     elif isinstance(rtol, Tensor) and rtol.ndim:
         rtol = manipulation.expand_dims(rtol, -1)
     largest = reduction.max(values, -1, keepdims=True)
     return elementwise.multiply(largest, rtol)
 
 
-def builtin_max(numbers: Sequence[int]) -> int:
-    return sorted(numbers)[-1]
+def _default_tolerance(x: Tensor) -> float:
+    rows, columns = x.shape[-2:]
+    return (rows if rows > columns else columns) * float(np.finfo(real_dtype(x.dtype)).eps)
 
 
 def matrix_rank(x: Any, rtol: Any = None) -> Tensor:
@@ -201,16 +223,16 @@ def matrix_rank(x: Any, rtol: Any = None) -> Tensor:
 
 
 def pinv(x: Any, rtol: Any = None) -> Tensor:
-    """The pseudo-inverses of matrices; singular values below ``rtol`` times the largest count as 0."""
+    """The pseudo-inverses of matrices; singular values below ``rtol`` times the largest count as 0.
+
+    The gradient is that of matrices whose rank does not change.
+    """
     tensor = _matrices("pinv", x)
-    if 0 in tensor.shape[-2:]:
-        return manipulation.matrix_transpose(tensor)
-    u, s, vh = svd(tensor, full_matrices=False)
-    is_zero = elementwise.less_equal(s, _tolerance(tensor, s, rtol))
-    inverse = elementwise.where(is_zero, 0, elementwise.divide(1, elementwise.where(is_zero, 1, s)))
-    left = arithmetic.conj(manipulation.matrix_transpose(vh))
-    scaled = elementwise.multiply(left, elementwise.astype(manipulation.expand_dims(inverse, -2), left.dtype))
-    return linalg.matmul(scaled, arithmetic.conj(manipulation.matrix_transpose(u)))
+    dtype = real_dtype(tensor.dtype)
+    if rtol is None:
+        rtol = _default_tolerance(tensor)
+    tolerance = elementwise.astype(as_tensor(rtol, "pinv").detach(), dtype)
+    return _apply(inversion.pseudo_inverse, tensor, manipulation.broadcast_to(tolerance, tensor.shape[:-2]))
 
 
 def matrix_power(x: Any, n: int) -> Tensor:
@@ -238,6 +260,8 @@ def matrix_power(x: Any, n: int) -> Tensor:
 def vector_norm(x: Any, axis: reduction.Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """``sum(abs(x)**ord)**(1/ord)``; the largest or smallest magnitude for ±inf, a count for 0.
 
+    Where the norm is 0 its gradient is 0.
+
     >>> import tracejit as tj
     >>> tj.linalg.vector_norm(tj.tensor([3.0, 4.0]))
     tensor(5.)
@@ -245,7 +269,7 @@ def vector_norm(x: Any, axis: reduction.Axis = None, keepdims: bool = False, ord
     (tensor,) = operands("vector_norm", as_tensor(x, "vector_norm"), lowest_kind=2)
     if ord == 2:
         squares = elementwise.multiply(arithmetic.conj(tensor), tensor)
-        return _root(reduction.sum(_real(squares), axis, keepdims))
+        return reduction.root(reduction.sum(_real(squares), axis, keepdims))
     magnitude = elementwise.abs(tensor)
     if ord == math.inf:
         return reduction.max(magnitude, axis, keepdims)
@@ -255,13 +279,15 @@ def vector_norm(x: Any, axis: reduction.Axis = None, keepdims: bool = False, ord
         return reduction.sum(elementwise.astype(elementwise.not_equal(tensor, 0), magnitude.dtype), axis, keepdims)
     if ord == 1:
         return reduction.sum(magnitude, axis, keepdims)
-    return elementwise.pow(reduction.sum(elementwise.pow(magnitude, ord), axis, keepdims), 1 / ord)
+    return _power(reduction.sum(_power(magnitude, ord), axis, keepdims), 1 / ord)
 
 
-def _root(x: Tensor) -> Tensor:
-    """The square root, with gradient 0 at 0."""
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """A power of what is not negative, with gradient 0 at 0."""
+    if exponent < 0:
+        return elementwise.pow(x, exponent)
     is_zero = elementwise.equal(x, 0)
-    return elementwise.where(is_zero, 0, elementwise.sqrt(elementwise.where(is_zero, 1, x)))
+    return elementwise.where(is_zero, 0, elementwise.pow(elementwise.where(is_zero, 1, x), exponent))
 
 
 def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:

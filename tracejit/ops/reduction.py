@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.primitives import reduction as primitives
 from tracejit.ir.types import bool_, int64, is_differentiable, uint64
 
-from ..locations import at_user_line
+from ..locations import at_user_line, warn_at_user_line
 from ..promotion import as_tensor, kind
 from ..tape import apply
 from ..tensor import Tensor
@@ -90,10 +90,19 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The variance, from the squared distances to the mean, divided by ``count - correction``."""
-    tensor = as_tensor(x, "var")
+    """The variance, from the squared distances to the mean, divided by ``count - correction`` (NaN if that is 0)."""
+    return _variance("var", x, axis, correction, keepdims)
+
+
+def _variance(name: str, x: Any, axis: Axis, correction: float, keepdims: bool) -> Tensor:
+    tensor = as_tensor(x, name)
     centered = elementwise.subtract(tensor, mean(tensor, axis, keepdims=True))
-    count = _count("var", tensor, axis) - correction
+    count = _count(name, tensor, axis) - correction
+    if count <= 0:
+        warn_at_user_line(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
+            "(input numel divided by output numel)."
+        )
     distances = elementwise.abs(centered) if tensor.dtype.kind == "c" else centered
     return elementwise.divide(sum(elementwise.square(distances), axis, keepdims), float(max_number(count, 0)))
 
@@ -104,8 +113,14 @@ def max_number(first: float, second: float) -> float:
 
 
 def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The standard deviation: the square root of :func:`var`."""
-    return elementwise.sqrt(var(x, axis, correction, keepdims))
+    """The standard deviation: the square root of :func:`var`; its gradient is 0 where it is 0."""
+    return root(_variance("std", x, axis, correction, keepdims))
+
+
+def root(x: Tensor) -> Tensor:
+    """The square root, with gradient 0 at 0: the smallest subgradient of the root of a sum of squares."""
+    is_zero = elementwise.equal(x, 0)
+    return elementwise.where(is_zero, 0, elementwise.sqrt(elementwise.where(is_zero, 1, x)))
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

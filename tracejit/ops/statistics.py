@@ -56,8 +56,8 @@ def nanvar(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = 
 
 
 def nanstd(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The standard deviation of what is not NaN."""
-    return elementwise.sqrt(nanvar(x, axis, correction, keepdims))
+    """The standard deviation of what is not NaN; its gradient is 0 where it is 0."""
+    return reduction.root(nanvar(x, axis, correction, keepdims))
 
 
 def _nan_extremum(name: str, x: Any, axis: Axis, keepdims: bool, worst: float, extremum: Any) -> Tensor:
