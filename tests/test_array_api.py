@@ -271,6 +271,8 @@ def test_the_namespace_tells_about_itself() -> None:
 def test_questions_about_dtypes() -> None:
     assert tj.result_type(tj.int32, tj.float32, 1j) == tj.complex64
     assert tj.result_type(tj.tensor([1], dtype=tj.uint8), 3) == tj.uint8
+    assert (tj.ones(1, dtype="float64") * 1j).dtype == tj.complex128 == tj.result_type(tj.float64, 1j)
+    assert (tj.ones(1) * 1j).dtype == (tj.tensor([1]) * 1j).dtype == tj.complex64
     assert tj.can_cast(tj.int8, tj.int16)
     assert not tj.can_cast(tj.float64, tj.float32)
     assert tj.isdtype(tj.bfloat16, ("bool", "real floating"))

@@ -2,8 +2,8 @@
 
 Arrays promote among themselves: the kind (bool, integer, float, complex) by the highest, the width by NumPy's
 rule within a kind; an integer array never widens a float one.  Python numbers are *weak*: they take the
-arrays' dtype, and only raise its kind (to float32, or int64 or complex64).  So are the floats that a
-jitted function is called with.
+arrays' dtype, and only raise its kind (to float32, int64 or complex64; float64 to complex128).  So are
+the floats that a jitted function is called with.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def operands(name: str, *arguments: Any, lowest_kind: int = 0) -> list[Tensor]:
     if strong is None:
         strong = bool_
     if kind(strong) < weak_kind:
-        strong = (bool_, int64, DEFAULT_FLOAT, complex64)[weak_kind]
+        is_wide = weak_kind == 3 and strong == float64
+        strong = complex128 if is_wide else (bool_, int64, DEFAULT_FLOAT, complex64)[weak_kind]
     result: list[Tensor] = []
     for item in items:
         if isinstance(item, Tensor):
