@@ -249,7 +249,7 @@ def test_gradient_is_the_slope(each: Row) -> None:
             ends.append(scalar(each, moved).item())
         slope = (ends[0] - ends[1]) / (2 * step)
         gradient = tensors[i].grad
-        found = 0 if gradient is None else np.sum(np.asarray(gradient) * direction).real
+        found = 0 if gradient is None else np.vdot(np.asarray(gradient), direction).real
         np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-7)
 
 
