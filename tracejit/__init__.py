@@ -43,6 +43,7 @@ from tracejit.ir.types import (  # noqa: E402
 
 from . import autograd, fft, linalg, random  # noqa: E402
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from .config import config  # noqa: E402
 from .jit import jit  # noqa: E402
 from .ops.arithmetic import (  # noqa: E402
     bitwise_left_shift,
@@ -281,7 +282,7 @@ __all__ = [
     "expand_dims", "expm1", "eye", "fft", "finfo", "flatten", "flip", "float16", "float32", "float64", "floor",
     "floor_divide", "from_dlpack", "full", "full_like", "grad", "greater", "greater_equal", "hessian", "histogram",
     "hvp", "hypot", "iinfo", "imag", "inf", "inference_mode", "int16", "int32", "int64", "int8", "interp",
-    "is_grad_enabled", "isdtype", "isfinite", "isin", "isinf", "isnan", "jacfwd", "jacobian", "jacrev", "jit", "jvp",
+    "config", "is_grad_enabled", "isdtype", "isfinite", "isin", "isinf", "isnan", "jacfwd", "jacobian", "jacrev", "jit", "jvp",
     "less", "less_equal", "linalg", "linearize", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "manual_seed", "matmul", "matrix_transpose",
     "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nanmax",

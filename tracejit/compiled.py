@@ -238,6 +238,7 @@ class Code:
     sources: list[Input | None]  # ``None``: a result of an earlier segment
     results: list[Value]
     anomaly: bool
+    specialize: bool
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -247,7 +248,7 @@ class Code:
                 case "optimize":
                     self.optimized = optimize(self.graph)
                 case "lower":
-                    self.program: Program = plan(self.optimized)
+                    self.program: Program = plan(self.optimized, specialize=self.specialize)
                 case "compile":
                     self.executable = runtime.Executable(self.program)
             now = time.perf_counter()
@@ -259,8 +260,11 @@ class Code:
         return self.executable(arrays)
 
 
-def compile_path(path: Sequence[Segment]) -> None:
-    """Compile the segments of a path; those compiled before only where a later one needs more of them."""
+def compile_path(path: Sequence[Segment], *, specialize: bool) -> None:
+    """Compile the segments of a path; those compiled before only where a later one needs more of them.
+
+    ``specialize`` writes small extents into kernels; without it the kernels serve calls with other extents too.
+    """
     home: dict[Value, Segment] = {}
     inputs: dict[Value, Input] = {}
     for segment in path:
@@ -280,10 +284,10 @@ def compile_path(path: Sequence[Segment]) -> None:
     for segment in path:
         results = segment.results()
         if segment.code is None or set(segment.code.results) != set(results):
-            segment.code = _compile(segment, results, inputs)
+            segment.code = _compile(segment, results, inputs, specialize)
 
 
-def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Input]) -> Code:
+def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Input], specialize: bool) -> Code:
     own = {result for op in segment.graph.ops for result in op.results}
     used = dict.fromkeys(segment.graph.parameters)
     used.update((v, None) for op in segment.graph.ops for v in op.operands if not isinstance(v, Constant))
@@ -291,7 +295,7 @@ def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Inpu
     names = _result_names(segment, results)
     sources = {v: text for v, text in segment.graph.sources.items() if v in used}
     graph = Graph(segment.name, parameters, segment.graph.ops, results, sources, names)
-    return Code(graph.copy(), parameters, [inputs.get(v) for v in parameters], results, segment.anomaly)
+    return Code(graph.copy(), parameters, [inputs.get(v) for v in parameters], results, segment.anomaly, specialize)
 
 
 def _result_names(segment: Segment, results: list[Value]) -> list[str]:

@@ -135,6 +135,9 @@ class LazyTrace:
 
     shown = concrete
 
+    def item(self, tensor: Tensor) -> Any:
+        return self.concrete(self.read(tensor), "item()").item()
+
     # Operations -------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:

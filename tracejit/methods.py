@@ -446,7 +446,7 @@ def _with_numbers(function: Any, x: Any, y: Any) -> Any:
 
 
 def _plain(number: Any) -> Any:
-    return number.item() if isinstance(number, TensorMethods) else number
+    return number._number() if isinstance(number, TensorMethods) else number
 
 
 def _unary(function: Any, x: Any) -> Any:

@@ -129,9 +129,13 @@ def is_weak(operand: Any) -> bool:
 def weak_number(number: float) -> Tensor:
     """A Python number in a tensor's disguise, while a function is traced."""
     dtype = int64 if isinstance(number, int) else float64
-    result = new_tensor(dispatch.constant_payload(np.asarray(number, dtype)))
-    result._weak = True
-    return result
+    return disguised(new_tensor(dispatch.constant_payload(np.asarray(number, dtype))))
+
+
+def disguised(number: Tensor) -> Tensor:
+    """A 0-d int64 or float64 tensor that stands for a Python number from here on."""
+    number._weak = True
+    return number
 
 
 def on_numbers(function: Callable[..., Tensor], *numbers: Any) -> Tensor:

@@ -36,7 +36,9 @@ CAPTURES_LOOPS = False
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
 
 
-def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall, roots: list[Segment]) -> None:
+def compile_call(
+    function: Callable[..., Any], name: str, call: ArgumentsOfCall, roots: list[Segment], *, specialize: bool
+) -> None:
     """Trace ``function`` with the call's arguments, compile what it does and put it into the tree of its paths.
 
     ``Untraceable`` where that cannot be; then, as where ``function`` raises, nothing has changed.
@@ -46,7 +48,7 @@ def compile_call(function: Callable[..., Any], name: str, call: ArgumentsOfCall,
         path = _record(function, name, call, known, themselves=known is not None and known.themselves)
     except AliasedArgument:
         path = _record(function, name, call, None, themselves=True)
-    compile_path(path)
+    compile_path(path, specialize=specialize)
     for segment in path:
         segment.graft()
     if path[0] not in roots:
@@ -104,6 +106,8 @@ def _guard_names(
     trace: Trace, read: Sequence[tuple[str, Callable[[], Any], Any]], call: ArgumentsOfCall
 ) -> Iterator[SameContents]:
     for what, find, value in read:
+        if hasattr(type(value), "__next__"):
+            raise Untraceable(f"it reads the iterator {what}")
         if isinstance(value, Tensor):
             continue  # which tensor it is, is looked at where it is read
         trace.guard(("name", what, id(value)), SameValue(what, find, value))

@@ -328,6 +328,8 @@ class Tensor(TensorMethods):
         """The only element, as a Python number."""
         if self.size != 1:
             raise at_user_line(RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar"))
+        if thread.trace is not None:
+            return thread.trace.item(self)
         return self._concrete("item()").item()
 
     def tolist(self) -> Any:
@@ -343,7 +345,7 @@ class Tensor(TensorMethods):
     def _number(self) -> Any:
         if self.size != 1:
             raise at_user_line(ValueError("only one element tensors can be converted to Python scalars"))
-        return self.item()
+        return self._concrete("a number").item()
 
     def __float__(self) -> float:
         return float(self._number())
@@ -384,7 +386,7 @@ class Tensor(TensorMethods):
 
     def __format__(self, spec: str) -> str:
         if self.ndim == 0 and spec:
-            return format(self.item(), spec)
+            return format(self._number(), spec)
         return format(str(self), spec)
 
     def __reduce__(self) -> Any:

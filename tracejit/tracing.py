@@ -223,6 +223,17 @@ class Trace:
                 interpret(graph, [known[item] for item in boundary], runtime.evaluate, keep)
         return self._known[value]
 
+    def item(self, tensor: Tensor) -> Any:
+        """The only element of a tensor as a number, in a tensor's disguise: only what depends on it asks for it."""
+        kind = tensor.dtype.kind
+        if kind not in "fiV" and tensor.dtype != np.uint8:
+            return self.concrete(self.read(tensor), "item()").item()
+        from .ops import elementwise, manipulation
+        from .promotion import disguised
+
+        plain = manipulation.reshape(tensor.detach(), ())
+        return disguised(elementwise.astype(plain, np.dtype(np.int64 if kind in "iu" else np.float64)))
+
     def shown(self, value: Value, what: str) -> np.ndarray:
         """The array of a value that is shown to a person, which must happen at each call."""
         raise Untraceable(f"{what} is shown")

@@ -53,7 +53,7 @@ def pow(x: Any, y: Any) -> Tensor:
     tensor([1., 4., 9.])
     """
     if isinstance(y, Tensor) and y._weak and (is_integer(y.dtype) or bool(equal(y, 0.5))):
-        y = y.item()  # a number that decides how the power is computed
+        y = y._number()  # which decides how the power is computed
     if isinstance(y, int) and not isinstance(y, bool) and 0 < y <= 4 and isinstance(x, Tensor):
         result = square = same_value(x) if y == 1 else x
         if y >= 2:
