@@ -15,6 +15,7 @@ from functools import partial
 from ..graph import Graph
 from ..interpreter import Evaluate
 from ..verifier import VerificationError, verify
+from .assemble import assemble
 from .cse import cse
 from .dce import dce
 from .fold import fold
@@ -23,7 +24,7 @@ from .simplify import simplify
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
-PASSES: list[Pass] = [simplify, fold, cse, dce]
+PASSES: list[Pass] = [simplify, fold, cse, dce, assemble]
 ROUNDS = 3
 
 
@@ -76,4 +77,4 @@ def _verify_after(name: str, graph: Graph) -> None:
         raise
 
 
-__all__ = ["PASSES", "ROUNDS", "Observe", "Pass", "cse", "dce", "fold", "optimize", "simplify"]
+__all__ = ["PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "optimize", "simplify"]

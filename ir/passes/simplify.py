@@ -141,11 +141,24 @@ def _reduce_single_elements(op: _Candidate) -> Value | None:
 def _add(op: _Candidate) -> Value | None:
     for x, y in (op.operands, op.operands[::-1]):
         number = _number(y)
-        if number == 0 and (isinstance(number, int) or math.copysign(1, number) < 0):
+        if number == 0 and (isinstance(number, int) or math.copysign(1, number) < 0 or _is_never_minus_zero(x)):
             return op.stretched(x)
         if _is_made_by(y, negate):
             return op.make(subtract, x, _operand(y))
     return None
+
+
+def _is_never_minus_zero(x: Value) -> bool:
+    """Whether no element is -0.0: where 0.0 has been added to all of them already."""
+    if x.op is None:
+        return type(x) is Constant and x.dtype.kind == "f" and not np.any((x.array == 0) & np.signbit(x.array))
+    if x.op.primitive is concatenate:
+        return all(map(_is_never_minus_zero, x.op.operands))
+    return (
+        x.op.primitive is broadcast_in_dim
+        and _is_never_minus_zero(_operand(x))
+        or (x.op.primitive is add and any(_number(y) == 0 and math.copysign(1, _number(y)) > 0 for y in x.op.operands))
+    )
 
 
 def _subtract(op: _Candidate) -> Value | None:
@@ -256,9 +269,52 @@ def _transpose(op: _Candidate) -> Value | None:
     return None
 
 
-def _copy(op: _Candidate) -> Value | None:
-    """A slice of everything, padding by nothing."""
+def _pad(op: _Candidate) -> Value | None:
+    """Padding by nothing."""
     return op.operands[0] if op.operands[0].shape == op.type.shape else None
+
+
+def _slice(op: _Candidate) -> Value | None:
+    """A slice of everything, of another slice, of one part of a concatenation, or of the inside or outside of a pad."""
+    (x,) = op.operands
+    if x.shape == op.type.shape:
+        return x
+    start, limit, strides = (op.attributes[name] for name in ("start", "limit", "strides"))
+    if x.op is None or 0 in op.type.shape:
+        return None
+    if x.op.primitive is slice_:
+        inner, steps = _attribute(x, "start"), _attribute(x, "strides")
+        return op.make(
+            slice_, _operand(x),
+            start=tuple(i + s * t for i, s, t in zip(inner, start, steps, strict=True)),
+            limit=tuple(i + (s - 1) * t + 1 for i, s, t in zip(inner, limit, steps, strict=True)),
+            strides=tuple(s * t for s, t in zip(strides, steps, strict=True)),
+        )  # fmt: skip
+    if x.op.primitive is concatenate:
+        axis, position = _attribute(x, "dimension"), 0
+        for part in x.op.operands:
+            stop = position + part.type.static_shape[axis]
+            if position <= start[axis] and limit[axis] <= stop:
+                return _slice_of_part(op, part, tuple(position if i == axis else 0 for i in range(x.ndim)))
+            position = stop
+    if x.op.primitive is pad and not any(_attribute(x, "interior")):
+        part, fill = x.op.operands
+        low = _attribute(x, "low")
+        stop = tuple(first + extent for first, extent in zip(low, part.type.static_shape, strict=True))
+        if all(a <= b and c <= d for a, b, c, d in zip(low, start, limit, stop, strict=True)):
+            return _slice_of_part(op, part, low)
+        if any(b <= a or d <= c for a, b, c, d in zip(low, limit, start, stop, strict=True)):
+            return op.stretched(fill)
+    return None
+
+
+def _slice_of_part(op: _Candidate, part: Value, corner: Sequence[int]) -> Value:
+    """The same slice of a part of its operand that begins at ``corner``."""
+    start, limit = (
+        tuple(position - first for position, first in zip(op.attributes[name], corner, strict=True))
+        for name in ("start", "limit")
+    )
+    return op.make(slice_, part, start=start, limit=limit, strides=op.attributes["strides"])
 
 
 def _concatenate(op: _Candidate) -> Value | None:
@@ -336,8 +392,8 @@ RULES: dict[Primitive, Rule] = {
     broadcast_in_dim: _broadcast_in_dim,
     reshape: _reshape,
     transpose: _transpose,
-    slice_: _copy,
-    pad: _copy,
+    slice_: _slice,
+    pad: _pad,
     concatenate: _concatenate,
     dot: _dot,
 }

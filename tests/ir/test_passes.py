@@ -8,7 +8,7 @@ from tests.ir.random_graphs import random_arguments, random_graphs, reference, s
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret
 from tracejit.ir.parser import parse
-from tracejit.ir.passes import PASSES, cse, dce, fold, optimize, simplify
+from tracejit.ir.passes import PASSES, assemble, cse, dce, fold, optimize, simplify
 from tracejit.ir.primitives.elementwise import add, negate
 from tracejit.ir.types import float32
 from tracejit.ir.verifier import VerificationError, verify
@@ -138,6 +138,36 @@ SIMPLIFICATIONS = {
         "%a = transpose %x {permutation=[2, 0, 1]} : f32[4,2,3]"
         " %z = transpose %a {permutation=[2, 0, 1]} : f32[3,4,2] return %z",
         "%z = transpose %x {permutation=[1, 2, 0]} : f32[3,4,2] return %z",
+    ),
+    "slice of a slice": (
+        "%x: f32[9]", "f32[2]",
+        "%a = slice %x {start=[1], limit=[8], strides=[2]} : f32[4]"
+        " %z = slice %a {start=[1], limit=[3], strides=[1]} : f32[2] return %z",
+        "%z = slice %x {start=[3], limit=[6], strides=[2]} : f32[2] return %z",
+    ),
+    "slice of a part": (
+        "%x: f32[3], %y: f32[4]", "f32[2], f32[4]",
+        "%a = concatenate %x, %y {dimension=0} : f32[7]"
+        " %b = slice %a {start=[4], limit=[6], strides=[1]} : f32[2]"
+        " %c = slice %a {start=[1], limit=[5], strides=[1]} : f32[4] return %b, %c",
+        "%a = concatenate %x, %y {dimension=0} : f32[7]"
+        " %b = slice %y {start=[1], limit=[3], strides=[1]} : f32[2]"
+        " %c = slice %a {start=[1], limit=[5], strides=[1]} : f32[4] return %b, %c",
+    ),
+    "slice of padding": (
+        "%x: f32[3]", "f32[2], f32[4]",
+        "%a = pad %x, 7.0 {low=[2], high=[4], interior=[0]} : f32[9]"
+        " %b = slice %a {start=[3], limit=[5], strides=[1]} : f32[2]"
+        " %c = slice %a {start=[5], limit=[9], strides=[1]} : f32[4] return %b, %c",
+        "%b = slice %x {start=[1], limit=[3], strides=[1]} : f32[2]"
+        " %c = broadcast_in_dim 7.0 {dimensions=[], shape=[4]} : f32[4] return %b, %c",
+    ),
+    "x + 0.0 + 0.0": (
+        XY, "f32[4,3]",
+        "%a = add %x, 0.0 : f32[2,3] %b = add 0.0, %y : f32[2,3] %c = concatenate %a, %b {dimension=0} : f32[4,3]"
+        " %z = add %c, 0.0 : f32[4,3] return %z",
+        "%a = add %x, 0.0 : f32[2,3] %b = add 0.0, %y : f32[2,3] %c = concatenate %a, %b {dimension=0} : f32[4,3]"
+        " return %c",
     ),
     "slice of everything": (
         X, "f32[2,3]", "%z = slice %x {start=[0, 0], limit=[2, 3], strides=[1, 1]} : f32[2,3] return %z", "return %x",
@@ -293,6 +323,56 @@ def test_large_constants_are_not_folded():
     large = Constant(np.zeros(2000, float32))
     graph.results = [Builder(graph).apply(negate, [large], {})]
     assert fold(graph) is graph
+
+
+# Assembling -----------------------------------------------------------------------------------------
+
+PADS = """%a = pad %x, 0.0 {low=[0, 1], high=[0, 4], interior=[0, 0]} : f32[2,8]
+          %b = pad %y, 0.0 {low=[0, 5], high=[0, 0], interior=[0, 0]} : f32[2,8]
+          %c = pad %x, 0.0 {low=[0, 3], high=[0, 2], interior=[0, 0]} : f32[2,8]
+          %d = pad %x, -0.0 {low=[0, 0], high=[0, 5], interior=[0, 0]} : f32[2,8]
+          %e = pad %x, 0.0 {low=[0, 1], high=[0, 4], interior=[0, 1]} : f32[2,10]
+"""
+ASSEMBLED = {
+    "apart": (
+        "%z = add %b, %a : f32[2,8] return %z",
+        """%v0 = broadcast_in_dim 0.0 {shape=[2, 1], dimensions=[]} : f32[2,1]
+           %v1 = add %x, 0.0 : f32[2,3]
+           %v2 = broadcast_in_dim 0.0 {shape=[2, 1], dimensions=[]} : f32[2,1]
+           %v3 = add %y, 0.0 : f32[2,3]
+           %z = concatenate %v0, %v1, %v2, %v3 {dimension=1} : f32[2,8]
+           return %z""",
+    ),
+    "overlapping": ("%z = add %a, %c : f32[2,8] return %z", None),
+    "negative zeros": ("%z = add %d, %b : f32[2,8] return %z", None),
+    "twice the same": ("%z = add %a, %a : f32[2,8] return %z", None),
+}
+
+
+@pytest.mark.parametrize(("body", "after"), ASSEMBLED.values(), ids=ASSEMBLED)
+def test_assemble(body, after):
+    parameters = "%x: f32[2,3], %y: f32[2,3]"
+    graph = function(parameters, "f32[2,8]", PADS + body)
+    assembled = assemble(graph)
+    verify(assembled)
+    if after is None:
+        assert assembled is graph
+        return
+    assert dce(assembled) == function(parameters, "f32[2,8]", after)
+    numbers = np.array([[0.0, -0.0, np.inf], [np.nan, -np.inf, 1e-45]], np.float32)
+    for arguments in ([numbers, -numbers], [-numbers, numbers]):
+        before, now = interpret(graph, arguments), interpret(assembled, arguments)
+        assert same_bits(now[0], before[0])
+
+
+def test_assembling_takes_a_part_of_each_sum():
+    """A sum that is read elsewhere stands by itself; one that only another sum reads becomes a part of it."""
+    lines = [f"%p{i} = pad %x, 0 {{low=[{i}], high=[{3 - i}], interior=[0]}} : i64[4]" for i in range(4)]
+    lines += ["%a = add %p2, %p0 : i64[4]", "%b = add %a, %p3 : i64[4]", "%c = add %b, %p1 : i64[4]"]
+    graph = function("%x: i64[1]", "i64[4], i64[4]", "\n".join([*lines, "return %b, %c"]))
+    assembled = dce(assemble(graph))
+    assert [op.primitive.name for op in assembled.ops].count("concatenate") == 1
+    assert [r.tolist() for r in interpret(assembled, [np.array([7])])] == [[7, 0, 7, 7], [7, 7, 7, 7]]
 
 
 # Common subexpressions, dead code -------------------------------------------------------------------
@@ -460,7 +540,8 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("simplify", 4), ("fold", 3), ("cse", 2), ("dce", 2), ("simplify", 2), ("fold", 2), ("cse", 2),
+        ("simplify", 4), ("fold", 3), ("cse", 2), ("dce", 2), ("assemble", 2),
+            ("simplify", 2), ("fold", 2), ("cse", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 
