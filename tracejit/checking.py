@@ -13,7 +13,8 @@ from .tensor import Tensor
 from .world import World
 
 if TYPE_CHECKING:
-    from .jit import ArgumentsOfCall, JittedFunction
+    from .arguments import ArgumentsOfCall
+    from .jit import JittedFunction
 
 
 def checked_call(jitted: JittedFunction, function: Callable[..., Any], call: ArgumentsOfCall) -> Any:
@@ -77,8 +78,8 @@ def _compare(what: str, found: list[Any], expected: list[Any]) -> None:
     for position, (ours, theirs) in enumerate(_pairs(found, expected)):
         if ours != theirs:
             raise AssertionError(
-                f"{what} differs between the compiled function and eager code{f' (part {position})' if position else ''}: "
-                f"{_shown(ours)}, eagerly {_shown(theirs)}"
+                f"{what} differs between the compiled function and eager code"
+                f"{f' (part {position})' if position else ''}: {_shown(ours)}, eagerly {_shown(theirs)}"
             )
 
 

@@ -29,7 +29,7 @@ from .tensor import Tensor, new_tensor
 from .world import Change
 
 if TYPE_CHECKING:
-    from .jit import ArgumentsOfCall
+    from .arguments import ArgumentsOfCall
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
 _DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")

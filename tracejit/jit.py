@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import enum
 import functools
 import inspect
 import threading
@@ -14,21 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, overload
 
-import numpy as np
-
 from tracejit.ir import Location
-from tracejit.ir.types import TensorType, float64
 
-from . import tree
+from .arguments import ArgumentsOfCall, StaticArguments
 from .config import config
-from .guards import ArgumentsAre
 from .lazy import Stretches, run_lazily
-from .names import leaf_names
 from .paths import Segment, choose
-from .sources import Argument, FloatArgument
 from .state import thread
-from .tensor import Tensor, new_tensor, twin_of
-from .tracing import Trace, Untraceable
+from .tracing import Untraceable
 
 MAX_SIGNATURES = 256  # of one function; the one first called goes first
 MAX_ROOTS = 16  # trees of one signature, which differ in what was relied on; the one compiled longest ago goes first
@@ -133,7 +124,7 @@ class JittedFunction:
         self._function = function
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
         self._static_argnames, self._check = static_argnames, check
-        self._static_positions = _positions(function, static_argnames)
+        self._static = StaticArguments(function, static_argnames) if static_argnames else None
         self._signatures: dict[Any, Signature] = {}
         self._families: dict[Any, Family] = {}
         self._lock = threading.RLock()
@@ -159,7 +150,7 @@ class JittedFunction:
             return self._function(*args, **kwargs)
         if config.disable_jit:
             return self._function(*args, **kwargs)
-        call = ArgumentsOfCall(self, args, kwargs)
+        call = ArgumentsOfCall(self._static, args, kwargs)
         if self._check:
             from .checking import checked_call
 
@@ -256,23 +247,6 @@ class JittedFunction:
     def _last_cause(self) -> str:
         return f"; the last was {self._history[-1]}" if self._history else ""
 
-    @property
-    def has_static_arguments(self) -> bool:
-        return bool(self._static_argnames)
-
-    def static_leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> frozenset[int]:
-        """The numbers of the leaves that belong to static arguments."""
-        found: set[int] = set()
-        count = 0
-        given = [(self._static_positions.get(position), item) for position, item in enumerate(args)]
-        for name, item in [*given, *sorted(kwargs.items())]:
-            own: list[Any] = []
-            tree.flatten(item, own)
-            if name in self._static_argnames:
-                found.update(range(count, count + len(own)))
-            count += len(own)
-        return frozenset(found)
-
     # Looking inside ---------------------------------------------------------------------------------
 
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
@@ -285,7 +259,7 @@ class JittedFunction:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")
         from .compiled import text_of
 
-        call = ArgumentsOfCall(self, args, kwargs)
+        call = ArgumentsOfCall(self._static, args, kwargs)
         signature = self._signatures.get(call.key)
         root = None if signature is None else choose(signature.roots, call.tensors)
         if signature is None or (root is None and signature.lazy is None):
@@ -318,156 +292,8 @@ class JittedFunction:
             self._keep.clear()
 
 
-# One call's arguments --------------------------------------------------------------------------------------
-
-
-class ArgumentsOfCall:
-    """Arguments taken apart: tensors, floats, and a key for everything that the traced program depends on."""
-
-    __slots__ = (
-        "_leaves", "_static", "args", "floats", "ints", "iterators", "key", "kwargs", "named_by_identity", "structure",
-        "tensors",
-    )  # fmt: skip
-
-    def __init__(self, function: JittedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.args, self.kwargs = args, kwargs
-        leaves: list[Any] = []
-        self.structure = tree.flatten((args, dict(sorted(kwargs.items()))), leaves)
-        self._leaves = leaves
-        self._static = function.static_leaves(args, kwargs, leaves) if function.has_static_arguments else frozenset()
-        self.tensors: list[Tensor] = []
-        self.floats: list[float] = []
-        self.ints = False
-        self.named_by_identity: list[Any] = []
-        self.iterators: list[Any] = []
-        parts: list[Any] = []
-        for number, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor):
-                self.tensors.append(leaf)
-                value = leaf._value
-                parts.append((value.dtype, value.shape, leaf._requires_grad, leaf._node is None))
-            elif number in self._static:
-                parts.append((type(leaf), repr(leaf) if isinstance(leaf, float) else self._key_of(leaf)))
-            elif isinstance(leaf, float):
-                self.floats.append(float(leaf))
-                parts.append(float)
-            elif isinstance(leaf, np.ndarray | np.generic):
-                self.tensors.append(new_tensor(np.array(leaf, leaf.dtype.newbyteorder("="), order="C")))
-                parts.append(("array", leaf.dtype, leaf.shape))
-            else:
-                parts.append((type(leaf), self._key_of(leaf)))
-        identities = [id(tensor) for tensor in self.tensors]
-        aliases = tuple(map(identities.index, identities)) if len(set(identities)) < len(identities) else None
-        self.key = self.structure, tuple(parts), aliases, thread.grad_enabled
-
-    def _key_of(self, leaf: Any) -> Any:
-        kind = type(leaf)
-        if kind in _BY_VALUE:
-            self.ints |= kind is int
-            return leaf
-        if kind is slice:
-            return leaf.start, leaf.stop, leaf.step
-        if isinstance(leaf, enum.Enum | np.dtype | frozenset | datetime.date | datetime.timedelta):
-            return leaf
-        if isinstance(leaf, complex):
-            return repr(leaf)
-        if hasattr(kind, "__next__"):
-            self.iterators.append(leaf)
-        self.named_by_identity.append(leaf)  # kept alive with the key, so that the identity is not used again
-        return id(leaf)
-
-    def family_key(self) -> Any:
-        """The key without extents and ints."""
-        parts = []
-        for part in self.key[1]:
-            match part:
-                case (np.dtype() as dtype, tuple() as shape, *rest):
-                    parts.append((dtype, len(shape), *rest))
-                case ("array", dtype, shape):
-                    parts.append((dtype, len(shape)))
-                case (kind, _) if kind is int:
-                    parts.append(int)
-                case _:
-                    parts.append(part)
-        return self.key[0], tuple(parts), self.key[2:]
-
-    def describe(self) -> str:
-        """The call for people: each argument's type."""
-        parts = [
-            repr(TensorType(leaf._value.dtype, leaf._value.shape)) if isinstance(leaf, Tensor)
-            else repr(TensorType(leaf.dtype, leaf.shape)) if isinstance(leaf, np.ndarray)
-            else "float" if type(leaf) is float
-            else repr(leaf)[:40]
-            for leaf in self._leaves
-        ]  # fmt: skip
-        return f"({', '.join(parts)}){'' if thread.grad_enabled else ' without gradients'}"
-
-    def trace_arguments(
-        self, trace: Trace, function: Callable[..., Any], *, themselves: bool
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments to trace with: tensors become parameters of the graph, floats weak 0-d tensors.
-
-        The function gets twins of the tensors, so that it shows where it reaches one of them by another way than
-        its arguments; or, if that is known, the tensors ``themselves``.
-        """
-        names = leaf_names(function, self.args, self.kwargs)
-        twins: dict[int, Tensor] = {}
-        replaced: list[Any] = []
-        position = floats = 0
-        for index, (name, leaf) in enumerate(zip(names, self._leaves, strict=True)):
-            if isinstance(leaf, Tensor | np.ndarray) or (isinstance(leaf, np.generic) and not isinstance(leaf, float)):
-                tensor = self.tensors[position]
-                if not themselves:
-                    trace.arguments.add(id(tensor))
-                    tensor = twins[id(tensor)] if id(tensor) in twins else _twin(tensor, twins)
-                shadow = trace.shadows.get(id(tensor))
-                if shadow is None:
-                    shadow = trace.shadow_from(tensor, Argument(position))
-                    shadow._value = shadow.first = trace.parameter(
-                        TensorType(tensor.dtype, tensor.shape), shadow.source, name
-                    )
-                    trace.captured.append((shadow.source, shadow._value))
-                position += 1
-                replaced.append(tensor)
-            elif isinstance(leaf, float) and index not in self._static:
-                number = new_tensor(trace.parameter(TensorType(float64, ()), FloatArgument(floats), name))
-                number._weak = True
-                replaced.append(number)
-                floats += 1
-            else:
-                replaced.append(leaf)
-        if themselves:
-            trace.arguments_are_themselves = True
-            trace.guard("arguments", ArgumentsAre(self.tensors))
-        args, kwargs = thread.arguments = tree.unflatten(self.structure, iter(replaced))
-        return args, kwargs
-
-
-_BY_VALUE = frozenset((int, str, bytes, bool, type(None), type(Ellipsis), range))
-
-
 def _remade(function: Callable[..., Any], static_argnames: tuple[str, ...], check: bool) -> JittedFunction:
     return jit(function, static_argnames=static_argnames, check=check)
-
-
-def _positions(function: Callable[..., Any], names: Sequence[str]) -> dict[int, str]:
-    """Where arguments stand that may be given by position; ``ValueError`` for a name that the function does not have."""
-    if not names:
-        return {}
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return {}
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    for name in names:
-        if name not in parameters and not takes_any:
-            raise ValueError(f"static_argnames: {name!r} is no argument of {getattr(function, '__name__', function)}")
-    return {position: name for position, name in enumerate(parameters) if name in names}
-
-
-def _twin(tensor: Tensor, twins: dict[int, Tensor]) -> Tensor:
-    twin = twins[id(tensor)] = twin_of(tensor)
-    return twin
 
 
 __all__ = ["CacheInfo", "JittedFunction", "jit"]

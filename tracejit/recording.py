@@ -30,7 +30,7 @@ from .tracing import AliasedArgument, Diverged, Shadow, Trace, Untraceable
 from .world import Change, Untracked, World
 
 if TYPE_CHECKING:
-    from .jit import ArgumentsOfCall
+    from .arguments import ArgumentsOfCall
 
 CAPTURES_LOOPS = False
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
