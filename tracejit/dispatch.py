@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.ir import Block, Emitter, Primitive, Value, type_of
 from tracejit.ir.types import is_differentiable
 
-from .levels import Box, level_of
+from .levels import Box, level_of, refuse_boxes
 from .locations import at_user_line
 from .state import thread
 
@@ -38,7 +38,7 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
         else:
             result = _evaluate(primitive, arrays, attributes)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
-        level_of(arrays)  # raises if a transformation is over that one of them belongs to
+        refuse_boxes(arrays)
         if any(isinstance(array, Value) for array in arrays):
             raise at_user_line(RuntimeError(LEAKED)) from None
         try:

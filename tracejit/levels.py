@@ -9,9 +9,10 @@ recorded of tensors that hold boxes is that level's own.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from tracejit.ir.types import DType
 
     from .tensor import Tensor
+
+
+HIDDEN = (
+    "a function with derivatives of its own reaches a tensor that is being transformed by another way than its "
+    "arguments; it must get it as an argument"
+)
 
 
 class Box:
@@ -133,6 +140,16 @@ class Level:
         finally:
             thread.grad_enabled = active
 
+    @contextlib.contextmanager
+    def below(self) -> Iterator[None]:
+        """Within it code runs as one level down, with tensors from boxes of this level."""
+        level, active = thread.level, thread.grad_enabled
+        thread.level, thread.grad_enabled = self._outer, active and self._outer_records
+        try:
+            yield
+        finally:
+            thread.level, thread.grad_enabled = level, active
+
     # Changes in place -------------------------------------------------------------------------------
 
     def adopt(self, tensor: Tensor) -> None:
@@ -202,6 +219,14 @@ def check_open(level: Level) -> None:
         raise at_user_line(RuntimeError(f"{message}; return it from the function instead"))
 
 
+def refuse_boxes(payloads: Sequence[Any]) -> None:
+    """``RuntimeError`` for a box where there is no transformation that could take it."""
+    for value in payloads:
+        if isinstance(value, Box):
+            check_open(value.level)
+            raise at_user_line(RuntimeError(HIDDEN))
+
+
 def level_of(payloads: Sequence[Any]) -> Level | None:
     """The innermost level of what tensors hold; ``None`` where none of it is a box."""
     found: Level | None = None
@@ -211,4 +236,6 @@ def level_of(payloads: Sequence[Any]) -> Level | None:
             check_open(level)
             if found is None or level.depth > found.depth:
                 found = level
+            elif level.depth == found.depth and level is not found:
+                raise at_user_line(RuntimeError(HIDDEN))
     return found

@@ -120,6 +120,10 @@ class Call:
         """The same as tensors on the tape."""
         raise NotImplementedError
 
+    def backward_below(self, cotangents: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+        """The same as tensors of the level below that of the call, which is over."""
+        raise NotImplementedError
+
 
 class CallNode(Node):
     """One call: its edges lead to its differentiable inputs."""
@@ -345,6 +349,15 @@ def _held(node: Node) -> Application:
     return node.application
 
 
+def _in_boxes(node: Node) -> Application:
+    """A node's application with the tensors in the boxes that it has saved."""
+    saved = node.application
+    assert saved is not None
+    operands = tuple([None if box is None else box.tensor for box in saved.operands])
+    result = None if saved.result is None else saved.result.tensor
+    return Application(saved.primitive, saved.attributes, saved.operand_types, saved.result_type, operands, result)
+
+
 def _connected(node: Node) -> Application:
     """A node's application with its saved values as tensors on the tape."""
     saved = node.application
@@ -365,14 +378,13 @@ def propagate(
     create_graph: bool,
     retain_graph: bool,
     wanted: Sequence[Node] | None = None,
-    saved: Callable[[Node], Application] | None = None,
+    below: bool = False,
 ) -> dict[int, Any]:
     """The cotangents of all leaves and of the ``wanted`` nodes, by the node's identity.
 
-    ``saved`` tells what the rules read of a node, if not what it holds as the emitter's kind of value.
+    ``below``: the nodes hold boxes of a transformation that is over, and the cotangents are tensors of the level below.
     """
-    if saved is None:
-        saved = _connected if create_graph else _held
+    saved = _in_boxes if below else _connected if create_graph else _held
     order = order_of(roots)
     targets = {id(node) for node in wanted or ()}
     if wanted is not None:
@@ -411,7 +423,7 @@ def propagate(
             if isinstance(node, CallNode):
                 if trace is not None:
                     trace.differentiated = node.location
-                _through_call(node, cotangent, emitter, gathered, needed, create_graph)
+                _through_call(node, cotangent, emitter, gathered, needed, create_graph, below)
                 if not retain_graph and node.call is not None:
                     node.call.release()
                     node.call = None
@@ -473,11 +485,14 @@ def _through_call(
     gathered: dict[int, Any],
     needed: set[int],
     create_graph: bool,
+    below: bool,
 ) -> None:
     """Add the gradients of a compiled call's inputs to what is gathered."""
     if node.call is None:
         raise RuntimeError(FREED)
-    if create_graph:
+    if below:
+        contributions = node.call.backward_below(cotangents)
+    elif create_graph:
         contributions = node.call.differentiable_backward(cotangents, node.edges)
     else:
         contributions = node.call.backward(cotangents)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracejit.ir import Application, Primitive
+from tracejit.ir import Primitive
 from tracejit.ir.types import TensorType, format_shape, is_differentiable
 
 from .. import dispatch, tree
@@ -14,7 +14,7 @@ from ..levels import Box, Level
 from ..locations import at_user_line
 from ..ops import arithmetic
 from ..promotion import as_tensor
-from ..tape import Node, Variable, apply, node_of, propagate, same_value, tensor_emitter
+from ..tape import Variable, apply, node_of, propagate, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from .arguments import (
     as_results,
@@ -50,15 +50,6 @@ class Reverse(Level):
         return variable
 
 
-def _saved(node: Node) -> Application:
-    """What a rule reads of a node, as tensors of the level below: the gradient is made of those."""
-    held = node.application
-    assert held is not None
-    operands = tuple([None if box is None else box.tensor for box in held.operands])
-    result = None if held.result is None else held.result.tensor
-    return Application(held.primitive, held.attributes, held.operand_types, held.result_type, operands, result)
-
-
 class Pullback:
     """A function's result, and the map from its cotangents to those of the variables."""
 
@@ -92,7 +83,7 @@ class Pullback:
         emitter = tensor_emitter()
         found = propagate(
             [node for node, _ in pairs], [cotangent for _, cotangent in pairs], emitter, create_graph=True,
-            retain_graph=True, wanted=[node for node in self._nodes if node is not None], saved=_saved,
+            retain_graph=True, wanted=[node for node in self._nodes if node is not None], below=True,
         )  # fmt: skip
         return [
             same_value(found[id(node)]) if id(node) in found else emitter.full(0, type)
