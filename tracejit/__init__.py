@@ -262,7 +262,7 @@ from .transforms import (  # noqa: E402
 
 def __getattr__(name: str) -> object:
     """The modules and packages that are loaded when they are first used."""
-    if name in ("checkpoint", "data", "nn", "optim"):
+    if name in ("data", "nn", "optim", "serialization"):
         from importlib import import_module
 
         return import_module(f"tracejit.{name}")

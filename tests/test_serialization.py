@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
-from tracejit import checkpoint, nn, optim
+from tracejit import nn, optim, serialization
 from tracejit.optim import lr_scheduler
 
 DTYPES = [
@@ -21,7 +21,7 @@ DTYPES = [
 
 
 def test_the_format():
-    data = checkpoint.save_bytes({"b": tj.tensor([1, -1], dtype=tj.int8), "a": tj.tensor([[1.5]])}, {"by": "tests"})
+    data = serialization.save_bytes({"b": tj.tensor([1, -1], dtype=tj.int8), "a": tj.tensor([[1.5]])}, {"by": "tests"})
     length = int.from_bytes(data[:8], "little")
     assert length % 8 == 0
     assert json.loads(data[8 : 8 + length]) == {
@@ -35,19 +35,19 @@ def test_the_format():
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
 def test_every_dtype_comes_back(tmp_path, shape):
     tensors = {dtype.name: tj.ones(shape, dtype=dtype) for dtype in DTYPES}
-    checkpoint.save_file(tensors, tmp_path / "t.safetensors", {"k": "v"})
-    found = checkpoint.load_file(tmp_path / "t.safetensors")
+    serialization.save_file(tensors, tmp_path / "t.safetensors", {"k": "v"})
+    found = serialization.load_file(tmp_path / "t.safetensors")
     assert sorted(found) == sorted(tensors)
     for name, tensor in tensors.items():
         assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
         assert found[name].numpy().tobytes() == tensor.numpy().tobytes()
-    assert checkpoint.load_metadata(tmp_path / "t.safetensors") == {"k": "v"}
-    assert checkpoint.load(tmp_path / "t.safetensors").keys() == tensors.keys()
+    assert serialization.load_metadata(tmp_path / "t.safetensors") == {"k": "v"}
+    assert serialization.load(tmp_path / "t.safetensors").keys() == tensors.keys()
 
 
 def test_arrays_of_any_layout():
     big = np.arange(6, dtype=">f8").reshape(2, 3).T
-    found = checkpoint.load_bytes(checkpoint.save_bytes({"x": big, "y": nn.Parameter(tj.ones(2))}))
+    found = serialization.load_bytes(serialization.save_bytes({"x": big, "y": nn.Parameter(tj.ones(2))}))
     np.testing.assert_array_equal(found["x"].numpy(), big)
     assert not found["y"].requires_grad
 
@@ -80,35 +80,35 @@ DAMAGED = [
 @pytest.mark.parametrize(("data", "message"), DAMAGED)
 def test_damaged_files(data, message):
     with pytest.raises(ValueError, match=message):
-        checkpoint.load_bytes(data)
+        serialization.load_bytes(data)
 
 
 def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(TypeError, match="has no dtype complex128"):
-        checkpoint.save_bytes({"x": np.ones(1, complex)})
+        serialization.save_bytes({"x": np.ones(1, complex)})
     with pytest.raises(ValueError, match="cannot be the name of a tensor"):
-        checkpoint.save_bytes({"__metadata__": tj.ones(1)})
+        serialization.save_bytes({"__metadata__": tj.ones(1)})
     with pytest.raises(TypeError, match="must be strings"):
-        checkpoint.save_bytes({}, {"epoch": 1})
+        serialization.save_bytes({}, {"epoch": 1})
     with pytest.raises(TypeError, match=r"cannot save set at 'a\.0'"):
-        checkpoint.save({"a": [{1, 2}]}, tmp_path / "x")
+        serialization.save({"a": [{1, 2}]}, tmp_path / "x")
     with pytest.raises(TypeError, match="keys of a dict must be strings or ints"):
-        checkpoint.save({1.5: 1}, tmp_path / "x")
+        serialization.save({1.5: 1}, tmp_path / "x")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "t.safetensors"
-    checkpoint.save_file({"x": tj.ones(1)}, path)
+    serialization.save_file({"x": tj.ones(1)}, path)
 
     def fail(*arguments):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save_file({"x": tj.zeros(1)}, path)
+        serialization.save_file({"x": tj.zeros(1)}, path)
     monkeypatch.undo()
-    assert checkpoint.load_file(path)["x"].tolist() == [1.0]
+    assert serialization.load_file(path)["x"].tolist() == [1.0]
     assert os.listdir(tmp_path) == ["t.safetensors"]
 
 
@@ -119,8 +119,8 @@ def test_structures(tmp_path):
         "x": {"y": tj.ones(1)},
         "x.y": tj.zeros(1),
     }
-    checkpoint.save(content, tmp_path / "c")
-    found = checkpoint.load(tmp_path / "c")
+    serialization.save(content, tmp_path / "c")
+    found = serialization.load(tmp_path / "c")
     assert found["numbers"] == content["numbers"]
     assert isinstance(found["pair"], tuple)
     assert list(found["pair"][1]) == ["x.y", 3]
@@ -130,7 +130,7 @@ def test_structures(tmp_path):
 SCRIPT = """
 import sys
 import tracejit as tj
-from tracejit import checkpoint, nn, optim
+from tracejit import nn, optim, serialization
 from tracejit.optim import lr_scheduler
 
 def parts():
@@ -156,11 +156,11 @@ def test_training_goes_on_in_another_process(tmp_path):
     exec(SCRIPT, space)
     model, opt, scheduler = space["parts"]()
     space["train"](model, opt, scheduler, 2)
-    path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save({"model": model, "optimizer": opt, "scheduler": scheduler}, path)
+    path = tmp_path / "serialization.safetensors"
+    serialization.save({"model": model, "optimizer": opt, "scheduler": scheduler}, path)
     expected = space["train"](model, opt, scheduler, 3)
     script = SCRIPT + (
-        "saved = checkpoint.load(sys.argv[1])\n"
+        "saved = serialization.load(sys.argv[1])\n"
         "own = parts()\n"
         "for part, name in zip(own, ('model', 'optimizer', 'scheduler')):\n"
         "    part.load_state_dict(saved[name])\n"
@@ -179,8 +179,8 @@ def test_optimizers_come_back(tmp_path):
         scheduler = lr_scheduler.OneCycleLR(opt, 0.1, 10, cycle_momentum=False)
         p.grad = tj.ones(2)
         opt.step()
-        checkpoint.save({"o": opt, "s": scheduler}, tmp_path / "c")
-        saved = checkpoint.load(tmp_path / "c")
+        serialization.save({"o": opt, "s": scheduler}, tmp_path / "c")
+        saved = serialization.load(tmp_path / "c")
         other = kind([tj.ones(2, requires_grad=True)], lr=0.5)
         other.load_state_dict(saved["o"])
         assert other.param_groups[0] == {**opt.param_groups[0], "params": other.param_groups[0]["params"]}
