@@ -204,6 +204,24 @@ class Level:
         self._changes = []
 
 
+@contextlib.contextmanager
+def reopened(level: Level | None) -> Iterator[None]:
+    """Within it code runs as in a transformation that may be over, with the tensors of that."""
+    around, was_open = thread.level, []
+    current = level
+    while current is not None:
+        was_open.append((current, current.is_open))
+        current.is_open = True
+        current = current.outer
+    thread.level = level
+    try:
+        yield
+    finally:
+        thread.level = around
+        for current, state in was_open:
+            current.is_open = state
+
+
 def everywhere(predicate: Tensor) -> Tensor:
     """A bool that holds no box: whether ``predicate`` is true, for each element where it stands for a batch."""
     while isinstance(predicate._value, Box):

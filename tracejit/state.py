@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .levels import Level
+    from .transforms.checkpointing import Recording
     from .tracing import Trace
 
 
@@ -18,6 +19,7 @@ class ThreadState(threading.local):
 
     trace: Trace | None = None
     level: Level | None = None
+    region: Recording | None = None  # of a function that will be run again when its derivative is wanted
     grad_enabled: bool = True
     anomaly: bool = False
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # of the jitted call under way, for its changes

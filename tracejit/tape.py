@@ -125,6 +125,15 @@ class Call:
         raise NotImplementedError
 
 
+class Forgotten(Application):
+    """What stands for an application whose operands and result are computed again when they are wanted."""
+
+    def __init__(self, application: Application, recall: Callable[[], Application]) -> None:
+        known = application
+        super().__init__(known.primitive, known.attributes, known.operand_types, known.result_type, (), None)
+        self.recall = recall
+
+
 class CallNode(Node):
     """One call: its edges lead to its differentiable inputs."""
 
@@ -133,6 +142,8 @@ class CallNode(Node):
     def __init__(self, call: Call, edges: tuple[Node | None, ...], location: Location | None = None) -> None:
         super().__init__(None, edges, TensorType(float32, ()), location)
         self.call: Call | None = call  # None once freed
+        if thread.region is not None:
+            thread.region.add(self)
         self._name = call.name
 
     def name(self) -> str:
@@ -245,6 +256,8 @@ def record_on_tape(
         location, _ = user_location()
     result._node = Node(application, edges, application.result_type, location)
     result._requires_grad = True
+    if thread.region is not None:
+        thread.region.add(result._node)
 
 
 def apply_region(
@@ -344,15 +357,17 @@ def with_history(value: Payload, node: Node | None) -> Tensor:
 
 
 def _held(node: Node) -> Application:
-    """A node's application as it is."""
-    assert node.application is not None
-    return node.application
+    """A node's application as it is, or was."""
+    saved = node.application
+    while isinstance(saved, Forgotten):
+        saved = saved.recall()
+    assert saved is not None
+    return saved
 
 
 def _in_boxes(node: Node) -> Application:
     """A node's application with the tensors in the boxes that it has saved."""
-    saved = node.application
-    assert saved is not None
+    saved = _held(node)
     operands = tuple([None if box is None else box.tensor for box in saved.operands])
     result = None if saved.result is None else saved.result.tensor
     return Application(saved.primitive, saved.attributes, saved.operand_types, saved.result_type, operands, result)
@@ -360,8 +375,7 @@ def _in_boxes(node: Node) -> Application:
 
 def _connected(node: Node) -> Application:
     """A node's application with its saved values as tensors on the tape."""
-    saved = node.application
-    assert saved is not None
+    saved = _held(node)
     operands = tuple(
         None if value is None else with_history(value, edge)
         for value, edge in zip(saved.operands, node.edges, strict=True)

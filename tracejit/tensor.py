@@ -439,6 +439,8 @@ class Tensor(TensorMethods):
             value.level.note_change(state, value)
         state._value = value
         if thread.grad_enabled:
+        if thread.region is not None:
+            thread.region.note_change(state)
             from .tape import node_of
 
             state._node = node_of(result)

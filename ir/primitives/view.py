@@ -114,6 +114,19 @@ transpose = View(
     batch=renamed(lambda size, permutation: {"permutation": (0, *(axis + 1 for axis in permutation))}),
 )
 
+# optimization_barrier -------------------------------------------------------------------------------
+
+# The operand, but no pass knows: what is computed from it is not what is computed from the operand.  Each has a number.
+optimization_barrier = View(
+    name="optimization_barrier",
+    type_rule=lambda x, number: x,
+    numpy=lambda x, number: x,
+    index_map=lambda index, x, number: index,
+    vjp=per_operand(lambda e, g, op: g),
+    jvp=linear,
+    batch=renamed(lambda size, number: {"number": number}),
+)
+
 # slice ----------------------------------------------------------------------------------------------
 
 

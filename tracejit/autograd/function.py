@@ -98,6 +98,11 @@ class Function:
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
         """Run ``forward`` on the arguments; what it returns is connected to ``backward``."""
+        if thread.level is not None:
+            from ..transforms.function import apply_function, is_transformed
+
+            if is_transformed(arguments):
+                return apply_function(cls, arguments)
         edges = tuple(node_of(a) if isinstance(a, Tensor) and thread.grad_enabled else None for a in arguments)
         ctx = FunctionContext(tuple(edge is not None for edge in edges))
         before = [(fields(a), fields(a)._value) for a in arguments if isinstance(a, Tensor)]

@@ -168,6 +168,14 @@ class WithVjp(Operation):
     def batched(self, batch: Batch, is_batched: Sequence[bool]) -> Operation:
         return _BatchedVjp(self, batch, is_batched)
 
+    @staticmethod
+    def summed(cotangents: Sequence[Tensor | None], is_batched: Sequence[bool]) -> list[Tensor | None]:
+        """The cotangents of operands: of those that the batch shares, summed over it."""
+        return [
+            x if x is None or batched else reduction.sum(x, 0, dtype=x.dtype)
+            for x, batched in zip(cotangents, is_batched, strict=True)
+        ]
+
 
 class WithJvp(Operation):
     """An operation that says how it is pushed forward; it is pulled back by the transpose of that."""
@@ -204,7 +212,7 @@ def _zeros(like: Tensor) -> Tensor:
 # On batches -----------------------------------------------------------------------------------------
 
 
-def _mapped(batch: Batch, function: Callable[[Any], Any], given: Any, is_batched: Sequence[bool]) -> Any:
+def mapped(batch: Batch, function: Callable[[Any], Any], given: Any, is_batched: Sequence[bool]) -> Any:
     """``function(given)`` with some of the tensors in ``given`` batches; all those in the result are."""
     level = Batch(batch.size, batch.axis_name, batch.randomness)
     flags = iter(is_batched)
@@ -226,7 +234,7 @@ def _mapped(batch: Batch, function: Callable[[Any], Any], given: Any, is_batched
     return found
 
 
-def _count(item: Any) -> int:
+def count_tensors(item: Any) -> int:
     """How many tensors a container holds."""
     leaves: list[Any] = []
     tree.flatten(item, leaves)
@@ -240,18 +248,15 @@ class _BatchedVjp(WithVjp):
         self.name, self._operation, self._batch, self._is_batched = operation.name, operation, batch, is_batched
 
     def run(self, operands: Sequence[Tensor]) -> list[Tensor]:
-        return _mapped(self._batch, self._operation.run, list(operands), self._is_batched)
+        return mapped(self._batch, self._operation.run, list(operands), self._is_batched)
 
     def forward(self, operands: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
-        return _mapped(self._batch, self._operation.forward, list(operands), self._is_batched)
+        return mapped(self._batch, self._operation.forward, list(operands), self._is_batched)
 
     def backward(self, residuals: Any, cotangents: Sequence[Tensor | None]) -> list[Tensor | None]:
         given = (residuals, list(cotangents))
-        found = _mapped(self._batch, lambda pair: self._operation.backward(*pair), given, [True] * _count(given))
-        return [
-            x if x is None or batched else reduction.sum(x, 0, dtype=x.dtype)
-            for x, batched in zip(found, self._is_batched, strict=True)
-        ]
+        found = mapped(self._batch, lambda pair: self._operation.backward(*pair), given, [True] * count_tensors(given))
+        return self.summed(found, self._is_batched)
 
 
 class _BatchedJvp(WithJvp):
@@ -261,11 +266,11 @@ class _BatchedJvp(WithJvp):
         self.name, self._operation, self._batch, self._is_batched = operation.name, operation, batch, is_batched
 
     def run(self, operands: Sequence[Tensor]) -> list[Tensor]:
-        return _mapped(self._batch, self._operation.run, list(operands), self._is_batched)
+        return mapped(self._batch, self._operation.run, list(operands), self._is_batched)
 
     def push(
         self, operands: Sequence[Tensor], tangents: Sequence[Tensor | None]
     ) -> tuple[list[Tensor], list[Tensor | None]]:
         given = (list(operands), list(tangents))
         flags = [*self._is_batched, *[b for b, t in zip(self._is_batched, tangents, strict=True) if t is not None]]
-        return _mapped(self._batch, lambda pair: self._operation.push(*pair), given, flags)
+        return mapped(self._batch, lambda pair: self._operation.push(*pair), given, flags)

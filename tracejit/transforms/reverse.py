@@ -234,4 +234,14 @@ def _scalar(transformation: str, function: Any, value: Any, holomorphic: bool) -
     return value
 
 
-__all__ = ["grad", "value_and_grad", "vjp"]
+def stop_gradient(x: Any) -> Any:
+    """``x``, or each tensor in a container, as a constant for every derivative.
+
+    >>> import tracejit as tj
+    >>> tj.grad(lambda x: x * tj.stop_gradient(x))(3.0)
+    tensor(3.)
+    """
+    return tree.map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, x)
+
+
+__all__ = ["grad", "stop_gradient", "value_and_grad", "vjp"]

@@ -1,0 +1,187 @@
+"""``checkpoint``: a function whose intermediate values are not kept for its derivative, but computed again."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tracejit.ir.primitives.view import optimization_barrier
+
+from .. import tree
+from ..levels import reopened
+from ..locations import at_user_line
+from ..state import thread
+from ..tape import Call, CallNode, Forgotten, Node, apply, node_of, same_value, with_history
+from ..tensor import Tensor, new_tensor
+from .arguments import checked_callable, flat, name_of
+
+_barriers: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()  # of each trace
+
+
+def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function like ``function``, of which the derivative keeps the arguments alone: the rest is computed again.
+
+    Going backward through it runs it once more, which takes time and saves memory.  Random numbers that it draws are
+    drawn again as they were, and tensors that it changes in place are not changed twice.  Raises ``RuntimeError`` where
+    the second run does not do what the first did.
+
+    >>> import tracejit as tj
+    >>> tj.grad(tj.checkpoint(lambda x: tj.sin(tj.sin(x))))(0.0)
+    tensor(1.)
+    """
+    checked_callable("checkpoint", function)
+
+    @functools.wraps(function)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if not thread.grad_enabled:
+            return function(*args, **kwargs)
+        return Region(function, args, kwargs).result(args, kwargs)
+
+    return checkpointed
+
+
+class Region:
+    """One call of such a function: the nodes that it has left, and how to run it again."""
+
+    def __init__(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._function = function
+        leaves, self._structure = flat((args, dict(kwargs)))
+        self._kept = [same_value(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._level, self._trace = thread.level, thread.trace
+        self._changes: dict[int, _Change] = {}
+        self._kinds: list[str] = []
+        self._recalled: dict[int, Any] = {}
+
+    def result(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run the function, and forget what its nodes hold."""
+        with Recording() as recording:
+            result = self._function(*args, **kwargs)
+        for number, node in enumerate(recording.nodes):
+            recall = functools.partial(self._recall, number)
+            if isinstance(node, CallNode):
+                node.call = node.call and _ForgottenCall(node.call.name, recall)
+            elif node.application is not None:
+                node.application = Forgotten(node.application, recall)
+        self._kinds = [node.name() for node in recording.nodes]
+        self._changes = {key: change for key, change in recording.changes.items() if change.find() is not None}
+        return result
+
+    def _recall(self, number: int) -> Any:
+        """What one of the nodes held; it is forgotten again."""
+        if number not in self._recalled:
+            self._run_again()
+        return self._recalled.pop(number)
+
+    def _run_again(self) -> None:
+        """Run the function as it was run first, and keep what its nodes hold; the world stays as it is."""
+        number = 0 if thread.trace is None else next(_barriers.setdefault(thread.trace, itertools.count(1)))
+        changed = [(state, change) for change in self._changes.values() if (state := change.find()) is not None]
+        present = [(state, _contents(state)) for state, _ in changed]
+        modes = thread.region, thread.grad_enabled
+        with reopened(self._level):
+            thread.region, thread.grad_enabled = None, True
+            try:
+                for state, change in changed:
+                    _set(state, _behind_barrier(change.before, number))
+                args, kwargs = tree.unflatten(self._structure, iter([_again(leaf, number) for leaf in self._kept]))
+                with Recording() as recording:
+                    self._function(*args, **kwargs)
+            finally:
+                thread.region, thread.grad_enabled = modes
+                for state, contents in present:
+                    _set(state, contents)
+        nodes = recording.nodes
+        if [node.name() for node in nodes] != self._kinds:
+            raise at_user_line(
+                RuntimeError(
+                    f"checkpoint: {name_of(self._function)} did something else when it was run again for its "
+                    f"derivative: {len(self._kinds)} operations were recorded at first, now {len(nodes)}"
+                )
+            )
+        held = [node.call if isinstance(node, CallNode) else node.application for node in nodes]
+        self._recalled = dict(enumerate(held))
+
+
+class Recording:
+    """While the function runs: the nodes that are made, and the tensors that are changed in place."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.changes: dict[int, _Change] = {}
+        self._trace, self._outer = thread.trace, thread.region
+
+    def __enter__(self) -> Recording:
+        thread.region = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        thread.region = self._outer
+        if self._outer is not None:
+            self._outer.nodes += self.nodes
+            self._outer.changes = {**self.changes, **self._outer.changes}
+
+    def add(self, node: Node) -> None:
+        """A node was made."""
+        if thread.trace is self._trace:
+            self.nodes.append(node)
+
+    def note_change(self, state: Any) -> None:
+        """A tensor (or its shadow in a trace) is about to be changed in place."""
+        if thread.trace is self._trace and id(state) not in self.changes:
+            self.changes[id(state)] = _Change(state)
+
+
+class _Change:
+    """A tensor that was changed in place, and what it held before."""
+
+    def __init__(self, state: Any) -> None:
+        self.find: Callable[[], Any] = weakref.ref(state) if hasattr(state, "__weakref__") else lambda: state
+        self.before = _contents(state)
+
+
+def _contents(state: Any) -> tuple[Any, Any, bool]:
+    return state._value, state._node, state._requires_grad
+
+
+def _set(state: Any, contents: tuple[Any, Any, bool]) -> None:
+    state._value, state._node, state._requires_grad = contents
+
+
+def _behind_barrier(contents: tuple[Any, Any, bool], number: int) -> tuple[Any, Any, bool]:
+    """What a tensor held: in a trace as a value of its own, or what is computed again would be found to be known."""
+    value, node, requires_grad = contents
+    if thread.trace is not None and value is not None:
+        value = apply(optimization_barrier, (new_tensor(value),), {"number": number})._value
+    return value, node, requires_grad
+
+
+def _again(leaf: Any, number: int) -> Any:
+    """An argument for the second run."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    if thread.trace is None:
+        return same_value(leaf)
+    return with_history(apply(optimization_barrier, (leaf,), {"number": number})._value, node_of(leaf))
+
+
+class _ForgottenCall(Call):
+    """What stands for a call that is made again when it is wanted."""
+
+    def __init__(self, name: str, recall: Callable[[], Call]) -> None:
+        self.name = name
+        self._recall = recall
+
+    def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
+        return self._recall().backward(cotangents)
+
+    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
+        return self._recall().differentiable_backward(cotangents, inputs)
+
+    def backward_below(self, cotangents: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+        return self._recall().backward_below(cotangents)
+
+
+__all__ = ["checkpoint"]
