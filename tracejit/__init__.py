@@ -45,6 +45,7 @@ from . import autograd, fft, linalg, random  # noqa: E402
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
 from .config import config  # noqa: E402
 from .jit import jit  # noqa: E402
+from .lost_writes import LostWriteWarning  # noqa: E402
 from .ops.arithmetic import (  # noqa: E402
     bitwise_left_shift,
     bitwise_right_shift,
@@ -276,6 +277,7 @@ def __getattr__(name: str) -> object:
 newaxis = None
 
 __all__ = [
+    "LostWriteWarning",
     "Parameter", "Tensor", "__array_api_version__", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all",
     "any", "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
     "autograd", "axis_index", "axis_size", "bfloat16", "bincount", "bitwise_and", "bitwise_invert",

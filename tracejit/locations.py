@@ -74,11 +74,11 @@ def at_user_line(error: ErrorType, location: Location | None = None) -> ErrorTyp
     return error
 
 
-def warn_at_user_line(message: str) -> None:
-    """A ``UserWarning`` that names the user's line, shown as ``warnings.warn`` would: once a line by default."""
+def warn_at_user_line(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that names the user's line, shown as ``warnings.warn`` would: once a line by default."""
     location, frame = user_location()
     if location is None or frame is None:
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, category, stacklevel=3)
         return
     registry = frame.f_globals.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, UserWarning, location.file, location.line, registry=registry)
+    warnings.warn_explicit(message, category, location.file, location.line, registry=registry)

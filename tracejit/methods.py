@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import operator
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import ops  # its modules need the class that these methods are mixed into: they are loaded later
+from . import (
+    lost_writes,
+    ops,  # its modules need the class that these methods are mixed into: they are loaded later
+)
+from .lost_writes import UNNAMED
 from .state import thread
 
 if TYPE_CHECKING:
@@ -175,20 +180,28 @@ class TensorMethods:
 
     def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """``self + alpha * other``, in place."""
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("add_")
         return _in_place(ops.elementwise.add, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha))
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """``self - alpha * other``, in place."""
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("sub_")
         return _in_place(
             ops.elementwise.subtract, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha)
         )
 
     def mul_(self, other: Any) -> Tensor:
         """``self * other``, in place."""
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("mul_")
         return _in_place(ops.elementwise.multiply, self, other)
 
     def div_(self, other: Any) -> Tensor:
         """``self / other``, in place."""
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("div_")
         return _in_place(ops.elementwise.divide, self, other)
 
     # Elementwise functions --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,11 @@ import numpy as np
 from tracejit.ir import Value
 from tracejit.ir.types import DType, format_shape, is_differentiable
 
-from . import dispatch
+from . import dispatch, lost_writes
 from .dispatch import Payload, fields
 from .levels import Box
 from .locations import at_user_line
+from .lost_writes import UNNAMED, UNNAMED_ITEM
 from .methods import TensorMethods
 from .state import thread
 
@@ -452,17 +454,23 @@ class Tensor(TensorMethods):
         from .ops import elementwise, manipulation
         from .promotion import as_tensor
 
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("copy_")
         value = manipulation.broadcast_to(as_tensor(source, "copy_"), self.shape)
         return self._assign(elementwise.astype(value, self.dtype))
 
     def zero_(self) -> Tensor:
         """Set all elements to zero."""
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("zero_")
         return self.fill_(0)
 
     def fill_(self, value: float) -> Tensor:
         """Set all elements to ``value``; what they were before has gradient 0 then."""
         from .ops import creation, elementwise
 
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look("fill_")
         filled = creation.full_like(self, value)
         if thread.grad_enabled and self.grad_fn is not None:
             filled = elementwise.where(True, filled, self)
@@ -471,6 +479,8 @@ class Tensor(TensorMethods):
     def __setitem__(self, key: Any, value: Any) -> None:
         from .ops.indexing import with_item
 
+        if getrefcount(self) <= UNNAMED_ITEM:
+            lost_writes.look("__setitem__")
         self._assign(with_item(self, key, value))
 
     def __getitem__(self, key: Any) -> Tensor:

@@ -5,10 +5,16 @@ A weight has the shape ``(out, in, …)``: its *fan in* is the number of inputs 
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from sys import getrefcount
+from typing import Any, TypeVar
 
+from .. import lost_writes
 from ..autograd.modes import no_grad
 from ..locations import at_user_line
+from ..lost_writes import UNNAMED
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 
@@ -28,6 +34,21 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _GAINS[nonlinearity]
 
 
+Function = TypeVar("Function", bound=Callable[..., Tensor])
+
+
+def _in_place(function: Function) -> Function:
+    """The function, with a warning where it fills a slice that nothing holds."""
+
+    @functools.wraps(function)
+    def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if getrefcount(tensor) <= UNNAMED:
+            lost_writes.look(function.__name__, argument=True)
+        return function(tensor, *args, **kwargs)
+
+    return fill  # type: ignore[return-value]
+
+
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """The fan in and the fan out of a weight."""
     if tensor.ndim < 2:
@@ -43,6 +64,7 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return _fans(tensor)[mode == "fan_out"]
 
 
+@_in_place
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform numbers in ``[a, b)``.
 
@@ -55,12 +77,14 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         return tensor.copy_((generator or default_generator).uniform(tensor.shape, a, b, tensor.dtype))
 
 
+@_in_place
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal numbers of the given mean and standard deviation."""
     with no_grad():
         return tensor.copy_((generator or default_generator).normal(tensor.shape, mean, std, tensor.dtype))
 
 
+@_in_place
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """``val`` everywhere.
 
@@ -72,27 +96,32 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
         return tensor.fill_(val)
 
 
+@_in_place
 def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
     return constant_(tensor, 0.0)
 
 
+@_in_place
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
     return constant_(tensor, 1.0)
 
 
+@_in_place
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform, with the variance ``2 gain² / (fan in + fan out)`` (Glorot and Bengio, 2010)."""
     bound = gain * math.sqrt(6.0 / sum(_fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
+@_in_place
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal, with the variance ``2 gain² / (fan in + fan out)`` (Glorot and Bengio, 2010)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), generator)
 
 
+@_in_place
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0,
@@ -105,6 +134,7 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound, generator)
 
 
+@_in_place
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0,
