@@ -532,6 +532,32 @@ def test_set_grad_enabled_is_a_function_too() -> None:
         tj.set_grad_enabled(True)
 
 
+def test_a_mode_that_a_jitted_function_sets() -> None:
+    """It stays set, at each call; within the function it is compiled."""
+
+    def leaves(x: tj.Tensor) -> tj.Tensor:
+        tj.set_grad_enabled(False)
+        return x * 2
+
+    def restores(x: tj.Tensor) -> tj.Tensor:
+        tj.set_grad_enabled(False)
+        y = x * 2
+        tj.set_grad_enabled(True)
+        return y * x
+
+    x = leaf([3.0])
+    for function, after in ((tj.jit(leaves), False), (tj.jit(restores), True)):
+        for _ in range(3):
+            try:
+                y = function(x)
+                assert (tj.is_grad_enabled(), y.requires_grad) == (after, after)
+            finally:
+                tj.set_grad_enabled(True)
+    y.sum().backward()
+    assert grad(x) == [6.0]
+    assert function.cache_info().hits == 2
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"), [(tj.no_grad, False), (tj.inference_mode, False), (tj.enable_grad, True)]
 )

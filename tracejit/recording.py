@@ -154,12 +154,15 @@ def _itself(item: Any) -> Any:
 
 @contextmanager
 def _active(trace: Trace) -> Iterator[None]:
-    """Makes a trace the active one of this thread."""
-    thread.trace = trace
+    """Makes a trace the active one of this thread, whose modes are then as they were."""
+    thread.trace, modes = trace, (thread.grad_enabled, thread.anomaly)
     try:
         yield
+        if (thread.grad_enabled, thread.anomaly) != modes:
+            raise Untraceable("it leaves the recording of gradients, or the search for NaN, switched over")
     finally:
         thread.trace = None
+        thread.grad_enabled, thread.anomaly = modes
 
 
 def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
