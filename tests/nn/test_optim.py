@@ -111,42 +111,6 @@ def test_update_rule(kind, reference, settings):
     assert p.is_leaf
 
 
-@pytest.mark.parametrize(("kind", "reference", "settings"), RULES, ids=NAMES)
-def test_compiled_training_is_the_eager_one_to_the_bit(kind, reference, settings):
-    """Parameters, gradients, state and losses; a new learning rate compiles nothing."""
-    tj.manual_seed(0)
-    x, y = tj.randn(16, 5), tj.randint(0, 3, (16,))
-
-    def training(compiled):
-        tj.manual_seed(1)
-        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
-        opt = kind(model.parameters(), **settings)
-
-        def train_step(x, y):
-            loss = F.cross_entropy(model(x), y)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            return loss
-
-        step = tj.jit(train_step) if compiled else train_step
-        seen = []
-        for number in range(2 * STEPS):
-            if number == STEPS:
-                opt.param_groups[0]["lr"] *= 0.5
-            seen.append(step(x, y).detach().numpy().tobytes())
-            seen += [p.detach().numpy().tobytes() for p in model.parameters()]
-            seen += [p.grad.numpy().tobytes() for p in model.parameters()]
-            seen += [tensor.numpy().tobytes() for _, tensor in opt.named_tensors()]
-        return seen, step
-
-    expected, _ = training(compiled=False)
-    found, step = training(compiled=True)
-    assert found == expected
-    info = step.cache_info()
-    assert (info.misses, info.hits, info.lazy) == (1, 2 * STEPS - 1, 0), step.explain()
-
-
 def test_the_first_momentum_buffer_is_the_gradient():
     p = tj.tensor([1.0], requires_grad=True)
     opt = optim.SGD([p], lr=1.0, momentum=0.9, dampening=0.5)

@@ -322,7 +322,7 @@ class Hardshrink(_Activation):
         return functional.hardshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
-        return self._settings("lambd")
+        return f"{self.lambd}"
 
 
 class Softshrink(_Activation):
@@ -337,7 +337,7 @@ class Softshrink(_Activation):
         return functional.softshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
-        return self._settings("lambd")
+        return f"{self.lambd}"
 
 
 class GLU(_Activation):

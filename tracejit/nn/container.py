@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from itertools import groupby
 from typing import Any, TypeVar, overload
 
 from tracejit.ir.types import format_shape
 
 from ..locations import at_user_line
 from ..tensor import Parameter, Tensor
-from .module import Module
+from .module import Module, indented
 
 ListType = TypeVar("ListType", bound="_ModuleSequence")
 
@@ -134,7 +135,23 @@ class ModuleList(_ModuleSequence):
     >>> layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
     >>> len(layers), len(list(layers.parameters()))
     (3, 6)
+    >>> layers
+    ModuleList(
+      (0-2): 3 x Linear(in_features=2, out_features=2, bias=True)
+    )
     """
+
+    def __repr__(self) -> str:
+        lines: list[str] = []
+        first = 0
+        for text, items in groupby(map(repr, self)):
+            count = len(list(items))
+            place = f"({first})" if count == 1 else f"({first}-{first + count - 1})"
+            lines.append(f"{place}: {'' if count == 1 else f'{count} x '}{text}")
+            first += count
+        if not lines:
+            return f"{type(self).__name__}()"
+        return f"{type(self).__name__}(\n" + "".join(f"  {indented(line)}\n" for line in lines) + ")"
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()

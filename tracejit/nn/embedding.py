@@ -57,11 +57,10 @@ class _Table(Module):
             with no_grad():
                 self.weight[self.padding_idx] = 0.0
 
-    def extra_repr(self) -> str:
-        settings = [f"{self.num_embeddings}, {self.embedding_dim}"]
-        usual = (("padding_idx", None), ("max_norm", None), ("norm_type", 2.0), ("scale_grad_by_freq", False))
-        settings += [f"{name}={getattr(self, name)}" for name, value in usual if getattr(self, name) != value]
-        return ", ".join(settings)
+    def _settings(self, *names: str) -> str:
+        usual = {"padding_idx": None, "max_norm": None, "norm_type": 2.0, "scale_grad_by_freq": False, "mode": None}
+        shown = [f"{name}={value!r}" for name in names if (value := getattr(self, name)) != usual[name]]
+        return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *shown])
 
 
 class Embedding(_Table):
@@ -125,6 +124,9 @@ class Embedding(_Table):
         settings = (self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
         return functional.embedding(input, self.weight, *settings)
 
+    def extra_repr(self) -> str:
+        return self._settings("padding_idx", "max_norm", "norm_type", "scale_grad_by_freq")
+
 
 class EmbeddingBag(_Table):
     """The sums, means or largest elements of bags of :class:`Embedding`'s vectors.
@@ -174,7 +176,7 @@ class EmbeddingBag(_Table):
             raise at_user_line(AssertionError("Embeddings parameter is expected to be 2-dimensional"))
         rows, columns = embeddings.shape
         settings: Any = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings.detach())
-        layer = cls(rows, columns, *settings, include_last_offset, padding_idx)
+        layer = cls(rows, columns, *settings, include_last_offset=include_last_offset, padding_idx=padding_idx)
         layer.weight.requires_grad_(not freeze)
         return layer
 
@@ -186,7 +188,7 @@ class EmbeddingBag(_Table):
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, mode={self.mode!r}"
+        return self._settings("max_norm", "norm_type", "scale_grad_by_freq", "mode", "padding_idx")
 
 
 __all__ = ["Embedding", "EmbeddingBag"]

@@ -250,7 +250,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         super().__init__(reduction)
         if margin <= 0:
             raise at_user_line(ValueError(f"margin must be greater than 0, got {margin}"))
-        self.distance_function = functional.pairwise_distance if distance_function is None else distance_function
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin = margin
         self.swap = swap
 

@@ -435,7 +435,7 @@ class Module(Hooked, Saved):
 
     def __repr__(self) -> str:
         settings = self.extra_repr()
-        children = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
+        children = [f"({name}): {indented(repr(module))}" for name, module in self._modules.items()]
         lines = ([settings] if settings else []) + children
         if not children:
             return f"{type(self).__name__}({settings})"
@@ -461,8 +461,9 @@ def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """The lines of a nested representation, further in."""
     return text.replace("\n", "\n  ")
 
 
-__all__ = ["IncompatibleKeys", "Module", "UnchangedModule", "zero_gradients"]
+__all__ = ["IncompatibleKeys", "Module", "UnchangedModule", "indented", "zero_gradients"]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..tensor import Tensor
 from . import functional
-from .functional.convolution import Extents
+from .functional.convolution import Extents, each_axis
 from .functional.pooling import OutputSize
 from .module import Module
 
@@ -70,11 +70,14 @@ class MaxPool3d(_MaxPool):
 
 
 class _MaxUnpool(_Pool):
+    _axes: ClassVar[int]
+
     def __init__(self, kernel_size: Extents, stride: Extents | None = None, padding: Extents = 0) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
+        name = type(self).__name__
+        self.kernel_size = each_axis(name, "kernel_size", kernel_size, self._axes, 1)
+        self.stride = self.kernel_size if stride is None else each_axis(name, "stride", stride, self._axes, 1)
+        self.padding = each_axis(name, "padding", padding, self._axes)
 
     def forward(self, input: Any, indices: Any, output_size: Sequence[int] | None = None) -> Tensor:
         """``(N, C, …)`` or ``(C, …)``, twice → the same with longer axes."""
@@ -93,26 +96,25 @@ class MaxUnpool1d(_MaxUnpool):
     tensor([[0., 3., 2., 0.]])
     """
 
+    _axes = 1
     _function = staticmethod(functional.max_unpool1d)
 
 
 class MaxUnpool2d(_MaxUnpool):
     """Undoes :class:`MaxPool2d`, with zeros for what is lost."""
 
+    _axes = 2
     _function = staticmethod(functional.max_unpool2d)
 
 
 class MaxUnpool3d(_MaxUnpool):
     """Undoes :class:`MaxPool3d`, with zeros for what is lost."""
 
+    _axes = 3
     _function = staticmethod(functional.max_unpool3d)
 
 
-class AvgPool1d(_Pool):
-    """The mean of each window of ``(N, C, L)`` or ``(C, L)``; see :func:`.functional.avg_pool1d`."""
-
-    _function = staticmethod(functional.avg_pool1d)
-
+class _AvgPool(_Pool):
     def __init__(
         self,
         kernel_size: Extents,
@@ -127,7 +129,7 @@ class AvgPool1d(_Pool):
         self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
 
     def forward(self, input: Any) -> Tensor:
-        """``(N, C, L)`` or ``(C, L)`` → the same with ``L'``."""
+        """``(N, C, …)`` or ``(C, …)`` → the same with shorter axes."""
         return type(self)._function(input, *self._settings())
 
     def _settings(self) -> tuple[Any, ...]:
@@ -137,7 +139,17 @@ class AvgPool1d(_Pool):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AvgPool2d(AvgPool1d):
+class AvgPool1d(_AvgPool):
+    """The mean of each window of ``(N, C, L)`` or ``(C, L)``; see :func:`.functional.avg_pool1d`."""
+
+    _function = staticmethod(functional.avg_pool1d)
+
+    def extra_repr(self) -> str:
+        shown = (each_axis("", name, getattr(self, name), 1) for name in ("kernel_size", "stride", "padding"))
+        return "kernel_size={}, stride={}, padding={}".format(*shown)
+
+
+class AvgPool2d(_AvgPool):
     """The mean of each window of ``(N, C, H, W)`` or ``(C, H, W)``; see :func:`.functional.avg_pool1d`.
 
     >>> import tracejit as tj

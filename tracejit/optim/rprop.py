@@ -59,9 +59,9 @@ class Rprop(Optimizer):
         step.add_(1)
         agreement = gradient * before
         turned = elementwise.less(agreement, 0)
-        factor = elementwise.where(elementwise.greater(agreement, 0), higher, elementwise.where(turned, lower, 1.0))
+        shrunk = elementwise.where(turned, lower * size, size)
+        grown = elementwise.where(elementwise.greater(agreement, 0), higher * size, shrunk)
         least, most = self._number(group, "step_sizes", 0), self._number(group, "step_sizes", 1)
-        grown = size * elementwise.astype(factor, size.dtype)
         size.copy_(elementwise.minimum(elementwise.maximum(grown, least), most))
         before.copy_(elementwise.where(turned, 0, gradient))
         parameter.sub_(elementwise.sign(before) * size)
