@@ -9,7 +9,7 @@ that it can stand in (:func:`build_kernel`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,14 +86,65 @@ def flat_address(shape: Sequence[int], index: Index) -> Affine:
     return Affine(tuple((axis, c) for axis, c in sorted(terms.items()) if c), constant, tuple(dynamic))
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a value lies in the memory of another: in the box that begins at ``start``, every ``step``-th element.
+
+    ``axes`` names for each axis of the whole the value's; ``None`` where the value has none.
+    """
+
+    whole: Value
+    start: tuple[int, ...]
+    step: tuple[int, ...]
+    axes: tuple[int | None, ...]
+
+    def index(self, index: Index) -> Index:
+        """The index in the whole of the value's element at ``index``."""
+        entries = [0 if axis is None else index[axis] for axis in self.axes]
+        return tuple(
+            (Affine((), first) if first else 0) if entry == 0 else entry * step + first
+            for entry, step, first in zip(entries, self.step, self.start, strict=True)
+        )
+
+
+def region_of(part: Value, whole: Value, start: tuple[int, ...], step: tuple[int, ...]) -> tuple[Value, Region] | None:
+    """The value behind ``part``'s views and its region, where the views only move axes and add ones of extent 1."""
+    own = (0 if extent == 1 else Affine(((axis, 1),)) for axis, extent in enumerate(part.shape))
+    base, index = through_views(part, tuple(own))
+    axes: list[int | None] = [None] * part.ndim
+    for axis, entry in enumerate(index):
+        if entry == 0:
+            continue
+        if entry.constant or entry.dynamic or len(entry.terms) != 1:
+            return None
+        ((place, coefficient),) = entry.terms
+        if coefficient != 1 or axes[place] is not None or base.shape[axis] != part.shape[place]:
+            return None
+        axes[place] = axis
+    if any(axis is None and extent != 1 for axis, extent in zip(axes, part.shape, strict=True)):
+        return None
+    return base, Region(whole, start, step, tuple(axes))
+
+
+Regions = Mapping[Value, Region]
+
+
+def in_memory(value: Value, index: Index, regions: Regions) -> tuple[Value, Affine]:
+    """The value whose memory holds the element, and the element's position there."""
+    while (region := regions.get(value)) is not None:
+        value, index = region.whole, region.index(index)
+    return value, flat_address(value.type.static_shape, index)
+
+
 class Elements(ScalarBuilder):
     """The elements of values at symbolic indices, as nodes; equal nodes are one.
 
-    The results of ``ops`` are computed; all other values are loaded from memory.
+    The results of ``ops`` are computed; all other values are loaded from memory, some from regions of others.
     """
 
-    def __init__(self, ops: Sequence[Op] = ()) -> None:
+    def __init__(self, ops: Sequence[Op] = (), regions: Regions | None = None) -> None:
         self.computed = {op.result: op for op in ops}
+        self.regions = regions or {}
         self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
         self._elements: dict[tuple[Value, Index], Node | k.Literal] = {}
@@ -106,7 +157,7 @@ class Elements(ScalarBuilder):
         return found
 
     def load(self, value: Value, index: Index) -> Node:
-        address = flat_address(value.type.static_shape, index)
+        value, address = in_memory(value, index, self.regions)
         axes = frozenset(axis for axis, _ in address.terms)
         operands = tuple(position for position, _ in address.dynamic)
         return self._node(("load", value, address), "load", operands, value.dtype, axes, address=address, buffer=value)
@@ -373,6 +424,7 @@ class _Emission:
         self.scalars: dict[int, k.Scalar] = {}
         self.parameters: list[str] = []
         self.values: list[int] = []
+        self.shared: dict[tuple[str, int], str] = {}
         self.buffers: dict[Value, k.Buffer] = {}
         self.buffer_values: list[Value] = []
         kept = layout.kept
@@ -535,11 +587,17 @@ class _Emission:
             if axis not in self.layout.merged
         }
         steps = tuple((self._operand(node), self._stride(stride)) for node, stride in affine.dynamic)
-        offset = 0 if affine.constant == 0 else self._parameter(f"o{len(self.parameters)}", affine.constant)
-        return k.Address(offset, terms, steps)
+        return k.Address(0 if affine.constant == 0 else self._shared("o", affine.constant), terms, steps)
 
     def _stride(self, stride: int) -> k.Extent:
-        return stride if stride in (0, 1) else self._parameter(f"s{len(self.parameters)}", stride)
+        return stride if stride in (0, 1) else self._shared("s", stride)
+
+    def _shared(self, letter: str, value: int) -> str:
+        """A parameter for all offsets, or all strides, of that value."""
+        name = self.shared.get((letter, value))
+        if name is None:
+            name = self.shared[letter, value] = self._parameter(f"{letter}{len(self.parameters)}", value)
+        return name
 
     def _extent(self, axis: int, name: str) -> k.Extent:
         extent = self.layout.extents[axis]

@@ -16,6 +16,7 @@ import numpy as np
 from tracejit.ir import Constant, Graph, Location, Op, TensorType, Value
 from tracejit.ir.primitive import Contraction, Placement, Reduction, View
 from tracejit.ir.primitives.indexing import scatter
+from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import DType, is_floating, short_name
 
@@ -27,6 +28,7 @@ from .fusion import (
     fuse,
     home_index,
     is_alias,
+    is_fusible,
     runs_in_kernels,
     squeezed,
     through_views,
@@ -37,9 +39,12 @@ from .lower import (
     Elements,
     LoweredKernel,
     NotOneLoop,
+    Region,
     StoreRequest,
     build_kernel,
     flat_address,
+    in_memory,
+    region_of,
 )  # fmt: skip
 from .memory import Lifetime, plan_arena
 
@@ -198,10 +203,12 @@ class _Plan:
         self.specialize = specialize
         self.calls: list[Call] = []
         self.aliases: dict[Value, Value] = {}  # a value → the value whose memory it is
+        self.regions: dict[Value, Region] = {}  # a value → where in another it lies
 
     def run(self) -> Program:
         groups = fuse(self.graph)
         self.stored = self._stored_values(groups)
+        self._find_regions()
         for group in groups:
             self._lower(group)
         return self._place()
@@ -217,6 +224,36 @@ class _Plan:
                     if group_of.get(value) not in (group, None) or value.op is None:
                         stored.add(value)
         return stored
+
+    def _find_regions(self) -> None:
+        """The parts of concatenations, pads and updates that are written to their place at once, and not copied there.
+
+        What kernels compute can be, where all that reads it are kernels and products too.
+        """
+        kept = set(self.graph.results)
+        for op in self.graph.ops:
+            if is_alias(op) or not runs_in_kernels(op):  # these want whole memory
+                kept.update(self._memory_of(operand) for operand in op.operands)
+        for op in self.graph.ops:
+            if not isinstance(op.primitive, Placement) or not runs_in_kernels(op):
+                continue
+            bases = [self._memory_of(operand) for operand in op.operands]
+            regions = op.primitive.regions([o.type for o in op.operands], **op.attributes)
+            for number, start, step in regions[_is_update(op) :]:
+                found = region_of(op.operands[number], op.result, start, step)
+                if found is None or max(step, default=1) != 1:
+                    continue
+                base, region = found
+                is_computed = base.op is not None and (is_fusible(base.op) or isinstance(base.op.primitive, Placement))
+                if is_computed and base not in kept and base not in self.regions and bases.count(base) == 1:
+                    self.regions[base] = region
+
+    def _memory_of(self, value: Value) -> Value:
+        """The value that holds the elements of a view."""
+        return through_views(value, home_index(value.shape))[0]
+
+    def _elements(self, ops: Sequence[Op] = ()) -> Elements:
+        return Elements(ops, self.regions)
 
     # Groups -----------------------------------------------------------------------------------------
 
@@ -256,7 +293,7 @@ class _Plan:
                 self._lower_gathered_axes(first)
 
     def _fused(self, ops: Sequence[Op], domain: Sequence[int], reduced: frozenset[int]) -> LoweredKernel:
-        elements = Elements(ops)
+        elements = self._elements(ops)
         kept = [axis for axis in range(len(domain)) if axis not in reduced]
         stores = []
         for op in ops:  # also those that are not stored: asked for in order, no element is far from those it needs
@@ -269,7 +306,7 @@ class _Plan:
         return build_kernel(elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize)
 
     def _store(self, value: Value, index: Index, node: object) -> StoreRequest:
-        return StoreRequest(value, flat_address(value.type.static_shape, index), node)  # type: ignore[arg-type]
+        return StoreRequest(*in_memory(value, index, self.regions), node)  # type: ignore[arg-type]
 
     def _append(self, lowered: LoweredKernel, *ops: Op) -> None:
         locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
@@ -295,7 +332,7 @@ class _Plan:
         shape, axes = operand.type.static_shape, op.attributes["axes"]
         order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
         moved = Value(TensorType(operand.dtype, tuple(shape[axis] for axis in order)))
-        elements = Elements()
+        elements = self._elements()
         home = home_index(moved.shape)
         node = elements.element(operand, tuple(home[order.index(axis)] for axis in range(len(shape))))
         copy = build_kernel(
@@ -331,7 +368,7 @@ class _Plan:
         (op,) = [op for op in group.ops if op.result in self.stored]
         extent = _reduced_extent(group)
         blocks = -(-extent // BLOCK)
-        elements = Elements(group.ops)
+        elements = self._elements(group.ops)
         kept = [axis for axis in range(len(group.domain)) if axis not in group.reduced]
         index = home_index(op.result.shape, kept)
         node = elements.element(op.result, index)
@@ -359,12 +396,12 @@ class _Plan:
             flat = (Affine(((0, 1),)),)
             source = Value(TensorType(operand.dtype, (operand.type.size,)))
             self.aliases[source] = operand
-            elements = Elements()
+            elements = self._elements()
             node = elements.load(source, flat)
             store = StoreRequest(result, Affine(((0, 1),)), node)
             domain: tuple[int, ...] = (operand.type.size,)
         else:
-            elements = Elements()
+            elements = self._elements()
             home = home_index(result.shape)
             base, where = through_views(result, home)
             node = elements.element(base, where)  # type: ignore[assignment]
@@ -386,38 +423,45 @@ class _Plan:
             self.calls.append(HostCall(op, list(sources), op.result))
 
     def _lower_placement(self, op: Op, primitive: Placement) -> None:
-        """A copy for each operand, into its region; what lies between is filled first."""
+        """A copy for each operand that is not there yet, into its region; what lies around it is filled first."""
         result = op.result
-        if primitive.fill is not None:
-            self._copy(op, op.operands[primitive.fill], home_index(result.shape), squeezed(result.shape), ())
-        for number, start, step in primitive.regions([o.type for o in op.operands], **op.attributes):
+        regions = primitive.regions([o.type for o in op.operands], **op.attributes)
+        fill = 0 if _is_update(op) else primitive.fill
+        if fill is not None:
+            filling, (number, start, step) = op.operands[fill], regions[-1]
+            shape = result.type.static_shape
+            boxes = _around(start, op.operands[number].type.static_shape, shape)
+            for corner, extents in boxes if max(step, default=1) == 1 else [((0,) * result.ndim, shape)]:
+                self._copy(op, filling, corner if filling.ndim else (), extents, _box(result, corner))
+        for number, start, step in regions[_is_update(op) :]:
             operand = op.operands[number]
-            home = home_index(operand.shape)
-            where = tuple(
-                Affine((), first) if entry == 0 else entry * stride + first
-                for entry, stride, first in zip(home, step, start, strict=True)
-            )
-            self._copy(op, operand, where, squeezed(operand.shape), home)
+            region = self.regions.get(self._memory_of(operand))
+            if region is None or region.whole is not result:
+                everything = (0,) * operand.ndim
+                target = Region(result, start, step, tuple(range(result.ndim)))
+                self._copy(op, operand, everything, operand.type.static_shape, target)
 
-    def _copy(self, op: Op, operand: Value, where: Index, domain: Sequence[int], home: Index) -> None:
-        if 0 in domain:
+    def _copy(self, op: Op, operand: Value, corner: tuple[int, ...], shape: tuple[int, ...], region: Region) -> None:
+        """Copy a box of an operand, or a scalar, to a region of the op's result."""
+        if 0 in shape:
             return
-        elements = Elements()
-        store = self._store(op.result, where, elements.element(operand, home))
+        elements, home = self._elements(), home_index(shape)
+        source = _box(operand, corner).index(home) if operand.ndim else ()
+        store = self._store(region.whole, region.index(home), elements.element(operand, source))
         lowered = build_kernel(
-            elements, [store], domain, frozenset(), title=op.primitive.name, specialize=self.specialize
+            elements, [store], squeezed(shape), frozenset(), title=op.primitive.name, specialize=self.specialize
         )
         self._append(lowered, op)
 
     def _lower_scatter(self, op: Op) -> None:
         """The operand is copied, then the updates are written one after the other."""
         operand, updates, *indices = op.operands
-        home = home_index(operand.shape)
-        self._copy(op, operand, home, squeezed(operand.shape), home)
+        corner = (0,) * operand.ndim
+        self._copy(op, operand, corner, operand.type.static_shape, _box(op.result, corner))
         domain = squeezed(updates.shape)
         if 0 in domain or 0 in operand.shape:
             return
-        elements = Elements()
+        elements = self._elements()
         position = home_index(updates.shape)
         where = elements.addressed(operand, indices, op.attributes["axes"], position)
         store = self._store(op.result, where, elements.element(updates, position))
@@ -450,14 +494,13 @@ class _Plan:
     def _matrix(self, operand: Value, transposed: bool) -> MatrixOperand:
         """The operand where it lies, through its views; copied first where its batch is no single stride."""
         home = tuple(Affine(((axis, 1),)) for axis in range(operand.ndim))
-        base, index = through_views(operand, home)
-        address = flat_address(base.type.static_shape, index)
+        base, address = in_memory(*through_views(operand, home), self.regions)
         steps = [dict(address.terms).get(axis, 0) for axis in range(operand.ndim)]
         shape = operand.type.static_shape
         batch = [(extent, step) for extent, step in zip(shape[:-2], steps[:-2], strict=True) if extent != 1]
         if any(step != extent * inner for (_, step), (extent, inner) in pairwise(batch)):
             copied = Value(operand.type)
-            elements = Elements()
+            elements = self._elements()
             own = home_index(operand.shape)
             store = self._store(copied, own, elements.element(*through_views(operand, own)))
             lowered = build_kernel(
@@ -475,7 +518,7 @@ class _Plan:
         shape = (*batch, m, n, inner)
         product_type = TensorType(op.result.dtype, shape)
         point = home_index(shape)
-        elements = Elements()
+        elements = self._elements()
         left = (*point[:-3], point[-1], point[-3]) if transpose_lhs else (*point[:-3], point[-3], point[-1])
         right = (*point[:-3], point[-2], point[-1]) if transpose_rhs else (*point[:-3], point[-1], point[-2])
         node = elements.multiply(elements.element(lhs, left), elements.element(rhs, right))
@@ -542,6 +585,31 @@ class _Plan:
     def _add_constant(self, value: Constant, constants: list[np.ndarray], places: dict[Value, Place]) -> None:
         places[value] = Place("constant", len(constants))
         constants.append(np.asarray(value.array, order="C"))
+
+
+def _box(whole: Value, corner: tuple[int, ...]) -> Region:
+    """A contiguous region with the axes of the whole."""
+    return Region(whole, corner, (1,) * len(corner), tuple(range(len(corner))))
+
+
+def _is_update(op: Op) -> bool:
+    """Whether the first operand is what the others are written into."""
+    return op.primitive is update_slice
+
+
+def _around(
+    start: tuple[int, ...], extents: tuple[int, ...], shape: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Boxes (corner, shape) that make up all of ``shape`` but the box at ``start``."""
+    boxes = []
+    corner, rest = [0] * len(shape), list(shape)
+    for axis, (first, extent) in enumerate(zip(start, extents, strict=True)):
+        for low, high in ((0, first), (first + extent, shape[axis])):
+            if low < high:
+                corner[axis], rest[axis] = low, high - low
+                boxes.append((tuple(corner), tuple(rest)))
+        corner[axis], rest[axis] = first, extent
+    return boxes
 
 
 def _reduced_extent(group: Group) -> int:

@@ -112,6 +112,53 @@ PROGRAMS = {
         %b = negate %u : f32[3,20,2,33]
         return %a, %b
     }""",
+    "parts that are written to their place": """(%x: f32[3,4], %y: f32[2,4], %w: f32[4,5])
+                                                 -> (f32[9,4], f32[3,5], f32[12], f32[5,7]) {
+        %a = negate %x : f32[3,4]
+        %b = add %y, %y : f32[2,4]
+        %c = concatenate %a, %b {dimension=0} : f32[5,4]
+        %d = exponential %x : f32[3,4]
+        %f = concatenate %c, %d, %x {dimension=0} : f32[11,4]
+        %g = slice %f {start=[1, 0], limit=[10, 4], strides=[1, 1]} : f32[9,4]
+        %p = dot %a, %w : f32[3,5]
+        %h = sqrt %x : f32[3,4]
+        %r = reshape %h {shape=[12]} : f32[12]
+        %u = pad %c, 7.0 {low=[0, 2], high=[0, 1], interior=[0, 0]} : f32[5,7]
+        return %g, %p, %r, %u
+    }""",
+    "parts side by side, turned and stretched": """(%x: f32[3,4], %s: f32[], %t: f32[])
+                                                    -> (f32[3,4,2], f32[4,6], f32[2], f32[6,8]) {
+        %a = negate %x : f32[3,4]
+        %b = add %x, 1.0 : f32[3,4]
+        %c = reshape %a {shape=[3, 4, 1]} : f32[3,4,1]
+        %d = reshape %b {shape=[3, 4, 1]} : f32[3,4,1]
+        %f = concatenate %c, %d {dimension=2} : f32[3,4,2]
+        %g = multiply %x, %x : f32[3,4]
+        %h = transpose %g {permutation=[1, 0]} : f32[4,3]
+        %i = concatenate %h, %h {dimension=1} : f32[4,6]
+        %j = sqrt %s : f32[]
+        %k = negate %t : f32[]
+        %l = reshape %j {shape=[1]} : f32[1]
+        %m = reshape %k {shape=[1]} : f32[1]
+        %n = concatenate %l, %m {dimension=0} : f32[2]
+        %o = abs %x : f32[3,4]
+        %q = transpose %o {permutation=[1, 0]} : f32[4,3]
+        %u = pad %q, %s {low=[1, 2], high=[1, 3], interior=[0, 0]} : f32[6,8]
+        return %f, %i, %n, %u
+    }""",
+    "updates of a region": """(%x: f32[6,5,7], %y: f32[4,3,5], %z: f32[2,5,7])
+                               -> (f32[6,5,7], f32[6,5,7], f32[6,5,7], f32[6,5,7]) {
+        %u = negate %y : f32[4,3,5]
+        %a = update_slice %x, %u {start=[1, 1, 1], strides=[1, 1, 1]} : f32[6,5,7]
+        %b = add %x, 1.0 : f32[6,5,7]
+        %v = multiply %y, %y : f32[4,3,5]
+        %c = update_slice %b, %v {start=[0, 2, 2], strides=[1, 1, 1]} : f32[6,5,7]
+        %w = sqrt %z : f32[2,5,7]
+        %d = update_slice %x, %w {start=[4, 0, 0], strides=[1, 1, 1]} : f32[6,5,7]
+        %t = exponential %z : f32[2,5,7]
+        %f = update_slice %x, %t {start=[1, 0, 0], strides=[3, 1, 1]} : f32[6,5,7]
+        return %a, %c, %d, %f
+    }""",
     "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
         %a = dot %x, %y : i8[3,2]
         return %a
