@@ -45,6 +45,12 @@ def tan(s: ScalarBuilder, x: Any) -> Any:
     return s.select(s.eq(x, 0.0), x, _by_reduction(s, x, _tan_of_reduced, TAN_OF_LARGE, x.dtype == float64))
 
 
+def sin_and_cos(s: ScalarBuilder, x: Any) -> tuple[Any, Any]:
+    """Both, of abs(x) < 2**45."""
+    angle = _reduce(s, x, False)
+    return _sin_of_reduced(s, x, angle, 0), _sin_of_reduced(s, x, angle, 1)
+
+
 class _Reduced(NamedTuple):
     """An angle as ``quarters * pi / 2 + remainder + error``: the low bits of an integer, and f64."""
 

@@ -472,7 +472,7 @@ OTHERS = [
     row("pad", lambda x: tj.pad(x, ((1, 2), (0, 3))), lambda x: np.pad(x, ((1, 2), (0, 3))), (3, 4), (1, 1), (0, 2)),
     row(
         "pad",
-        lambda x: tj.pad(x, ((1, 2),), 7),
+        lambda x: tj.pad(x, ((1, 2),), constant_values=7),
         lambda x: np.pad(x, (1, 2), constant_values=7),
         (3,),
         dtypes=(*FLOATS, I64),

@@ -47,30 +47,51 @@ from .config import config  # noqa: E402
 from .jit import jit  # noqa: E402
 from .lost_writes import LostWriteWarning  # noqa: E402
 from .ops.arithmetic import (  # noqa: E402
+    angle,
     bitwise_left_shift,
     bitwise_right_shift,
     conj,
     copysign,
+    deg2rad,
     floor_divide,
+    fmax,
+    fmin,
+    heaviside,
     imag,
+    nan_to_num,
     nextafter,
+    rad2deg,
     real,
     remainder,
     signbit,
     trunc,
 )  # fmt: skip
 from .ops.arrangement import (  # noqa: E402
+    array_split,
     broadcast_arrays,
     broadcast_shapes,
     diagonal,
+    fliplr,
+    flipud,
     moveaxis,
+    ravel,
     repeat,
     roll,
+    rot90,
     split,
     swapaxes,
     tile,
     trace,
     unstack,
+)  # fmt: skip
+from .ops.comparison import (  # noqa: E402
+    allclose,
+    array_equal,
+    isclose,
+)  # fmt: skip
+from .ops.counting import (  # noqa: E402
+    bincount,
+    histogram,
 )  # fmt: skip
 from .ops.creation import (  # noqa: E402
     arange,
@@ -91,6 +112,14 @@ from .ops.creation import (  # noqa: E402
     triu,
     zeros,
     zeros_like,
+)  # fmt: skip
+from .ops.cumulative import (  # noqa: E402
+    cummax,
+    cummin,
+    cumprod,
+    cumsum,
+    cumulative_prod,
+    cumulative_sum,
 )  # fmt: skip
 from .ops.datatypes import (  # noqa: E402
     __array_namespace_info__,
@@ -172,13 +201,36 @@ from .ops.elementwise import (  # noqa: E402
     tanh,
     where,
 )  # fmt: skip
+from .ops.grids import (  # noqa: E402
+    geomspace,
+    logspace,
+    tril_indices,
+    triu_indices,
+    unravel_index,
+    vander,
+)  # fmt: skip
 from .ops.indexing import take, take_along_axis  # noqa: E402
+from .ops.joining import (  # noqa: E402
+    append,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block,
+    column_stack,
+    dstack,
+    hstack,
+    vstack,
+)  # fmt: skip
 from .ops.linalg import (  # noqa: E402
     cross,
+    dot,
     einsum,
+    inner,
+    kron,
     matmul,
     outer,
     tensordot,
+    vdot,
     vecdot,
 )  # fmt: skip
 from .ops.manipulation import (  # noqa: E402
@@ -195,6 +247,14 @@ from .ops.manipulation import (  # noqa: E402
     stack,
     transpose,
 )  # fmt: skip
+from .ops.quantiles import (  # noqa: E402
+    median,
+    nanmedian,
+    nanpercentile,
+    nanquantile,
+    percentile,
+    quantile,
+)  # fmt: skip
 from .ops.reduction import (  # noqa: E402
     all,
     any,
@@ -209,27 +269,70 @@ from .ops.reduction import (  # noqa: E402
     sum,
     var,
 )  # fmt: skip
-from .ops.sorting import (  # noqa: E402
-    argsort,
-    count_nonzero,
-    cumulative_prod,
-    cumulative_sum,
-    diff,
+from .ops.scattering import (  # noqa: E402
+    put_along_axis,
+    scatter_add,
+    segment_sum,
+)  # fmt: skip
+from .ops.sets import (  # noqa: E402
     isin,
-    median,
-    nonzero,
-    quantile,
-    searchsorted,
-    sort,
+    unique,
     unique_all,
     unique_counts,
     unique_inverse,
     unique_values,
 )  # fmt: skip
-from .ops.statistics import (  # noqa: E402
-    bincount,
-    histogram,
+from .ops.signals import (  # noqa: E402
+    convolve,
+    correlate,
+    diff,
+    ediff1d,
+    gradient,
     interp,
+    polyval,
+    trapezoid,
+)  # fmt: skip
+from .ops.sorting import (  # noqa: E402
+    argpartition,
+    argsort,
+    argwhere,
+    count_nonzero,
+    digitize,
+    flatnonzero,
+    lexsort,
+    nonzero,
+    partition,
+    searchsorted,
+    sort,
+    topk,
+)  # fmt: skip
+from .ops.special import (  # noqa: E402
+    digamma,
+    erfc,
+    erfcx,
+    gammaln,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    log_ndtr,
+    log_softmax,
+    logit,
+    ndtr,
+    polygamma,
+    sinc,
+    softmax,
+    softplus,
+    xlogy,
+)  # fmt: skip
+from .ops.statistics import (  # noqa: E402
+    average,
+    corrcoef,
+    cov,
+    nanargmax,
+    nanargmin,
+    nancumprod,
+    nancumsum,
     nanmax,
     nanmean,
     nanmin,
@@ -237,6 +340,7 @@ from .ops.statistics import (  # noqa: E402
     nanstd,
     nansum,
     nanvar,
+    ptp,
 )  # fmt: skip
 from .random import manual_seed, rand, randint, randn  # noqa: E402
 from .tensor import Parameter, Tensor  # noqa: E402
@@ -277,28 +381,36 @@ def __getattr__(name: str) -> object:
 newaxis = None
 
 __all__ = [
-    "LostWriteWarning",
-    "Parameter", "Tensor", "__array_api_version__", "__array_namespace_info__", "abs", "acos", "acosh", "add", "all",
-    "any", "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
-    "autograd", "axis_index", "axis_size", "bfloat16", "bincount", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays",
-    "broadcast_shapes", "broadcast_to", "can_cast", "ceil", "checkpoint", "clip", "complex128", "complex64", "concat",
-    "config", "conj", "copysign", "cos", "cosh", "count_nonzero", "cross", "cumulative_prod", "cumulative_sum",
-    "custom_jvp", "custom_vjp", "diag", "diagonal", "diff", "divide", "e", "einsum", "empty", "empty_like",
-    "enable_grad", "equal", "erf", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "fft", "finfo", "flatten",
-    "flip", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "grad",
-    "greater", "greater_equal", "hessian", "histogram", "hvp", "hypot", "iinfo", "imag", "inf", "inference_mode",
-    "int16", "int32", "int64", "int8", "interp", "is_grad_enabled", "isdtype", "isfinite", "isin", "isinf", "isnan",
-    "jacfwd", "jacobian", "jacrev", "jit", "jvp", "less", "less_equal", "linalg", "linearize", "linspace", "log",
-    "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
+    "LostWriteWarning", "Parameter", "Tensor", "__array_api_version__", "__array_namespace_info__", "abs", "acos",
+    "acosh", "add", "all", "allclose", "angle", "any", "append", "arange", "argmax", "argmin", "argpartition",
+    "argsort", "argwhere", "array_equal", "array_split", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "autograd", "average", "axis_index", "axis_size", "bfloat16", "bincount",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
+    "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil", "checkpoint", "clip",
+    "column_stack", "complex128", "complex64", "concat", "config", "conj", "convolve", "copysign", "corrcoef",
+    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cummax", "cummin", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagonal", "diff", "digamma",
+    "digitize", "divide", "dot", "dstack", "e", "ediff1d", "einsum", "empty", "empty_like", "enable_grad", "equal",
+    "erf", "erfc", "erfcx", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "fft", "finfo", "flatnonzero",
+    "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64", "floor", "floor_divide", "fmax", "fmin",
+    "from_dlpack", "full", "full_like", "gammaln", "geomspace", "grad", "gradient", "greater", "greater_equal",
+    "heaviside", "hessian", "histogram", "hstack", "hvp", "hypot", "i0", "i0e", "i1", "i1e", "iinfo", "imag", "inf",
+    "inference_mode", "inner", "int16", "int32", "int64", "int8", "interp", "is_grad_enabled", "isclose", "isdtype",
+    "isfinite", "isin", "isinf", "isnan", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "kron", "less", "less_equal",
+    "lexsort", "linalg", "linearize", "linspace", "log", "log10", "log1p", "log2", "log_ndtr", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logspace", "logsumexp",
     "manual_seed", "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
-    "moveaxis", "multiply", "nan", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "negative",
-    "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
-    "permute_dims", "pi", "pmax", "pmean", "pmin", "positive", "pow", "prod", "psum", "quantile", "rand", "randint",
-    "randn", "random", "real", "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type", "roll", "round",
-    "rsqrt", "searchsorted", "set_grad_enabled", "sigmoid", "sign", "signbit", "sin", "sinh", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis",
-    "tan", "tanh", "tensor", "tensordot", "tile", "trace", "transpose", "tril", "triu", "trunc", "uint16", "uint32",
-    "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "value_and_grad",
-    "var", "vecdot", "vjp", "vmap", "where", "zeros", "zeros_like",
+    "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndtr",
+    "negative", "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot", "ones", "ones_like",
+    "outer", "pad", "partition", "percentile", "permute_dims", "pi", "pmax", "pmean", "pmin", "polygamma", "polyval",
+    "positive", "pow", "prod", "psum", "ptp", "put_along_axis", "quantile", "rad2deg", "rand", "randint", "randn",
+    "random", "ravel", "real", "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type", "roll", "rot90",
+    "round", "rsqrt", "scatter_add", "searchsorted", "segment_sum", "set_grad_enabled", "sigmoid", "sign", "signbit",
+    "sin", "sinc", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot",
+    "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triu", "triu_indices", "trunc",
+    "uint16", "uint32", "uint64", "uint8", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+    "unravel_index", "unstack", "value_and_grad", "vander", "var", "vdot", "vecdot", "vjp", "vmap", "vstack", "where",
+    "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

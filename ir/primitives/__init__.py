@@ -14,10 +14,11 @@ from . import (
     library,
     placement,
     reduction,
+    special,
     view,
 )
 
 __all__ = [
     "collective", "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation",
-    "indexing", "inversion", "library", "placement", "reduction", "view",
+    "indexing", "inversion", "library", "placement", "reduction", "special", "view",
 ]  # fmt: skip

@@ -72,6 +72,23 @@ cumulative_sum = Library(
 )
 
 
+def _extremum_numpy(x: np.ndarray, axis: int, smallest: bool) -> np.ndarray:
+    best = (np.minimum if smallest else np.maximum).accumulate(x, axis=axis)
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    positions = np.arange(x.shape[axis]).reshape(shape)
+    return np.maximum.accumulate(np.where((x == best) | (x != x), positions, 0), axis=axis)
+
+
+# Where the largest (or smallest) element up to each one stands: the last among equals, a NaN before all others.
+cumulative_extremum = Library(
+    name="cumulative_extremum",
+    type_rule=lambda x, axis, smallest: TensorType(int64, x.shape),
+    numpy=_extremum_numpy,
+    batch=along_axis,
+)
+
+
 def _recurrence_type(a: TensorType, b: TensorType, axis: int) -> TensorType:
     if a != b:
         raise ValueError(f"linear_recurrence: operands must have one type, got {a!r} and {b!r}")

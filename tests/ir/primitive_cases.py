@@ -146,11 +146,14 @@ CASES: list[Case] = [
         unary(name, smooth=True)
         for name in (
             "exponential", "exponential_minus_one", "exp2", "logistic", "tanh", "sine", "cosine", "erf", "sinh",
-            "cosh", "atan", "asinh",
+            "cosh", "atan", "asinh", "erfc", "erfcx",
         )
     ),
     *(unary(name, inside, smooth=True) for name in ("tan", "asin", "acos", "atanh", "erf_inv", "log_plus_one")),
     unary("acosh", above_one, smooth=True),
+    unary("lgamma", positive, smooth=True),
+    *(Case("polygamma", (positive(3, 4),), {"order": order}, smooth=True, label=str(order)) for order in (0, 1, 2)),
+    *(unary(name, positive, smooth=True) for name in ("bessel_i0e", "bessel_i1e")),
     *(
         Case(name, (complexes(3), complexes(2, 1)), label="complex")
         for name in ("add", "subtract", "multiply", "divide", "power")
@@ -235,6 +238,10 @@ CASES: list[Case] = [
     Case("cumulative_sum", (numbers(3, 4),), {"axis": 1}),
     Case("cumulative_product", (numbers(3, 4),), {"axis": 0}, smooth=True),
     Case("cumulative_product", (complexes(3, 4),), {"axis": 0}, label="complex"),
+    *(
+        Case("cumulative_extremum", (numbers(3, 4),), {"axis": 1, "smallest": smallest}, label=str(smallest))
+        for smallest in (False, True)
+    ),
     Case("linear_recurrence", (numbers(3, 4), numbers(3, 4)), {"axis": 1}, smooth=True),
     Case("linear_recurrence", (complexes(3, 4), complexes(3, 4)), {"axis": 1}, label="complex"),
     *(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -11,14 +12,21 @@ import numpy as np
 import pytest
 
 from tests.ir.scalar_evaluator import Evaluator
-from tracejit.ir import elementary_functions, special_functions, trigonometric_functions
+from tests.ir.special_values import VALUES
+from tracejit.ir import (
+    bessel_functions,
+    elementary_functions,
+    gamma_functions,
+    special_functions,
+    trigonometric_functions,
+)
 from tracejit.ir.types import DType, float32, float64
 
 INF, NAN = math.inf, math.nan
 FLOATS = [pytest.param(float32, id="f32"), pytest.param(float64, id="f64")]
 
 
-MODULES = (special_functions, trigonometric_functions, elementary_functions)
+MODULES = (special_functions, trigonometric_functions, elementary_functions, gamma_functions, bessel_functions)
 
 
 def run(name: str, *arguments: np.ndarray) -> np.ndarray:
@@ -216,6 +224,39 @@ def test_next_to_multiples_of_half_pi(name: str, dtype: DType) -> None:
     assert ulps(run(name, x), PUBLISHED[name].exact(x.astype(np.longdouble))).max() <= bound(name, dtype)
 
 
+# The largest errors for float32 and float64 of what is computed in float64, and whether they are relative to 1 where
+# the result is smaller.
+FROM_TABLE: dict[str, tuple[Callable[..., Any], float, float, bool]] = {
+    "erfc": (special_functions.erfc, 0.51, 3.6, False),
+    "erfcx": (special_functions.erfcx, 0.51, 3.6, False),
+    "lgamma": (gamma_functions.lgamma, 0.51, 2.5, False),
+    "digamma": (partial(gamma_functions.polygamma, order=0), 0.51, 8.0, True),
+    "trigamma": (partial(gamma_functions.polygamma, order=1), 0.51, 4.0, False),
+    "tetragamma": (partial(gamma_functions.polygamma, order=2), 0.51, 4.0, False),
+    "i0e": (bessel_functions.i0e, 0.51, 2.5, False),
+    "i1e": (bessel_functions.i1e, 0.51, 2.5, False),
+    "reflected lgamma": (gamma_functions.lgamma, 0.51, 4.0, True),
+    "reflected digamma": (partial(gamma_functions.polygamma, order=0), 0.51, 8.0, True),
+    "reflected trigamma": (partial(gamma_functions.polygamma, order=1), 0.51, 8.0, True),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", VALUES)
+def test_values_from_a_table(name: str, dtype: DType) -> None:
+    bound("sin", dtype)  # skips
+    program, float32_ulps, float64_ulps, from_one = FROM_TABLE[name]
+    x = np.array([*VALUES[name]], dtype)
+    exact = np.array([np.longdouble(digits) for digits in VALUES[name].values()])
+    result: Any = program(Evaluator(), x)
+    assert result.dtype == dtype
+    error = ulps(result, exact)
+    if from_one:
+        scale = np.spacing(np.maximum(np.abs(exact), 1).astype(dtype))
+        error = np.minimum(error, np.abs(result - exact) / scale)
+    assert error.max() <= (float32_ulps if dtype == float32 else float64_ulps), x[error.argmax()]
+
+
 # Special cases --------------------------------------------------------------------------------------
 
 EXACT = {
@@ -232,6 +273,11 @@ EXACT = {
     "cos": ([-INF, -0.0, 0.0, INF], [NAN, 1.0, 1.0, NAN]),
     "tan": ([-INF, -0.0, 0.0, INF], [NAN, -0.0, 0.0, NAN]),
     "rsqrt": ([-INF, -1.0, -0.0, 0.0, 0.25, INF], [NAN, NAN, -INF, INF, 2.0, 0.0]),
+    "erfc": ([-INF, -10.0, -0.0, 0.0, 40.0, INF], [2.0, 2.0, 1.0, 1.0, 0.0, 0.0]),
+    "erfcx": ([-INF, -40.0, -0.0, 0.0, INF], [INF, INF, 1.0, 1.0, 0.0]),
+    "lgamma": ([-INF, -2.0, -0.0, 0.0, 1.0, 2.0, INF], [INF, INF, INF, INF, 0.0, 0.0, INF]),
+    "i0e": ([-INF, -0.0, 0.0, INF], [0.0, 1.0, 1.0, 0.0]),
+    "i1e": ([-INF, -0.0, 0.0, INF], [-0.0, -0.0, 0.0, 0.0]),
     "erf_inv": ([-INF, -2.0, -1.0, -0.0, 0.0, 1.0, 1.5, INF], [NAN, NAN, -INF, -0.0, 0.0, INF, NAN, NAN]),
 }
 
@@ -241,6 +287,13 @@ EXACT = {
 def test_exact_results(name: str, dtype: DType) -> None:
     arguments, results = (np.array(values, dtype) for values in EXACT[name])
     assert_same(run(name, arguments), results)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_poles_of_polygamma(dtype: DType) -> None:
+    x = np.array([-INF, -2.0, -0.0, 0.0, INF, NAN], dtype)
+    for order, expected in (0, [NAN, NAN, INF, -INF, INF, NAN]), (1, [NAN, INF, INF, INF, 0.0, NAN]):
+        assert_same(gamma_functions.polygamma(Evaluator(), x, order), np.array(expected, dtype))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -266,7 +319,7 @@ def test_power_of_integers_is_exact(dtype: DType) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [*PUBLISHED, "erfc", "erfcx", "lgamma", "i0e", "i1e"])
 def test_nan_stays_nan_whatever_its_payload(name: str, dtype: DType) -> None:
     bits = np.dtype(f"u{dtype.itemsize}")
     infinity = int(np.array(INF, dtype).view(bits))

@@ -1,16 +1,21 @@
-"""Elementwise functions that are fixed to the bit: integer division, shifts, parts of floats and complex numbers."""
+"""Elementwise functions of a few exact steps: integer division, shifts, parts of numbers, replacing some of them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import ml_dtypes
+import numpy as np
+
 from tracejit.ir.primitives import exact as primitives
-from tracejit.ir.types import bool_, is_floating, is_integer
+from tracejit.ir.types import bfloat16, bool_, is_floating, is_integer
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply
 from ..tensor import Tensor
+from . import elementwise
 from .elementwise import FLOAT, _apply, _rounding, positive
 
 
@@ -98,3 +103,75 @@ def from_parts(real: Tensor, imag: Tensor) -> Tensor:
     pair = operands("complex", real, imag)
     assert is_floating(pair[0].dtype)
     return apply(primitives.complex_, pair, {})
+
+
+def angle(x: Any) -> Tensor:
+    """The angle of a complex number in [-pi, pi]; of a real one 0, or pi where it is negative."""
+    from .elementary import atan2
+
+    (tensor,) = operands("angle", x, lowest_kind=FLOAT)
+    if tensor.dtype.kind == "c":
+        return atan2(imag(tensor), real(tensor))
+    side = elementwise.where(elementwise.less(tensor, 0), math.pi, elementwise.multiply(tensor, 0))
+    return elementwise.where(elementwise.isfinite(side), side, elementwise.where(elementwise.isnan(tensor), tensor, 0))
+
+
+def deg2rad(x: Any) -> Tensor:
+    """Degrees as radians."""
+    (tensor,) = operands("deg2rad", x, lowest_kind=FLOAT)
+    return elementwise.multiply(tensor, math.pi / 180)
+
+
+def rad2deg(x: Any) -> Tensor:
+    """Radians as degrees."""
+    (tensor,) = operands("rad2deg", x, lowest_kind=FLOAT)
+    return elementwise.multiply(tensor, 180 / math.pi)
+
+
+def fmax(x: Any, y: Any) -> Tensor:
+    """The larger of ``x`` and ``y``; where one is NaN, the other."""
+    pair = operands("fmax", x, y)
+    return _unless_nan(elementwise.maximum(*pair), *pair)
+
+
+def fmin(x: Any, y: Any) -> Tensor:
+    """The smaller of ``x`` and ``y``; where one is NaN, the other."""
+    pair = operands("fmin", x, y)
+    return _unless_nan(elementwise.minimum(*pair), *pair)
+
+
+def _unless_nan(result: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    other = elementwise.where(elementwise.isnan(y), x, result)
+    return elementwise.where(elementwise.isnan(x), y, other)
+
+
+def heaviside(x: Any, y: Any) -> Tensor:
+    """0 where ``x`` is negative, 1 where it is positive, and ``y`` where it is 0.
+
+    >>> import tracejit as tj
+    >>> tj.heaviside(tj.tensor([-1.0, 0.0, 2.0]), 0.5)
+    tensor([0. , 0.5, 1. ])
+    """
+    step, at_zero = operands("heaviside", x, y, lowest_kind=FLOAT)
+    ends = elementwise.where(elementwise.less(step, 0), 0, elementwise.where(elementwise.isnan(step), step, 1))
+    return elementwise.where(elementwise.equal(step, 0), at_zero, ends)
+
+
+def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """``nan`` for NaN, and for infinities ``posinf`` and ``neginf`` or else the largest finite numbers.
+
+    >>> import tracejit as tj
+    >>> tj.nan_to_num(tj.tensor([1.0, float("nan"), float("inf")]), posinf=9.0)
+    tensor([1., 0., 9.])
+    """
+    tensor = as_tensor(x, "nan_to_num")
+    if tensor.dtype.kind == "c":
+        return from_parts(*(nan_to_num(part, nan, posinf, neginf) for part in (real(tensor), imag(tensor))))
+    if not is_floating(tensor.dtype):
+        return positive(tensor)
+    limits: Any = ml_dtypes.finfo(tensor.dtype) if tensor.dtype == bfloat16 else np.finfo(tensor.dtype)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    result = elementwise.where(elementwise.isnan(tensor), nan, tensor)
+    result = elementwise.where(elementwise.equal(tensor, math.inf), high, result)
+    return elementwise.where(elementwise.equal(tensor, -math.inf), low, result)

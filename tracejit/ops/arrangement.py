@@ -14,9 +14,10 @@ from tracejit.ir.types import broadcast_static_shapes, format_shape
 from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor
+from ..tape import same_value
 from ..tensor import Tensor, new_tensor
 from . import elementwise
-from .manipulation import _axis, broadcast_to, concat, permute_dims, reshape
+from .manipulation import _axis, broadcast_to, concat, flip, permute_dims, reshape, transpose
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
@@ -56,8 +57,6 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
-    from .manipulation import transpose
-
     return transpose(x, axis1, axis2)
 
 
@@ -161,6 +160,60 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     bounds = [0, *sections, extent]
     lead = (slice(None),) * along
     return [tensor[(*lead, slice(first, last))] for first, last in itertools.pairwise(bounds)]
+
+
+def array_split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """:func:`split`, but a number of parts need not divide the extent: the first ones are longer by one.
+
+    >>> import tracejit as tj
+    >>> tj.array_split(tj.arange(3), 2)
+    [tensor([0, 1]), tensor([2])]
+    """
+    tensor = as_tensor(x, "array_split")
+    if isinstance(sections, int):
+        if sections < 1:
+            raise at_user_line(ValueError(f"array_split: number sections must be larger than 0, got {sections}"))
+        extent = tensor.shape[_axis("array_split", axis, tensor.ndim)]
+        each, longer = divmod(extent, sections)
+        lengths = [each + 1] * longer + [each] * (sections - longer)
+        sections = list(itertools.accumulate(lengths))[:-1]
+    return split(tensor, sections, axis)
+
+
+def fliplr(x: Any) -> Tensor:
+    """The order along the second axis reversed."""
+    return flip(x, _axis("fliplr", 1, as_tensor(x, "fliplr").ndim))
+
+
+def flipud(x: Any) -> Tensor:
+    """The order along the first axis reversed."""
+    return flip(x, _axis("flipud", 0, as_tensor(x, "flipud").ndim))
+
+
+def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """The plane of two axes turned ``k`` times by a right angle, from the first axis towards the second.
+
+    >>> import tracejit as tj
+    >>> tj.rot90(tj.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
+    tensor = as_tensor(x, "rot90")
+    first, second = (_axis("rot90", axis, tensor.ndim) for axis in axes)
+    if first == second:
+        raise at_user_line(ValueError(f"rot90: axes must be two different ones, got {tuple(axes)}"))
+    if k % 4 == 0:
+        return same_value(tensor)
+    if k % 4 == 2:
+        return flip(tensor, (first, second))
+    return (
+        swapaxes(flip(tensor, second), first, second) if k % 4 == 1 else flip(swapaxes(tensor, first, second), second)
+    )
+
+
+def ravel(x: Any) -> Tensor:
+    """All elements along one axis."""
+    return reshape(x, (-1,))
 
 
 def diagonal(x: Any, offset: int = 0) -> Tensor:

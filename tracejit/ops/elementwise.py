@@ -90,13 +90,17 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     return same_value(result) if result is tensor else result
 
 
-def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """``x`` where ``condition``, else ``y``.
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    """``x`` where ``condition``, else ``y``; without those the positions where it is true, see :func:`nonzero`.
 
     >>> import tracejit as tj
     >>> tj.where(tj.tensor([True, False]), 1.0, 2.0)
     tensor([1., 2.])
     """
+    if x is None and y is None:
+        from .sorting import nonzero
+
+        return nonzero(condition)
     predicate = as_tensor(condition, "where")
     if predicate.dtype != bool_:
         raise at_user_line(TypeError(f"where: the condition must be bool, got {predicate.dtype}"))

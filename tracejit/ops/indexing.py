@@ -278,15 +278,20 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
     tensor([[2.],
             [3.]])
     """
-    tensor, index = as_tensor(x, "take_along_axis"), as_tensor(indices, "take_along_axis")
+    tensor = as_tensor(x, "take_along_axis")
+    return get_item(tensor, along_axis("take_along_axis", tensor, as_tensor(indices, "take_along_axis"), axis))
+
+
+def along_axis(name: str, tensor: Tensor, index: Tensor, axis: int) -> tuple[Any, ...]:
+    """The key of the elements that have the indices along ``axis``, and their own positions along the other axes."""
     if index.ndim != tensor.ndim:
         raise at_user_line(
             ValueError(
-                f"take_along_axis: `indices` and `x` must have the same number of dimensions, "
+                f"{name}: `indices` and `x` must have the same number of dimensions, "
                 f"got {format_shape(index.shape)} and {format_shape(tensor.shape)}"
             )
         )
-    (along,) = reduction.normalize_axes("take_along_axis", axis, tensor.ndim)
+    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
     key: list[Any] = []
     for dimension in range(tensor.ndim):
         if dimension == along:
@@ -296,4 +301,4 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
         else:
             shape = tuple(-1 if i == dimension else 1 for i in range(tensor.ndim))
             key.append(manipulation.reshape(creation.arange(tensor.shape[dimension]), shape))
-    return get_item(tensor, tuple(key))
+    return tuple(key)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.primitives import contraction
 from tracejit.ir.types import broadcast_static_shapes, format_shape
 
 from ..locations import at_user_line
@@ -49,7 +49,7 @@ def _batched(lhs: Tensor, rhs: Tensor) -> Tensor:
         raise at_user_line(ValueError(f"matmul: batch dimensions of {shapes} do not broadcast")) from None
     lhs = manipulation.broadcast_to(lhs, (*batch, *lhs.shape[-2:]))
     rhs = manipulation.broadcast_to(rhs, (*batch, *rhs.shape[-2:]))
-    return apply(dot, (lhs, rhs), {})
+    return apply(contraction.dot, (lhs, rhs), {})
 
 
 def vecdot(x1: Any, x2: Any, axis: int = -1) -> Tensor:
@@ -101,7 +101,7 @@ def tensordot(x1: Any, x2: Any, axes: int | tuple[Sequence[int], Sequence[int]] 
     right = manipulation.reshape(
         manipulation.permute_dims(rhs, (*second, *columns)), (shared, math.prod(rhs.shape[i] for i in columns))
     )
-    return manipulation.reshape(apply(dot, (left, right), {}), shape)
+    return manipulation.reshape(apply(contraction.dot, (left, right), {}), shape)
 
 
 def outer(x1: Any, x2: Any) -> Tensor:
@@ -125,6 +125,48 @@ def cross(x1: Any, x2: Any, axis: int = -1) -> Tensor:
         for i, j in ((1, 2), (2, 0), (0, 1))
     ]
     return manipulation.stack(parts, axis)
+
+
+def dot(x: Any, y: Any) -> Tensor:
+    """NumPy's product: over the last axis of ``x`` and the last but one of ``y`` (the only one of a vector).
+
+    >>> import tracejit as tj
+    >>> tj.dot(tj.tensor([1.0, 2.0]), tj.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    first, second = operands("dot", as_tensor(x, "dot"), as_tensor(y, "dot"))
+    if first.ndim == 0 or second.ndim == 0:
+        return elementwise.multiply(first, second)
+    return tensordot(first, second, ([-1], [-1 if second.ndim == 1 else -2]))
+
+
+def inner(x: Any, y: Any) -> Tensor:
+    """The products of ``x`` and ``y`` summed over the last axis of each."""
+    first, second = operands("inner", as_tensor(x, "inner"), as_tensor(y, "inner"))
+    if first.ndim == 0 or second.ndim == 0:
+        return elementwise.multiply(first, second)
+    return tensordot(first, second, ([-1], [-1]))
+
+
+def vdot(x: Any, y: Any) -> Tensor:
+    """The sum of the products of all elements, those of ``x`` conjugated."""
+    first, second = operands("vdot", as_tensor(x, "vdot"), as_tensor(y, "vdot"))
+    return vecdot(manipulation.reshape(first, (-1,)), manipulation.reshape(second, (-1,)))
+
+
+def kron(x: Any, y: Any) -> Tensor:
+    """Kronecker's product: blocks of ``y``, each times one element of ``x``.
+
+    >>> import tracejit as tj
+    >>> tj.kron(tj.tensor([1, 10]), tj.tensor([1, 2]))
+    tensor([ 1,  2, 10, 20])
+    """
+    first, second = operands("kron", as_tensor(x, "kron"), as_tensor(y, "kron"))
+    ndim = first.ndim if first.ndim >= second.ndim else second.ndim
+    outer, inner = ((1,) * (ndim - tensor.ndim) + tensor.shape for tensor in (first, second))
+    left = manipulation.reshape(first, [n for extent in outer for n in (extent, 1)])
+    right = manipulation.reshape(second, [n for extent in inner for n in (1, extent)])
+    return manipulation.reshape(elementwise.multiply(left, right), [m * n for m, n in zip(outer, inner, strict=True)])
 
 
 def einsum(subscripts: str, *tensors: Any) -> Tensor:
@@ -225,7 +267,7 @@ def _contract(
     lead = [extents[name] for name in batch]
     left = _arranged(lhs, first, batch + rows + summed, [*lead, count[0], count[1]])
     right = _arranged(rhs, second, batch + summed + columns, [*lead, count[1], count[2]])
-    product = apply(dot, (left, right), {})
+    product = apply(contraction.dot, (left, right), {})
     names = batch + rows + columns
     return names, manipulation.reshape(product, [extents[name] for name in names])
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from tracejit.ir.primitives import placement, view
+import numpy as np
+
+from tracejit.ir.primitives import indexing, placement, view
 from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape
 
 from .. import dispatch
@@ -192,13 +194,56 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     return apply(view.reverse, (tensor,), {"dimensions": dimensions}) if dimensions else same_value(tensor)
 
 
-def pad(x: Any, pad_width: Sequence[tuple[int, int]], constant_value: float = 0) -> Tensor:
-    """``(before, after)`` elements of ``constant_value`` added along each axis."""
+# Padding --------------------------------------------------------------------------------------------
+
+Mode = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
+Width = int | Sequence[int] | Sequence[Sequence[int]]
+_MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
+def pad(x: Any, pad_width: Width, mode: Mode = "constant", constant_values: Any = 0) -> Tensor:
+    """Elements added before and after those along each axis.
+
+    ``pad_width`` is a number, a pair ``(before, after)`` for all axes, or a pair for each.  What is added is
+    ``constant_values``, or by ``mode`` the nearest element (``"edge"``), the elements mirrored at the last one
+    (``"reflect"``) or behind it (``"symmetric"``), or those of the other end (``"wrap"``).
+
+    >>> import tracejit as tj
+    >>> tj.pad(tj.tensor([1, 2, 3]), (1, 2), "reflect")
+    tensor([2, 1, 2, 3, 2, 1])
+    """
     tensor = as_tensor(x, "pad")
-    tensor, value = operands("pad", tensor, bool(constant_value) if tensor.dtype == bool_ else constant_value)
-    if len(pad_width) != tensor.ndim:
-        raise at_user_line(
-            ValueError(f"pad: needs one (before, after) an axis of shape {format_shape(tensor.shape)}, got {pad_width}")
-        )
-    low, high = tuple(before for before, _ in pad_width), tuple(after for _, after in pad_width)
-    return apply(placement.pad, (tensor, value), {"low": low, "high": high, "interior": (0,) * tensor.ndim})
+    widths = _widths(pad_width, tensor)
+    if mode not in _MODES:
+        raise at_user_line(ValueError(f"pad: mode must be one of {', '.join(_MODES)}, got {mode!r}"))
+    if mode == "constant":
+        fill = bool(constant_values) if tensor.dtype == bool_ else constant_values
+        tensor, value = operands("pad", tensor, fill)
+        low, high = (tuple(side) for side in zip(*widths, strict=True)) if widths else ((), ())
+        return apply(placement.pad, (tensor, value), {"low": low, "high": high, "interior": (0,) * tensor.ndim})
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            tensor = _extended(tensor, axis, before, after, mode)
+    return tensor if tensor is not x else permute_dims(tensor, range(tensor.ndim))
+
+
+def _widths(pad_width: Width, x: Tensor) -> list[tuple[int, int]]:
+    try:
+        table = np.broadcast_to(np.asarray(pad_width, np.int64), (x.ndim, 2))
+    except (ValueError, TypeError):
+        message = f"pad: needs one (before, after) an axis of shape {format_shape(x.shape)}, got {pad_width}"
+        raise at_user_line(ValueError(message)) from None
+    if (table < 0).any():
+        raise at_user_line(ValueError(f"pad: widths must not be negative, got {pad_width}"))
+    return [(int(before), int(after)) for before, after in table]
+
+
+def _extended(x: Tensor, axis: int, before: int, after: int, mode: Any) -> Tensor:
+    """Along one axis: NumPy says which element stands where."""
+    extent = x.shape[axis]
+    if extent == 0:
+        raise at_user_line(ValueError(f"pad: can't extend empty axis {axis} of shape {format_shape(x.shape)}"))
+    numbers: Any = np.arange(extent)
+    places = new_tensor(dispatch.constant_payload(np.pad(numbers, (before, after), mode=mode)))
+    gathered = apply(indexing.gather, (x, places), {"axes": (axis,)})
+    return permute_dims(gathered, [*range(1, axis + 1), 0, *range(axis + 1, x.ndim)])

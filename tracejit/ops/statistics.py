@@ -1,19 +1,18 @@
-"""Statistics that skip NaN, histograms, interpolation."""
+"""Statistics: weighted means, covariances, and reductions that skip NaN."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tracejit.ir.primitives import indexing, library as primitives
-from tracejit.ir.types import int64
+from tracejit.ir.types import format_shape
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
-from ..tape import apply
 from ..tensor import Tensor
-from . import creation, elementwise, reduction
-from .indexing import take
+from . import arithmetic, cumulative, elementwise, linalg, manipulation, reduction
 from .reduction import Axis
+
+# Without NaN ----------------------------------------------------------------------------------------
 
 
 def _without_nan(name: str, x: Any, fill: float) -> tuple[Tensor, Tensor]:
@@ -78,66 +77,125 @@ def nanmin(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _nan_extremum("nanmin", x, axis, keepdims, float("inf"), reduction.min)
 
 
-def bincount(x: Any, minlength: int = 0) -> Tensor:
-    """How often each of 0, 1, 2 … occurs (the largest value is read for the shape)."""
-    tensor = as_tensor(x, "bincount").detach()
-    if tensor.ndim != 1 or tensor.dtype.kind not in "iu":
-        raise at_user_line(
-            TypeError(f"bincount: expected a vector of integers, got {tensor.dtype}{list(tensor.shape)}")
-        )
-    values = tensor._concrete("bincount")
-    if values.size and values.min() < 0:
-        raise at_user_line(ValueError("bincount: the integers must not be negative"))
-    size = int(values.max()) + 1 if values.size else 0
-    zeros = creation.zeros((size if size > minlength else minlength,), dtype=int64)
-    ones = creation.ones(tensor.shape, dtype=int64)
-    return apply(indexing.scatter, (zeros, ones, tensor), {"axes": (0,), "combine": "add"})
+def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the largest element that is not NaN; ``ValueError`` where nothing else is."""
+    return _nan_position("nanargmax", x, axis, keepdims, float("-inf"), reduction.argmax)
 
 
-def histogram(x: Any, bins: int = 10, range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
-    """How many elements fall into each of ``bins`` equal intervals, and the intervals' bounds.
+def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the smallest element that is not NaN; ``ValueError`` where nothing else is."""
+    return _nan_position("nanargmin", x, axis, keepdims, float("inf"), reduction.argmin)
+
+
+def _nan_position(name: str, x: Any, axis: int | None, keepdims: bool, worst: float, position: Any) -> Tensor:
+    from .indexing import check
+
+    values, present = _without_nan(name, as_tensor(x, name).detach(), worst)
+    if values.dtype.kind not in "fcV":
+        return position(values, axis, keepdims)
+    check(reduction.all(reduction.any(present, axis)), ValueError, f"{name}: All-NaN slice encountered")
+    # Where all that is present is as bad as what stands for NaN, the first that is present wins.
+    best = position(values, axis, keepdims=True)
+    hidden = elementwise.where(present, elementwise.where(elementwise.equal(values, worst), 1, 2), 0)
+    worst_only = elementwise.less_equal(reduction.max(hidden, axis, keepdims=True), 1)
+    first = reduction.argmax(hidden, axis, keepdims=True)
+    result = elementwise.where(worst_only, first, best)
+    if keepdims:
+        return result
+    axes = reduction.normalize_axes(name, axis, values.ndim)
+    return manipulation.reshape(result, tuple(n for i, n in enumerate(values.shape) if i not in axes))
+
+
+def nancumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The sums of the elements up to each one, NaN left out."""
+    return cumulative.cumsum(_without_nan("nancumsum", x, 0)[0], axis)
+
+
+def nancumprod(x: Any, axis: int | None = None) -> Tensor:
+    """The products of the elements up to each one, NaN left out."""
+    return cumulative.cumprod(_without_nan("nancumprod", x, 1)[0], axis)
+
+
+# Spread and relation --------------------------------------------------------------------------------
+
+
+def ptp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element less the smallest."""
+    tensor = as_tensor(x, "ptp")
+    return elementwise.subtract(reduction.max(tensor, axis, keepdims), reduction.min(tensor, axis, keepdims))
+
+
+def average(x: Any, axis: Axis = None, weights: Any = None, returned: bool = False, keepdims: bool = False) -> Any:
+    """The mean with ``weights``: of the tensor's shape, or a vector for one axis; equal ones for ``None``.
+
+    With ``returned`` also the sum of the weights.  ``ZeroDivisionError`` where that is 0.
 
     >>> import tracejit as tj
-    >>> tj.histogram(tj.tensor([0.0, 1.0, 1.5, 2.0]), bins=2)[0]
-    tensor([1, 3])
+    >>> tj.average(tj.tensor([1.0, 4.0]), weights=tj.tensor([3.0, 1.0]))
+    tensor(1.75)
     """
-    from .manipulation import reshape
-    from .sorting import searchsorted
+    from .indexing import check
 
-    (tensor,) = operands("histogram", as_tensor(x, "histogram"), lowest_kind=2)
-    flat = reshape(tensor, (tensor.size,)).detach()
-    if range is None:
-        low, high = (float(f(flat)) for f in (reduction.min, reduction.max)) if flat.size else (0.0, 1.0)
-    else:
-        low, high = range
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges = creation.linspace(low, high, bins + 1, dtype=tensor.dtype)
-    place = searchsorted(edges, flat, side="right")
-    place = elementwise.where(elementwise.equal(flat, edges[-1]), bins, place)
-    inside = elementwise.logical_and(elementwise.greater_equal(place, 1), elementwise.less_equal(place, bins))
-    zeros = creation.zeros((bins + 1,), dtype=int64)
-    slot = elementwise.where(inside, elementwise.subtract(place, 1), bins)
-    ones = creation.ones(slot.shape, dtype=int64)
-    counts = apply(indexing.scatter, (zeros, ones, slot), {"axes": (0,), "combine": "add"})
-    return counts[:bins], edges
+    (tensor,) = operands("average", as_tensor(x, "average"), lowest_kind=2)
+    axes = reduction.normalize_axes("average", axis, tensor.ndim)
+    if weights is None:
+        result = reduction.mean(tensor, axis, keepdims)
+        total = elementwise.add(elementwise.multiply(result.detach(), 0), reduction._count("average", tensor, axis))
+        return (result, total) if returned else result
+    tensor, shares = operands("average", tensor, weights)
+    if shares.shape != tensor.shape:
+        if tuple(shares.shape) != tuple(tensor.shape[i] for i in axes):
+            shapes = f"{format_shape(shares.shape)} for {format_shape(tensor.shape)}"
+            raise at_user_line(ValueError(f"average: the weights' shape does not fit along the axes: {shapes}"))
+        shares = manipulation.reshape(shares, tuple(n if i in axes else 1 for i, n in enumerate(tensor.shape)))
+        shares = manipulation.broadcast_to(shares, tensor.shape)
+    total = reduction.sum(shares, axis, keepdims)
+    message = "average: weights sum to zero, can't be normalized"
+    check(reduction.all(elementwise.not_equal(total, 0)), ZeroDivisionError, message)
+    result = elementwise.divide(reduction.sum(elementwise.multiply(tensor, shares), axis, keepdims), total)
+    return (result, total) if returned else result
 
 
-def interp(x: Any, xp: Any, fp: Any) -> Tensor:
-    """The function through the points ``(xp, fp)``, ``xp`` increasing, linear between them and constant beyond.
+def cov(x: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None) -> Tensor:
+    """The covariances of variables: the rows of ``x`` (and ``y``), or with ``rowvar=False`` the columns.
+
+    Sums are divided by the number of observations less ``ddof``: 1, or 0 with ``bias``.
 
     >>> import tracejit as tj
-    >>> tj.interp(tj.tensor([0.5, 3.0]), tj.tensor([0.0, 1.0]), tj.tensor([10.0, 20.0]))
-    tensor([15., 20.])
+    >>> tj.cov(tj.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
     """
-    at, knots, values = operands("interp", x, xp, fp, lowest_kind=2)
-    if knots.ndim != 1 or knots.shape != values.shape or knots.size < 2:
-        raise at_user_line(ValueError(f"interp: needs as many values as points, two or more, got {values.shape}"))
-    place = apply(primitives.searchsorted, (knots.detach(), at.detach()), {"side": "right"})
-    right = elementwise.clip(place, 1, knots.size - 1)
-    left = elementwise.subtract(right, 1)
-    x0, x1, y0, y1 = take(knots, left), take(knots, right), take(values, left), take(values, right)
-    part = elementwise.divide(elementwise.subtract(at, x0), elementwise.subtract(x1, x0))
-    inside = elementwise.add(y0, elementwise.multiply(elementwise.subtract(y1, y0), part))
-    below, above = elementwise.less(at, knots[0]), elementwise.greater_equal(at, knots[-1])
-    return elementwise.where(below, values[0], elementwise.where(above, values[-1], inside))
+    (variables,) = operands("cov", _variables("cov", x, rowvar), lowest_kind=2)
+    if y is not None:
+        variables = manipulation.concat([variables, _variables("cov", y, rowvar)], 0)
+    lost = ddof if ddof is not None else 0 if bias else 1
+    centered = elementwise.subtract(variables, reduction.mean(variables, 1, keepdims=True))
+    products = linalg.matmul(centered, arithmetic.conj(manipulation.matrix_transpose(centered)))
+    result = elementwise.divide(products, float(reduction.max_number(variables.shape[1] - lost, 0)))
+    return manipulation.squeeze(result)
+
+
+def _variables(name: str, x: Any, rowvar: bool) -> Tensor:
+    tensor = as_tensor(x, name)
+    if tensor.ndim > 2:
+        raise at_user_line(ValueError(f"{name}: needs two axes or fewer, got shape {format_shape(tensor.shape)}"))
+    if tensor.ndim < 2:
+        return manipulation.reshape(tensor, (1, tensor.size))
+    return tensor if rowvar else manipulation.matrix_transpose(tensor)
+
+
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
+    """The coefficients of correlation of variables, see :func:`cov`."""
+    covariances = cov(x, y, rowvar)
+    if covariances.ndim == 0:
+        return elementwise.divide(covariances, covariances)
+    from .arrangement import diagonal
+
+    deviations = elementwise.sqrt(arithmetic.real(diagonal(covariances)))
+    rows = manipulation.expand_dims(deviations, 1)
+    result = elementwise.divide(elementwise.divide(covariances, rows), deviations)
+    if result.dtype.kind == "c":
+        parts = (elementwise.clip(part, -1, 1) for part in (arithmetic.real(result), arithmetic.imag(result)))
+        return arithmetic.from_parts(*parts)
+    return elementwise.clip(result, -1, 1)

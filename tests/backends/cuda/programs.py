@@ -19,7 +19,8 @@ BOOL_AND_NUMBERS = [name for name in DTYPES_BY_SHORT_NAME if name not in ("f16",
 INTEGERS = [name for name in BOOL_AND_NUMBERS if name[0] in "iu"]
 FUNCTIONS = [
     "exponential", "exponential_minus_one", "log", "log_plus_one", "logistic", "tanh", "sine", "cosine", "tan", "erf",
-    "erf_inv", "sqrt", "rsqrt", "floor", "ceil", "round_nearest_even", "sign", "abs", "is_finite",
+    "erf_inv", "erfc", "erfcx", "lgamma", "bessel_i0e", "bessel_i1e", "sqrt", "rsqrt", "floor", "ceil",
+    "round_nearest_even", "sign", "abs", "is_finite",
 ]  # fmt: skip
 
 
@@ -184,6 +185,8 @@ for _name in FUNCTIONS:
     for _dtype in ("f32", "f64"):
         _add(f"{_name} {_dtype}", _elementwise(_name), f"{_dtype}[300]")
 for _dtype in ("f32", "f64"):
+    for _order in (0, 1, 3):
+        _add(f"polygamma {_order} {_dtype}", lambda e, x, n=_order: e.polygamma(x, order=n), f"{_dtype}[300]")
     _add(f"power {_dtype}", _elementwise("power"), f"{_dtype}[300]", f"{_dtype}[300]")
     _add(f"arithmetic {_dtype}", _arithmetic, f"{_dtype}[300]", f"{_dtype}[300]")
 for _dtype in INTEGERS:

@@ -53,7 +53,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     if any(number < 0 for pair in pads for number in pair):
         x = x[(*[slice(None)] * first, *kept)]
     added = [(max(before, 0), max(after, 0)) for before, after in pads]
-    return manipulation.pad(x, [*[(0, 0)] * first, *added], 0 if value is None else fill_of(x, value))
+    return manipulation.pad(x, [*[(0, 0)] * first, *added], constant_values=0 if value is None else fill_of(x, value))
 
 
 def fill_of(x: Tensor, value: float) -> float:

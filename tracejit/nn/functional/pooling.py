@@ -270,7 +270,7 @@ class _Windows:
     def padded(self, x: Tensor, fill: float) -> Tensor:
         """The input with its padding."""
         pads = list(zip(self.pads, self.after, strict=True))
-        return manipulation.pad(x, [(0, 0), (0, 0), *pads], fill) if any(map(any, pads)) else x
+        return manipulation.pad(x, [(0, 0), (0, 0), *pads], constant_values=fill) if any(map(any, pads)) else x
 
     def reduced(self, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Each window's elements combined in order, the last axis first."""

@@ -134,7 +134,9 @@ def pad_sequence(
     for item in items:
         missing = longest - item.shape[0]
         ends = (missing, 0) if padding_side == "left" else (0, missing)
-        rows.append(manipulation.pad(item, [ends, *[(0, 0)] * (item.ndim - 1)], fill_of(item, padding_value)))
+        rows.append(
+            manipulation.pad(item, [ends, *[(0, 0)] * (item.ndim - 1)], constant_values=fill_of(item, padding_value))
+        )
     return manipulation.stack(rows, 0 if batch_first else 1)
 
 

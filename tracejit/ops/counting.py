@@ -1,0 +1,109 @@
+"""Counting: how often numbers occur, and how many fall into intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracejit.ir.primitives import indexing
+from tracejit.ir.types import format_shape, int64
+
+from ..locations import at_user_line
+from ..promotion import DEFAULT_FLOAT, as_tensor, operands
+from ..tape import apply
+from ..tensor import Tensor
+from . import creation, elementwise, manipulation, reduction
+from .sorting import searchsorted
+
+
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, 2 … occurs, or the sums of their ``weights`` (the largest value is read for the shape).
+
+    >>> import tracejit as tj
+    >>> tj.bincount(tj.tensor([1, 3, 1]))
+    tensor([0, 2, 0, 1])
+    """
+    tensor = as_tensor(x, "bincount").detach()
+    if tensor.ndim != 1 or tensor.dtype.kind not in "iu":
+        raise at_user_line(
+            TypeError(f"bincount: expected a vector of integers, got {tensor.dtype}{list(tensor.shape)}")
+        )
+    values = tensor._concrete("bincount")
+    if values.size and values.min() < 0:
+        raise at_user_line(ValueError("bincount: the integers must not be negative"))
+    size = int(values.max()) + 1 if values.size else 0
+    return _summed("bincount", tensor, weights, size if size > minlength else minlength)
+
+
+def _summed(name: str, places: Tensor, weights: Any, size: int) -> Tensor:
+    """How many of the places are 0, 1 … ``size - 1``, or the sums of their weights."""
+    if weights is None:
+        shares = creation.ones(places.shape, dtype=int64)
+    else:
+        shares = as_tensor(weights, name)
+        if shares.shape != places.shape:
+            shapes = f"{format_shape(shares.shape)} for {format_shape(places.shape)}"
+            raise at_user_line(ValueError(f"{name}: the weights don't have the same shape: {shapes}"))
+        shares = elementwise.astype(shares, DEFAULT_FLOAT) if shares.dtype.kind not in "fVc" else shares
+    zeros = creation.zeros((size,), dtype=shares.dtype)
+    return apply(indexing.scatter, (zeros, shares, places), {"axes": (0,), "combine": "add"})
+
+
+def histogram(
+    x: Any,
+    bins: Any = 10,
+    range: tuple[float, float] | None = None,
+    weights: Any = None,
+    density: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """How many elements fall into each interval, and the intervals' bounds.
+
+    ``bins`` is a number of equal intervals of ``range`` (that of the elements, which are read for it), or the bounds,
+    increasing.  The last interval holds its upper bound.  ``weights``: what each element counts; ``density``: divided
+    by the sum and by the widths.
+
+    >>> import tracejit as tj
+    >>> tj.histogram(tj.tensor([0.0, 1.0, 1.5, 2.0]), bins=2)[0]
+    tensor([1, 3])
+    """
+    (tensor,) = operands("histogram", as_tensor(x, "histogram"), lowest_kind=2)
+    flat = manipulation.reshape(tensor, (tensor.size,)).detach()
+    edges = _equal_intervals(flat, bins, range) if isinstance(bins, int) else _bounds(bins, flat)
+    count = edges.size - 1
+    place = searchsorted(edges, flat, side="right")
+    place = elementwise.where(elementwise.equal(flat, edges[-1]), count, place)
+    inside = elementwise.logical_and(elementwise.greater_equal(place, 1), elementwise.less_equal(place, count))
+    slot = elementwise.where(inside, elementwise.subtract(place, 1), count)  # one more takes what lies outside
+    shares = None if weights is None else manipulation.reshape(as_tensor(weights, "histogram"), (-1,))
+    counts = _summed("histogram", slot, shares, count + 1)[:count]
+    if density:
+        widths = elementwise.subtract(edges[1:], edges[:-1])
+        numbers = elementwise.astype(counts, edges.dtype) if weights is None else counts
+        counts = elementwise.divide(elementwise.divide(numbers, widths), reduction.sum(numbers))
+    return counts, edges
+
+
+def _equal_intervals(flat: Tensor, bins: int, range: tuple[float, float] | None) -> Tensor:
+    if bins < 1:
+        raise at_user_line(ValueError(f"histogram: `bins` must be positive, when an integer, got {bins}"))
+    if range is None:
+        low, high = (float(f(flat)) for f in (reduction.min, reduction.max)) if flat.size else (0.0, 1.0)
+    else:
+        low, high = range
+    if not low <= high:
+        raise at_user_line(ValueError(f"histogram: max must be larger than min in range parameter, got {low}, {high}"))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return creation.linspace(low, high, bins + 1, dtype=flat.dtype)
+
+
+def _bounds(bins: Any, flat: Tensor) -> Tensor:
+    from .indexing import check
+
+    edges = creation.asarray(bins).detach()
+    if edges.ndim != 1 or edges.size < 2:
+        raise at_user_line(
+            ValueError(f"histogram: `bins` must be a number or a vector, got {format_shape(edges.shape)}")
+        )
+    rises = reduction.all(elementwise.less_equal(edges[:-1], edges[1:]))
+    check(rises, ValueError, "histogram: `bins` must increase monotonically, when an array")
+    return elementwise.astype(edges, flat.dtype)
