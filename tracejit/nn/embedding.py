@@ -176,7 +176,8 @@ class EmbeddingBag(_Table):
             raise at_user_line(AssertionError("Embeddings parameter is expected to be 2-dimensional"))
         rows, columns = embeddings.shape
         settings: Any = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings.detach())
-        layer = cls(rows, columns, *settings, include_last_offset=include_last_offset, padding_idx=padding_idx)
+        settings += (include_last_offset, padding_idx)
+        layer = cls(rows, columns, *settings)
         layer.weight.requires_grad_(not freeze)
         return layer
 

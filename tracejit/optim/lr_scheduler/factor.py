@@ -100,6 +100,10 @@ class MultiStepLR(LRScheduler):
         count = self.milestones[self.last_epoch]
         return [rate * self.gamma**count if count else rate for rate in self._rates()]
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.milestones = Counter(self.milestones)  # a file gives a plain dict
+
 
 class ExponentialLR(LRScheduler):
     """The rate times ``gamma`` at every step."""
