@@ -28,6 +28,7 @@ from tracejit.ir.types import (
 
 from . import dispatch
 from .locations import at_user_line
+from .state import thread
 from .tape import apply
 from .tensor import Tensor, new_tensor
 
@@ -176,7 +177,7 @@ def _ready_operands(arguments: tuple[Any, ...], lowest_kind: int) -> list[Tensor
         if isinstance(argument, Tensor):
             result.append(argument)
         elif kind(dtype) == 2 and (type(argument) is float or type(argument) is int):
-            result.append(new_tensor(dispatch.constant_payload(np.array(argument, dtype))))
+            result.append(new_tensor(dispatch.constant_payload(_rounded(argument, dtype))))
         else:
             return None
     return result
@@ -186,4 +187,10 @@ def _scalar(name: str, number: Any, dtype: DType) -> Tensor:
     """A Python number as a 0-d tensor of an operand's dtype."""
     if kind(dtype) == 1 and not (np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
         raise at_user_line(OverflowError(f"{name}: Python integer {number} out of bounds for {dtype}"))
-    return new_tensor(dispatch.constant_payload(np.asarray(number, dtype)))
+    return new_tensor(dispatch.constant_payload(_rounded(number, dtype)))
+
+
+def _rounded(number: Any, dtype: DType) -> np.ndarray:
+    """A Python number in a dtype; infinity, and no warning, where it is too large."""
+    array: np.ndarray = thread.quiet.run(np.array, number, dtype)
+    return array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,23 @@ class ThreadState(threading.local):
     def __init__(self) -> None:
         self.quiet = contextvars.Context()
         self.quiet.run(np.seterr, all="ignore")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _ORDINARY:
+            with _lock:
+                busy[0] += _is_on(value) - _is_on(getattr(self, name))
+        super().__setattr__(name, value)
+
+
+# How many reasons there are, in all threads, to do more with an operation than to compute it and to leave a node: native
+# code, which looks at this word, leaves operations to Python then.
+busy = array("q", [0])
+_ORDINARY = frozenset(("quiet", "grad_enabled", "arguments"))
+_lock = threading.Lock()
+
+
+def _is_on(value: Any) -> bool:
+    return value is not None and value is not False
 
 
 thread = ThreadState()

@@ -32,7 +32,6 @@ IDLE_SECONDS = 1.0  # after which the compiler's thread ends
 QUIET_SECONDS = 0.015  # the background waits for a pause: LLVM serves one thread at a time
 
 _cells: dict[str, ctypes.c_int64] = {}  # a function's name → its present address; names are by content
-_engines: list[Any] = []  # own the machine code
 
 
 class Statistics:
@@ -135,7 +134,8 @@ def _load(code: bytes, names: Sequence[str]) -> None:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(FULL))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    _engines.append(engine)
+    # It owns the machine code, which objects that die with the interpreter may still call: never freed.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
     for name in names:
         _cells.setdefault(name, ctypes.c_int64()).value = engine.get_function_address(name)
 
@@ -165,7 +165,7 @@ def assembly(text: str) -> str:
 class _Job:
     """Work for the compiler's thread."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
         self.done = threading.Event()
         self.error: BaseException | None = None
@@ -188,7 +188,7 @@ class _Compiler:
         self._last_request = 0.0
         self._stopped = False
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], object]) -> None:
         """Have the thread do ``work``, and wait for it."""
         if threading.current_thread() is self._thread:
             work()
@@ -199,7 +199,7 @@ class _Compiler:
         if job.error is not None:
             raise job.error
 
-    def run_later(self, work: Callable[[], None], *, first: bool = False) -> None:
+    def run_later(self, work: Callable[[], object], *, first: bool = False) -> None:
         """Have the thread do ``work`` when nothing has been asked of it for a while."""
         self._submit(self._later, _Job(work), first=first)
 
@@ -280,6 +280,11 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_compiler.after_fork_in_parent,
         after_in_child=_compiler.after_fork_in_child,
     )
+
+
+def run_later(work: Callable[[], object]) -> None:
+    """Have the compiler's thread do ``work``, which may compile, in a pause."""
+    _compiler.run_later(work)
 
 
 def wait() -> None:

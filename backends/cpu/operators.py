@@ -1,0 +1,365 @@
+"""Eager calls in native code: ``x + y`` on small arrays, from the interpreter to the kernel and back.
+
+The operators here look at their operands, find the kernel in the operation's record (:mod:`.records`), make the result,
+run the kernel, and where gradients are wanted leave a node on the tape.  Whatever is out of the ordinary (another
+class, a dtype that must be promoted, shapes that broadcast, an active trace) is a *miss*: it is handed to the Python
+function that does the same, at leisure.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir import TensorType
+from tracejit.ir.types import DType, float32, is_floating
+
+from . import compiler, objects
+from .records import (
+    ARRAY_NUMBER,
+    ARRAYS,
+    ASKED,
+    CALLS_WORTH_A_KERNEL,
+    CELL,
+    DTYPES,
+    GRADIENTS,
+    KERNEL_BYTES,
+    KERNELS,
+    MOST_ELEMENTS,
+    NONE,
+    NUMBER_ARRAY,
+    NUMBERS,
+    OPERATOR,
+    ORDER,
+    RECORDED,
+    RESULT_DTYPE,
+    UNARY,
+    Record,
+)
+from .tape import Instances, Tape, TapeWriter
+
+MISS = "inttoptr (i64 1 to ptr)"  # in place of a result
+LARGEST_EXACT_INTEGER = 1 << 53  # of a double
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Python function ``slow(…, …, x)`` or ``slow(…, …, x, y)`` whose argument numbered ``key`` is the operation's
+    in ``unary`` or ``binary``."""
+
+    slow: Callable[..., Any]
+    key: int
+    unary: Mapping[Any, Record]
+    binary: Mapping[Any, Record]
+
+
+class OperatorWriter(TapeWriter):
+    """Writes the operators for the instances of some classes."""
+
+    def __init__(self, instances: Instances, tape: Tape) -> None:
+        super().__init__(instances, tape)
+        self._fresh = [(self.slots[slot], repr(value)) for slot, value in instances.fresh.items()]
+        self._classes = [f"class.{number}" for number in range(len(instances.classes))]
+
+    # Operands -----------------------------------------------------------------------------------------------
+
+    def is_instance(self, item: str) -> str:
+        cls = self.type_of(item)
+        found, *others = [self.is_same(cls, self.address(name)) for name in self._classes]
+        for other in others:
+            found = self.either(found, other)
+        return found
+
+    def array_of(self, item: str, miss: str) -> str:
+        """An instance's array."""
+        found = self.load(item, self.array, name="array")
+        self.guard_plain(found, miss)
+        return found
+
+    def known_dtype_of(self, found: str, miss: str) -> tuple[str, str]:
+        """An array's dtype and its number; a miss where it is not the one object that stands for a type of kernels."""
+        dtype = self.dtype_of(found)
+        number = self.let("number", f"zext i32 {self.load(dtype, objects.DTYPE_NUMBER, 'i32')} to i64")
+        self.guard(self.let("low", f"icmp ult i64 {number}, {NUMBERS}"), miss)
+        self.guard(self.is_same(dtype, self.load(self.address("dtypes"), self.mul(number, 8))), miss)
+        return dtype, number
+
+    def store_number(self, item: str, dtype: str, miss: str) -> None:
+        """A Python float or int, at ``%scalar``, as an element of the dtype with a number.
+
+        A miss where the result's dtype would be another one, and where the conversion would overflow or round twice.
+        """
+        float_, int_, other, double, single, done = self.labels("float", "int", "other", "double", "single", "stored")
+        cls = self.type_of(item)
+        floating = self.let("floating", f"icmp uge i64 {dtype}, {float32.num}")
+        self.branch(self.is_same(cls, self.address("float")), float_, other)
+        self.begin(other)
+        self.branch(self.is_same(cls, self.address("int")), int_, miss)
+        self.begin(int_)
+        value = self.call("PyLong_AsLongLongAndOverflow", "i64", f"ptr {item}", "ptr %overflow")
+        self.guard(self.is_same(self.load("%overflow", 0, "i32"), 0, "i32"), miss)
+        bounds = self.offset(self.address("bounds"), self.mul(dtype, 16))
+        self.guard(self.let("inside", f"icmp sge i64 {value}, {self.load(bounds, 0, 'i64')}"), miss)
+        self.guard(self.let("inside", f"icmp sle i64 {value}, {self.load(bounds, 8, 'i64')}"), miss)
+        self.store(value, "%scalar", 0, "i64")  # a narrower integer is its first bytes
+        self.guard(floating, done)
+        self.arrive(double, value=self.let("value", f"sitofp i64 {value} to double"))
+        self.begin(float_)
+        self.guard(floating, miss)
+        self.arrive(double, value=self.load(item, objects.FLOAT_VALUE, "double"))
+        (value,) = self.meet(double, value="double")
+        self.store(value, "%scalar", 0, "double")
+        self.branch(self.is_same(dtype, float32.num, "i64"), single, done)
+        self.begin(single)
+        self.store(self.let("value", f"fptrunc double {value} to float"), "%scalar", 0, "float")
+        self.jump(done)
+        self.begin(done)
+
+    # Operations ---------------------------------------------------------------------------------------------
+
+    def operation(self) -> None:
+        """``@operate(record, x, y)``: the result, null with an error set, or a miss; y is null for one operand."""
+        with self.define("internal ptr @operate(ptr %record, ptr %x, ptr %y)"):
+            ready, miss, ask, plain, taped, failed = self.labels("ready", "miss", "ask", "plain", "taped", "failed")
+            self.do("%arguments = alloca [4 x i64], align 16")
+            self.do("%scalar = alloca i64")
+            self.do("%overflow = alloca i32")
+            self._operands(ready, miss)
+            form, like, dtype, kind, gradient, x, y, x_data, y_data = self.meet(
+                ready, form="i64", like="ptr", dtype="ptr", kind="i64", gradient="i1", x="ptr", y="ptr", x_data="ptr",
+                y_data="ptr",
+            )  # fmt: skip
+            self.guard(self.is_same(self.load(self.address("busy"), 0, "i64"), 0, "i64"), miss)
+            size = self.size_of(like)
+            self.guard(self.let("small", f"icmp ule i64 {size}, {MOST_ELEMENTS}"), miss)
+            number = self.mul(self.add(self.mul(form, NUMBERS), kind), KERNEL_BYTES)
+            kernel = self.offset(self.offset("%record", KERNELS), number, "kernel")
+            self.guard(self.is_other(self.load(kernel, CELL), "null"), ask)
+            compute = partial(self._compute, kernel, like, dtype, size, x_data, y_data)
+            gradients = self.load("%record", GRADIENTS, "i64")
+            self.branch(self.both(gradient, self.is_other(gradients, NONE, "i64")), taped, plain)
+
+            self.begin(plain)
+            self.do(f"ret ptr {compute(failed)}")
+
+            self.begin(taped)
+            self.guard(self.is_same(gradients, RECORDED, "i64"), miss)
+            self.compute_on_tape(compute, x, y, form, kind, dtype, failed)
+
+            self.begin(ask)
+            asked = self.add(self.load(kernel, ASKED, "i64"), 1)
+            self.store(asked, kernel, ASKED, "i64")
+            self.guard(self.is_same(asked, CALLS_WORTH_A_KERNEL, "i64"), miss)
+            self.do(f"call void {self.address('request')}(ptr %record, i64 {form}, i64 {kind})")
+            self.jump(miss)
+            self.begin(miss)
+            self.do(f"ret ptr {MISS}")
+            self.begin(failed)
+            self.do("ret ptr null")
+
+    def _operands(self, ready: str, miss: str) -> None:
+        """What the operands are; ``like`` is the array that the result is like, ``kind`` its dtype's number."""
+        binary, arrays, mixed, number, unequal, right = self.labels(
+            "binary", "arrays", "mixed", "number", "unequal", "right"
+        )
+        x_is = self.is_instance("%x")
+        self.guard(self.is_same("%y", "null"), binary)
+        self.guard(x_is, miss)
+        x = self.array_of("%x", miss)
+        dtype, kind = self.known_dtype_of(x, miss)
+        gradient, x_data = self.wants_gradient("%x"), self.data_of(x)
+        self.arrive(
+            ready, form=UNARY, like=x, dtype=dtype, kind=kind, gradient=gradient, x=x, y="null", x_data=x_data,
+            y_data="null",
+        )  # fmt: skip
+
+        self.begin(binary)
+        y_is = self.is_instance("%y")
+        self.branch(self.both(x_is, y_is), arrays, mixed)
+        self.begin(arrays)
+        x, y = self.array_of("%x", miss), self.array_of("%y", miss)
+        dtype, kind = self.known_dtype_of(x, miss)
+        self.guard(self.is_same(dtype, self.dtype_of(y)), miss)
+        both = {
+            "dtype": dtype, "kind": kind, "x": x, "y": y, "x_data": self.data_of(x), "y_data": self.data_of(y),
+            "gradient": self.either(self.wants_gradient("%x"), self.wants_gradient("%y")),
+        }  # fmt: skip
+        ranks = self.rank_of(x), self.rank_of(y)
+        self.guard(self.is_same(*ranks, "i64"), unequal)
+        self.guard_same_shape(x, y, ranks[0], miss)
+        self.arrive(ready, form=ARRAYS, like=x, **both)
+        self.begin(unequal)
+        self.guard(self.is_same(ranks[1], 0, "i64"), right)
+        self.arrive(ready, form=ARRAY_NUMBER, like=x, **both)
+        self.begin(right)
+        self.guard(self.is_same(ranks[0], 0, "i64"), miss)
+        self.arrive(ready, form=NUMBER_ARRAY, like=y, **both)
+
+        self.begin(mixed)
+        self.branch(self.either(x_is, y_is), number, miss)
+        self.begin(number)
+        instance, other = self.select(x_is, "ptr", "%x", "%y"), self.select(x_is, "ptr", "%y", "%x")
+        found = self.array_of(instance, miss)
+        dtype, kind = self.known_dtype_of(found, miss)
+        self.store_number(other, kind, miss)
+        gradient, data = self.wants_gradient(instance), self.data_of(found)
+        self.arrive(
+            ready, form=self.select(x_is, "i64", ARRAY_NUMBER, NUMBER_ARRAY), like=found, dtype=dtype, kind=kind,
+            gradient=gradient, x=self.select(x_is, "ptr", found, "null"), y=self.select(x_is, "ptr", "null", found),
+            x_data=self.select(x_is, "ptr", data, "%scalar"), y_data=self.select(x_is, "ptr", "%scalar", data),
+        )  # fmt: skip
+
+    def _compute(self, kernel: str, like: str, dtype: str, size: str, x: str, y: str, failed: str) -> str:
+        """Run the kernel; the result as an instance, a new reference."""
+        dropped, computed = self.labels("dropped", "computed")
+        own = self.load("%record", RESULT_DTYPE)
+        result_dtype = self.select(self.is_same(own, "null"), "ptr", dtype, own)
+        result = self.new_array(result_dtype, self.load(like, objects.ARRAY_RANK, "i32"), self.shape_of(like))
+        self.guard(self.is_other(result, "null"), failed)
+        order = self.load(kernel, ORDER, "i64", "order")
+        for place, (type, value) in enumerate((("ptr", x), ("ptr", y), ("ptr", self.data_of(result)), ("i64", size))):
+            slot = self.let("slot", f"and i64 {self.let('order', f'lshr i64 {order}, {8 * place}')}, 255")
+            self.store(value, "%arguments", self.mul(slot, 8), type)
+        code = self.load(self.load(kernel, CELL), name="code")
+        self.do(f"call void {code}(ptr %arguments, i64 0, i64 {size}, i64 0)")
+        instance = self.new_instance(self.address(self._classes[0]))
+        self.guard(self.is_other(instance, "null"), dropped)
+        self.store(result, instance, self.array)
+        for offset, name in self._fresh:
+            self.fill_slot(instance, offset, self.address(name))
+        self.jump(computed)
+        self.begin(dropped)
+        self.decref(result)
+        self.jump(failed)
+        self.begin(computed)
+        return instance
+
+    # What Python calls --------------------------------------------------------------------------------------
+
+    def operators(self, records: Mapping[str, Record]) -> None:
+        """``@name(x, y)`` or ``@name(x)`` for a class's slots; what they do not do is left to the record's function."""
+        for name, record in records.items():
+            items = ["%x", "%y"][: record.operands]
+            with self.define(f"ptr @{name}({', '.join(f'ptr {item}' for item in items)})"):
+                self._or_in_python(self.address(f"record.{name}"), items)
+
+    def comparison(self) -> None:
+        """``@compare(x, y, relation)`` for the slot of all six relations."""
+        with self.define("ptr @compare(ptr %x, ptr %y, i32 %relation)"):
+            at = self.mul(self.let("relation", "sext i32 %relation to i64"), 8)
+            self._or_in_python(self.load(self.address("records.compare"), at), ["%x", "%y"])
+
+    def _or_in_python(self, record: str, items: list[str]) -> None:
+        miss, done = self.labels("miss", "done")
+        self.do(f"%items = alloca [{len(items)} x ptr]")
+        result = self._attempt(record, items)
+        self.branch(self.is_same(result, MISS), miss, done)
+        self.begin(done)
+        self.do(f"ret ptr {result}")
+        self.begin(miss)
+        for position, item in enumerate(items):
+            self.store(item, "%items", 8 * position)
+        self.return_call(self.load(record, OPERATOR), "%items", str(len(items)))
+
+    def _attempt(self, record: str, items: list[str]) -> str:
+        arguments = ", ".join(f"ptr {item}" for item in (record, *items, *["null"] * (2 - len(items))))
+        return self.let("result", f"call ptr @operate({arguments})")
+
+    def lookup(self, name: str, key: int) -> None:
+        """``@name``, a builtin function of two arguments and then the operands: see :class:`Function`."""
+        with self.define(f"ptr @{name}(ptr %owner, ptr %items, i64 %count, ptr %keywords)"):
+            slow, done, other = self.labels("slow", "done", "other")
+            self.guard(self.is_same("%count", 4, "i64"), other)
+            self.arrive(done, result=self._attempt_looked_up(f"binary.{name}", key, 2, slow))
+            self.begin(other)
+            self.guard(self.is_same("%count", 3, "i64"), slow)
+            self.arrive(done, result=self._attempt_looked_up(f"unary.{name}", key, 1, slow))
+            (result,) = self.meet(done, result="ptr")
+            self.guard(self.is_other(result, MISS), slow)
+            self.do(f"ret ptr {result}")
+            self.begin(slow)
+            self.return_call(self.address(f"slow.{name}"), "%items", "%count", "%keywords")
+
+    def _attempt_looked_up(self, records: str, key: int, operands: int, otherwise: str) -> str:
+        items = [self.load("%items", 8 * position) for position in (key, 2, 3)[: 1 + operands]]
+        found = self.call("PyDict_GetItemWithError", "ptr", f"ptr {self.address(records)}", f"ptr {items[0]}")
+        self.guard(self.is_other(found, "null"), otherwise)
+        return self._attempt(self.call("PyLong_AsVoidPtr", "ptr", f"ptr {found}"), items[1:])
+
+
+# Putting it together ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Native code for a class's slots, by the operator's name (``compare`` is for all six relations), and functions."""
+
+    slots: Mapping[str, int]
+    functions: Mapping[str, Callable[..., Any]]
+    records: Sequence[Record]
+
+
+def compile_operators(
+    instances: Instances,
+    tape: Tape,
+    operators: Mapping[str, Record],
+    relations: Sequence[Record],
+    functions: Mapping[str, Function],
+) -> Operators:
+    """``relations`` are those of <, <=, ==, !=, > and >=, in this order."""
+    writer = OperatorWriter(instances, tape)
+    writer.operation()
+    writer.recording(1)
+    writer.recording(2)
+    writer.tape_parts()
+    writer.operators(operators)
+    writer.comparison()
+    for name, function in functions.items():
+        writer.lookup(name, function.key)
+    named: dict[str, Any] = {f"class.{number}": cls for number, cls in enumerate(instances.classes)}
+    named |= {repr(value): value for value in (None, False, True)}
+    named |= {cls.__name__: cls for cls in (np.ndarray, float, int)}
+    named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread")}
+    named |= {"mode": sys.intern(tape.mode)} | {f"slow.{name}": function.slow for name, function in functions.items()}
+    records = [*operators.values(), *relations]
+    for name, function in functions.items():
+        for kind, found in (("unary", function.unary), ("binary", function.binary)):
+            records += found.values()
+            named[f"{kind}.{name}"] = {key: record.address for key, record in found.items()}
+    known = {name: objects.immortal(item) for name, item in named.items()}
+    known |= {f"record.{name}": record.address for name, record in operators.items()}
+    known |= {"busy": instances.busy, "request": objects.callback(_request(records))}
+    known["records.compare"] = objects.words([record.address for record in relations])
+    known["dtypes"] = objects.words([objects.immortal(DTYPES[n]) if n in DTYPES else 0 for n in range(NUMBERS)])
+    known["bounds"] = objects.words([bound for n in range(NUMBERS) for bound in _bounds(DTYPES.get(n))])
+    scalars = [TensorType(DTYPES[n], ()) if n in DTYPES else None for n in range(NUMBERS)]
+    known["scalar_types"] = objects.words([objects.immortal(type) for type in scalars])
+    addresses = objects.load_objects(writer, "operators", [*operators, "compare", *functions], known)
+    wrapped = {name: objects.builtin_function(name, addresses[name]) for name in functions}
+    return Operators({name: addresses[name] for name in (*operators, "compare")}, wrapped, records)
+
+
+def _request(records: Sequence[Record]) -> Callable[[int, int, int], None]:
+    """What native code calls when a kernel has been asked for often."""
+    by_address = {record.address: record for record in records}
+
+    def request(address: int, form: int, number: int) -> None:
+        record = by_address[address]
+        compiler.run_later(lambda: record.provide(form, DTYPES[number]))
+
+    return request
+
+
+def _bounds(dtype: DType | None) -> tuple[int, int]:
+    """The Python ints that are converted to a dtype without further ado; none, where the second is the smaller."""
+    if dtype is None or dtype.kind == "b":
+        return 1, 0
+    if is_floating(dtype):
+        return -LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER
+    limits = np.iinfo(dtype)
+    return int(limits.min), min(int(limits.max), (1 << 63) - 1)
