@@ -328,6 +328,18 @@ def test_retain_graph() -> None:
         loss.backward()
 
 
+def test_a_freed_tensor_may_be_differentiated_by() -> None:
+    """Its own history is not needed for that."""
+    x = leaf([3.0])
+    y = x * x
+    y.sum().backward()
+    assert [g.tolist() for g in grads((y * 5).sum(), y)] == [[5.0]]
+    (y * 7).sum().backward(inputs=[y])
+    assert grad(y) == [7.0]
+    with pytest.raises(RuntimeError, match="second time"):
+        (y * 5).sum().backward()
+
+
 def test_what_was_saved_is_let_go() -> None:
     x = leaf([3.0])
     loss = tj.exp(x * 2).sum()

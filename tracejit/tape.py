@@ -442,10 +442,11 @@ def propagate(
                     node.call.release()
                     node.call = None
                 continue
+            leads_on = any(edge is not None and id(edge) in needed for edge in node.edges)
+            if not leads_on and (node.edges or id(node) in targets):
+                continue
             if node.application is None:
                 raise RuntimeError(FREED)
-            if not any(edge is not None and id(edge) in needed for edge in node.edges):
-                continue
             if trace is not None:
                 trace.differentiated = node.location
             application = saved(node)
