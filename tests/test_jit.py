@@ -550,7 +550,7 @@ def test_no_grad_is_part_of_the_key():
 ASKING = {
     "if": (lambda x: x * 2 if x.sum() > 0 else x - 1, "a condition"),
     "item": (lambda x: x * sum(range((x > 0).sum().item())), "an index"),
-    "mask": (lambda x: x[x > 0], "a boolean mask"),
+    "mask": (lambda x: x[x > 0], "the number of elements that are not zero"),
     "numpy": (lambda x: tj.tensor(np.asarray(x) + 1), "numpy()"),
 }
 

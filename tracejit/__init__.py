@@ -347,10 +347,10 @@ from .tensor import Parameter, Tensor  # noqa: E402
 from .transforms import (  # noqa: E402
     axis_index,
     axis_size,
-    grad,
     checkpoint,
     custom_jvp,
     custom_vjp,
+    grad,
     hessian,
     hvp,
     jacfwd,
@@ -362,8 +362,8 @@ from .transforms import (  # noqa: E402
     pmean,
     pmin,
     psum,
-    value_and_grad,
     stop_gradient,
+    value_and_grad,
     vjp,
     vmap,
 )  # fmt: skip

@@ -11,8 +11,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .levels import Level
-    from .transforms.checkpointing import Recording
     from .tracing import Trace
+    from .transforms.checkpointing import Recording
 
 
 class ThreadState(threading.local):

@@ -439,10 +439,10 @@ class Tensor(TensorMethods):
         source, value = fields(result), dispatch.payload(result)
         if isinstance(value, Box):
             value.level.note_change(state, value)
-        state._value = value
-        if thread.grad_enabled:
         if thread.region is not None:
             thread.region.note_change(state)
+        state._value = value
+        if thread.grad_enabled:
             from .tape import node_of
 
             state._node = node_of(result)

@@ -154,10 +154,8 @@ def _is_never_minus_zero(x: Value) -> bool:
         return type(x) is Constant and x.dtype.kind == "f" and not np.any((x.array == 0) & np.signbit(x.array))
     if x.op.primitive is concatenate:
         return all(map(_is_never_minus_zero, x.op.operands))
-    return (
-        x.op.primitive is broadcast_in_dim
-        and _is_never_minus_zero(_operand(x))
-        or (x.op.primitive is add and any(_number(y) == 0 and math.copysign(1, _number(y)) > 0 for y in x.op.operands))
+    return (x.op.primitive is broadcast_in_dim and _is_never_minus_zero(_operand(x))) or (
+        x.op.primitive is add and any(_number(y) == 0 and math.copysign(1, _number(y)) > 0 for y in x.op.operands)
     )
 
 

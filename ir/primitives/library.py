@@ -48,6 +48,55 @@ searchsorted = Library(
     batch=_searchsorted_batch,
 )
 
+# Positions whose number depends on the values ----------------------------------------------------------
+#
+# The number (``size``) is found first, by an op of its own, and is part of what the op is asked for.
+
+
+def _nonzero_numpy(x: np.ndarray, size: int) -> np.ndarray:
+    return np.argwhere(x)
+
+
+nonzero = Library(
+    name="nonzero",
+    type_rule=lambda x, size: TensorType(int64, (size, x.ndim)),
+    numpy=_nonzero_numpy,
+    batch=one_by_one,
+)
+
+
+def _unique_numpy(x: np.ndarray, part: str, axis: int | None, equal_nan: bool, size: int = 0) -> np.ndarray:
+    found = np.unique(
+        x, return_index=True, return_inverse=True, return_counts=True, axis=axis, equal_nan=equal_nan
+    )  # fmt: skip
+    if part == "size":
+        return np.asarray(found[1].size, int64)
+    result = found[("indices", "inverse", "counts").index(part) + 1].astype(int64)
+    return result.reshape(-1 if axis is not None else x.shape) if part == "inverse" else result
+
+
+def _unique_type(x: TensorType, part: str, axis: int | None, equal_nan: bool, size: int = 0) -> TensorType:
+    whole = x.shape if axis is None else (x.shape[axis],)
+    return TensorType(int64, {"size": (), "inverse": whole}.get(part, (size,)))
+
+
+# Of the distinct elements (or slices along an axis) in order: how many (``size``), where each stands first
+# (``indices``), which of them each is (``inverse``), how often each occurs (``counts``).
+unique = Library(
+    name="unique",
+    type_rule=_unique_type,
+    numpy=_unique_numpy,
+    batch=one_by_one,
+)
+
+# Position ``i`` as often as ``counts[i]`` says.
+repeated_positions = Library(
+    name="repeated_positions",
+    type_rule=lambda counts, size: TensorType(int64, (size,)),
+    numpy=lambda counts, size: np.repeat(np.arange(counts.size), counts),
+    batch=one_by_one,
+)
+
 # Running sums and products --------------------------------------------------------------------------
 
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import broadcast_static_shapes, format_shape
+from tracejit.ir.primitives import library
+from tracejit.ir.types import broadcast_static_shapes, format_shape, int64
 
 from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor
-from ..tape import same_value
+from ..tape import apply, same_value
 from ..tensor import Tensor, new_tensor
-from . import elementwise
+from . import elementwise, reduction
 from .manipulation import _axis, broadcast_to, concat, flip, permute_dims, reshape, transpose
 
 
@@ -77,14 +78,13 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         before, extent, after = tensor.shape[:along], tensor.shape[along], tensor.shape[along + 1 :]
         stretched = broadcast_to(reshape(tensor, (*before, extent, 1, *after)), (*before, extent, repeats, *after))
         return reshape(stretched, (*before, extent * repeats, *after))
-    counts = as_tensor(repeats, "repeat")._concrete("repeat") if isinstance(repeats, Tensor) else np.asarray(repeats)
-    try:
-        index = np.repeat(np.arange(tensor.shape[along]), counts)
-    except ValueError as error:
-        raise at_user_line(ValueError(f"repeat: {error}")) from None
-    from .indexing import take
+    from .creation import asarray
+    from .indexing import check, take
 
-    return take(tensor, new_tensor(dispatch.constant_payload(index)), axis=along)
+    counts = broadcast_to(elementwise.astype(asarray(repeats), int64), (tensor.shape[along],))
+    check(reduction.all(elementwise.greater_equal(counts, 0)), ValueError, "repeat: repeats must not be negative")
+    size = int(reduction.sum(counts)._concrete("the sum of the repeats"))
+    return take(tensor, apply(library.repeated_positions, (counts,), {"size": size}), axis=along)
 
 
 def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:

@@ -12,6 +12,7 @@ from ..promotion import DEFAULT_FLOAT, as_tensor, operands
 from ..tape import apply
 from ..tensor import Tensor
 from . import creation, elementwise, manipulation, reduction
+from .indexing import check
 from .sorting import searchsorted
 
 
@@ -27,10 +28,11 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
         raise at_user_line(
             TypeError(f"bincount: expected a vector of integers, got {tensor.dtype}{list(tensor.shape)}")
         )
-    values = tensor._concrete("bincount")
-    if values.size and values.min() < 0:
-        raise at_user_line(ValueError("bincount: the integers must not be negative"))
-    size = int(values.max()) + 1 if values.size else 0
+    size = 0
+    if tensor.size:
+        valid = reduction.all(elementwise.greater_equal(tensor, 0))
+        check(valid, ValueError, "bincount: the integers must not be negative")
+        size = int(reduction.max(tensor)._concrete("the largest integer")) + 1
     return _summed("bincount", tensor, weights, size if size > minlength else minlength)
 
 

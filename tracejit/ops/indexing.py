@@ -20,8 +20,9 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, kind, scalar_dtype
 from ..state import thread
 from ..tape import apply
-from ..tensor import Tensor, new_tensor
+from ..tensor import Tensor
 from . import creation, elementwise, manipulation, reduction
+from .sorting import nonzero
 
 
 @dataclass
@@ -137,8 +138,7 @@ def _index_array(item: Any) -> Tensor:
 
 
 def _mask_positions(mask: Tensor) -> list[Tensor]:
-    found = np.nonzero(mask._concrete("a boolean mask"))
-    return [new_tensor(dispatch.constant_payload(np.ascontiguousarray(axis))) for axis in found]
+    return list(nonzero(mask))
 
 
 def _checked_positions(index: Tensor, extent: int, axis: int) -> Tensor:

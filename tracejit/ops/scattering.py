@@ -75,8 +75,8 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
             )
         )
     if num_segments is None:
-        known = ids._concrete("segment_sum")
-        num_segments = max(0, int(known.max(initial=-1)) + 1)
+        largest = int(reduction.max(ids)._concrete("the largest segment")) if ids.size else -1
+        num_segments = max(0, largest + 1)
     inside = elementwise.logical_and(elementwise.greater_equal(ids, 0), elementwise.less(ids, num_segments))
     places = elementwise.where(
         inside, elementwise.astype(ids, "int64"), num_segments

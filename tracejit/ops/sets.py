@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from tracejit.ir.primitives import indexing
+from tracejit.ir.primitives import indexing, library
 from tracejit.ir.types import bool_
 
-from .. import dispatch
 from ..promotion import as_tensor, operands
 from ..tape import apply
-from ..tensor import Tensor, new_tensor
+from ..tensor import Tensor
 from . import creation, elementwise, manipulation, reduction
 from .sorting import searchsorted, sort
-
-
-def _constant(array: np.ndarray) -> Tensor:
-    return new_tensor(dispatch.constant_payload(array))
 
 
 class UniqueAll(NamedTuple):
@@ -47,19 +40,20 @@ class UniqueInverse(NamedTuple):
 def unique_all(x: Any) -> UniqueAll:
     """The distinct elements in increasing order, where each stands first, which one each element is, and how many."""
     tensor = as_tensor(x, "unique_all")
-    array = tensor._concrete("unique_all")
-    _, indices, inverse, counts = np.unique(
-        array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
-    )
-    index = _constant(indices.astype(np.int64))
+    index, inverse, counts = _distinct(tensor, None, False)
     flat = manipulation.reshape(tensor, (tensor.size,))
-    chosen = apply(indexing.gather, (flat, index), {"axes": (0,)})
-    return UniqueAll(
-        chosen,
-        index,
-        _constant(inverse.astype(np.int64).reshape(array.shape)),
-        _constant(counts.astype(np.int64)),
-    )
+    return UniqueAll(apply(indexing.gather, (flat, index), {"axes": (0,)}), index, inverse, counts)
+
+
+def _distinct(tensor: Tensor, axis: int | None, equal_nan: bool) -> list[Tensor]:
+    """Where the distinct elements stand first, which of them each element is, and how often each occurs."""
+    how = {"axis": axis, "equal_nan": equal_nan}
+
+    def part(name: str, **more: int) -> Tensor:
+        return apply(library.unique, (tensor.detach(),), {"part": name, **how, **more})
+
+    size = int(part("size")._concrete("the number of distinct elements"))
+    return [part("indices", size=size), part("inverse"), part("counts", size=size)]
 
 
 def unique(
@@ -82,16 +76,13 @@ def unique(
     tensor = as_tensor(x, "unique")
     if axis is not None:
         (axis,) = reduction.normalize_axes("unique", axis, tensor.ndim)
-    _, first, inverse, counts = np.unique(
-        tensor._concrete("unique"),
-        return_index=True, return_inverse=True, return_counts=True, axis=axis, equal_nan=equal_nan,
-    )  # fmt: skip
+    first, inverse, counts = _distinct(tensor, axis, equal_nan)
     along = 0 if axis is None else axis
     flat = manipulation.reshape(tensor, (tensor.size,)) if axis is None else tensor
-    chosen = apply(indexing.gather, (flat, _constant(first.astype(np.int64))), {"axes": (along,)})
+    chosen = apply(indexing.gather, (flat, first), {"axes": (along,)})
     values = manipulation.permute_dims(chosen, [*range(1, along + 1), 0, *range(along + 1, flat.ndim)])
     asked = zip((return_index, return_inverse, return_counts), (first, inverse, counts), strict=True)
-    others = tuple(_constant(array.astype(np.int64)) for is_asked, array in asked if is_asked)
+    others = tuple(tensor for is_asked, tensor in asked if is_asked)
     return (values, *others) if others else values
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tracejit.ir.primitives import indexing, library as primitives
 from tracejit.ir.types import bool_, int64
 
-from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply
-from ..tensor import Tensor, new_tensor
-from . import creation, elementwise, manipulation, reduction
+from ..tensor import Tensor
+from . import arrangement, creation, elementwise, manipulation, reduction
 
 # Sorting --------------------------------------------------------------------------------------------
 
@@ -170,8 +167,9 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
     tensor = as_tensor(x, "nonzero")
     if tensor.ndim == 0:
         raise at_user_line(ValueError("nonzero: a 0-d tensor has no positions"))
-    found = np.nonzero(tensor._concrete("nonzero"))
-    return tuple(new_tensor(dispatch.constant_payload(np.ascontiguousarray(axis))) for axis in found)
+    count = int(count_nonzero(tensor.detach())._concrete("the number of elements that are not zero"))
+    positions = apply(primitives.nonzero, (tensor.detach(),), {"size": count})
+    return arrangement.unstack(positions, axis=1)
 
 
 def flatnonzero(x: Any) -> Tensor:
