@@ -12,12 +12,11 @@ Whatever is decided here is about speed alone: :mod:`.lower` computes a member a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from tracejit.ir import Graph, Op, Value
+from tracejit.ir import Block, Op, Value
 from tracejit.ir.primitive import Elementwise, Generation, Library, Reduction, View
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.types import KERNEL_DTYPES
@@ -96,6 +95,16 @@ def is_alias(op: Op) -> bool:
     return isinstance(op.primitive, View) and through_view(op.result, home_index(op.result.shape)) is None
 
 
+def is_symbolic(op: Op) -> bool:
+    """Whether an extent is known only when the program runs: NumPy computes such ops."""
+    return not all(value.type.is_static for value in (*op.operands, *op.results))
+
+
+def source_of(op: Op, operand: Value, whole: Collection[Op] = ()) -> Value:
+    """The value in memory that the op reads for its operand; ``whole`` are ops that take views as they are."""
+    return operand if op in whole or is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+
+
 def runs_in_kernels(op: Op) -> bool:
     """Whether kernels compute the op; else NumPy does, between them."""
     return not isinstance(op.primitive, Library) and all(
@@ -127,32 +136,35 @@ class Group:
     def kept_axes(self) -> tuple[int, ...]:
         return tuple(axis for axis in range(len(self.domain)) if axis not in self.reduced)
 
-    @cached_property
-    def values(self) -> set[Value]:
-        return {op.result for op in self.ops}
 
+def fuse(graph: Block, whole: Collection[Op] = ()) -> list[Group]:
+    """The graph's ops in groups, in an order in which they can run; views that are only read are in none.
 
-def fuse(graph: Graph) -> list[Group]:
-    """The graph's ops in groups, in an order in which they can run; views that are only read are in none."""
-    return _Fusion(graph).run()
+    The ``whole`` ops stand alone, and what they read stands in memory.
+    """
+    return _Fusion(graph, whole).run()
 
 
 class _Fusion:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Block, whole: Collection[Op]) -> None:
         self.graph = graph
+        self.whole = whole
         self.groups: dict[int, Group] = {}
         self.group_of: dict[Value, Group] = {}
         self.level: dict[Value, str] = {}
         self.depends: dict[int, int] = {}  # a group's number → bit set of the groups it needs
         self.uses = graph.uses()
         self.results = set(graph.results)
-        self.aliased = {op.operands[0] for op in graph.ops if is_alias(op)}
+        self.in_memory = {operand for op in whole for operand in op.operands}
+        self.in_memory |= {op.operands[0] for op in graph.ops if op not in whole and is_alias(op)}
 
     def run(self) -> list[Group]:
         for op in self.graph.ops:
-            if not isinstance(op.primitive, View):
+            if op in self.whole:
+                self._open(op, (), closed=True)
+            elif not isinstance(op.primitive, View):
                 self._place(op)
-            elif op.result in self.results or is_alias(op) or op.result in self.aliased:
+            elif op.result in self.results or is_alias(op) or op.result in self.in_memory:
                 self._open(op, squeezed(op.result.shape), closed=True)
         return list(self._in_order())
 
@@ -269,12 +281,12 @@ class _Fusion:
 
     def _add(self, group: Group, op: Op, level: str) -> None:
         group.ops.append(op)
-        self.group_of[op.result] = group
-        self.level[op.result] = level
+        for result in op.results:
+            self.group_of[result] = group
+            self.level[result] = level
         needed = 0
         for operand in op.operands:
-            source = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
-            producer = self.group_of.get(source)
+            producer = self.group_of.get(source_of(op, operand, self.whole))
             if producer is not None and producer is not group:
                 needed |= self.depends[producer.number] | 1 << producer.number
         self._require(group.number, needed)
@@ -347,10 +359,10 @@ class _Fusion:
         self._require(into.number, (needed | self.depends[into.number]) & ~(old | new))
 
     def _in_order(self) -> Iterator[Group]:
-        order = {op.result: position for position, op in enumerate(self.graph.ops)}
+        order = {op: position for position, op in enumerate(self.graph.ops)}
         for group in self.groups.values():
-            group.ops.sort(key=lambda op: order[op.result])
-        pending = sorted(self.groups.values(), key=lambda group: order[group.ops[-1].result])
+            group.ops.sort(key=order.__getitem__)
+        pending = sorted(self.groups.values(), key=lambda group: order[group.ops[-1]])
         done = 0
         while pending:
             waiting = []

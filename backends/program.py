@@ -7,19 +7,33 @@ is no call at all: its result is the operand's memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from tracejit.ir import Constant, Graph, Location, Op, TensorType, Value
+from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
+from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
 from tracejit.ir.primitive import Contraction, Placement, Reduction, View
 from tracejit.ir.primitives.indexing import scatter
 from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
-from tracejit.ir.types import DType, is_floating, short_name
+from tracejit.ir.types import DType, Symbol, bool_, int64, is_floating, short_name
 
+from .control import (
+    Body,
+    BranchCall,
+    CopyCall,
+    LoopCall,
+    Memory,
+    Place,
+    layout_of,
+    lower_control,
+    place,
+    runs_natively,
+    walk,
+)  # fmt: skip
 from .fusion import (
     LARGE_REDUCTION,
     Affine,
@@ -29,7 +43,9 @@ from .fusion import (
     home_index,
     is_alias,
     is_fusible,
+    is_symbolic,
     runs_in_kernels,
+    source_of,
     squeezed,
     through_views,
 )  # fmt: skip
@@ -46,18 +62,6 @@ from .lower import (
     in_memory,
     region_of,
 )  # fmt: skip
-from .memory import Lifetime, plan_arena
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value's memory is: ``space`` is ``input``, ``output``, ``constant`` or ``arena``."""
-
-    space: str
-    number: int  # of the input, output or constant; the byte offset in the arena
-
-    def __str__(self) -> str:
-        return f"{self.space}[{self.number}]"
 
 
 @dataclass(slots=True)
@@ -75,6 +79,9 @@ class KernelCall:
     def location(self) -> Location | None:
         """The last of them."""
         return self.locations[-1] if self.locations else None
+
+    def nested(self) -> Sequence[Body]:
+        return ()
 
 
 @dataclass(slots=True)
@@ -108,18 +115,24 @@ class DotCall:
     def work(self) -> int:
         return self.batch * self.m * self.n * self.k
 
+    def nested(self) -> Sequence[Body]:
+        return ()
+
 
 @dataclass(slots=True)
 class HostCall:
-    """An op that NumPy computes between kernels, from the values in memory behind its operands."""
+    """An op that NumPy computes between kernels, from the values in memory behind its operands.
+
+    ``symbols`` says which words hold the extents that the program finds out, if it does.
+    """
 
     op: Op
     sources: list[Value]
-    out: Value
+    symbols: dict[Symbol, int]
 
     @property
     def buffers(self) -> list[Value]:
-        return [*self.sources, self.out]
+        return [*self.sources, *self.op.results]
 
     @property
     def location(self) -> Location | None:
@@ -127,11 +140,19 @@ class HostCall:
 
     @property
     def work(self) -> int:
-        return self.out.type.size
+        return sum(result.type.size for result in self.op.results if result.type.is_static)
 
-    def evaluate(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """The result, given the sources' arrays; views among the operands are NumPy's."""
+    def nested(self) -> Sequence[Body]:
+        return ()
+
+    def evaluate(
+        self, arrays: Sequence[np.ndarray], extents: dict[Symbol, int], evaluate: Evaluate
+    ) -> Sequence[np.ndarray]:
+        """The results, given the sources' arrays; views among the operands are NumPy's."""
         known = dict(zip(self.sources, arrays, strict=True))
+        if self.op.regions or self.symbols:
+            graph = Graph(self.op.primitive.name, self.sources, [self.op], self.op.results)
+            return interpret(graph, arrays, evaluate, extents=extents)
 
         def elements(value: Value) -> np.ndarray:
             if value in known:
@@ -141,52 +162,87 @@ class HostCall:
             assert value.op is not None
             return value.op.primitive.evaluate(elements(value.op.operands[0]), **value.op.attributes)
 
-        with np.errstate(all="ignore"):
-            return self.op.primitive.evaluate(*map(elements, self.op.operands), **self.op.attributes)
+        return [evaluate(self.op.primitive, tuple(map(elements, self.op.operands)), self.op.attributes)]
 
 
-Call = KernelCall | DotCall | HostCall
+Call = KernelCall | DotCall | HostCall | CopyCall | BranchCall | LoopCall
 
 
 @dataclass
 class Program:
-    """What runs: ``results`` says for each result of the graph where it lies."""
+    """What runs: ``places`` says where each value lies.
+
+    ``cursors`` words change while it runs; those of ``growing`` are addresses of memory that is found out to be needed,
+    those of ``symbols`` the extents that it has.
+    """
 
     name: str
     inputs: list[TensorType]
     outputs: list[TensorType]
     constants: list[np.ndarray]
     arena_bytes: int
+    cursors: int
+    growing: list[int]
+    symbols: dict[Symbol, int]
     calls: list[Call]
     places: dict[Value, Place]
-    results: list[Place]
+    result_values: list[Value]
     _kernels: list[Kernel] = field(default_factory=list, repr=False)
+
+    @property
+    def results(self) -> list[Place]:
+        return [self.places[value] for value in self.result_values]
 
     @property
     def kernels(self) -> list[Kernel]:
         """The distinct kernels, in order of first use."""
         if not self._kernels:
-            distinct = {call.kernel.text: call.kernel for call in self.calls if isinstance(call, KernelCall)}
+            distinct = {call.kernel.text: call.kernel for call in walk(self.calls) if isinstance(call, KernelCall)}
             self._kernels = list(distinct.values())
         return self._kernels
 
     def __str__(self) -> str:
         lines = [kernel.text + "\n" for kernel in self.kernels]
         lines.append(f"program {self.name} {{  # arena {self.arena_bytes} bytes")
-        for call in self.calls:
-            buffers = ", ".join(str(self.places[value]) for value in call.buffers)
-            where = f"   # {call.location}" if call.location else ""
-            if isinstance(call, KernelCall):
-                bound = zip(call.kernel.parameters, call.parameters, strict=True)
-                parameters = "".join(f", {name}={value}" for name, value in bound)
-                lines.append(f"  call {call.kernel.name}({buffers}{parameters}){where}")
-            elif isinstance(call, HostCall):
-                lines.append(f"  numpy {call.op.primitive.name}({buffers}){where}")
-            else:
-                sizes = f"batch={call.batch}, m={call.m}, n={call.n}, k={call.k}"
-                lines.append(f"  dot_{short_name(call.dtype)}({buffers}, {sizes}){where}")
+        lines += print_calls(self.calls, self.places, "  ")
         lines.append(f"  return {', '.join(map(str, self.results))}")
         return "\n".join([*lines, "}"])
+
+
+def print_calls(calls: Sequence[Call], places: Mapping[Value, Place], indent: str) -> Iterator[str]:
+    """The lines of some calls."""
+    for call in calls:
+        where = f"   # {call.location}" if call.location else ""
+        buffers = ", ".join(str(places[value]) for value in call.buffers if value in places)
+        match call:
+            case KernelCall(kernel, parameters=parameters):
+                bound = zip(kernel.parameters, parameters, strict=True)
+                named = "".join(f", {name}={value}" for name, value in bound)
+                yield f"{indent}call {kernel.name}({buffers}{named}){where}"
+            case HostCall(op):
+                yield f"{indent}numpy {op.primitive.name}({buffers}){where}"
+            case DotCall():
+                sizes = f"batch={call.batch}, m={call.m}, n={call.n}, k={call.k}"
+                yield f"{indent}dot_{short_name(call.dtype)}({buffers}, {sizes}){where}"
+            case CopyCall():
+                yield f"{indent}copy({buffers})"
+            case BranchCall(selector=selector, bodies=bodies):
+                for number, body in enumerate(bodies):
+                    yield f"{indent}{'else ' if number else ''}case {places[selector]} is {number} {{{where}"
+                    yield from print_calls(body.calls, places, indent + "  ")
+                    yield f"{indent}}}"
+            case LoopCall():
+                yield f"{indent}{call.title(places)} {{{where}"
+                for carry in call.carries:
+                    start, buffers = places[carry.first], f"{places[carry.result]}, {places[carry.spare]}"
+                    yield f"{indent}  carry {places[carry.current]} from {start} in {buffers}"
+                for slices, verb in [*((s, "read") for s in call.inputs), *((s, "write") for s in call.stacked)]:
+                    yield f"{indent}  {verb} {places[slices.step]} along {places[slices.whole]}"
+                if call.condition is not None and call.predicate is not None:
+                    yield from print_calls(call.condition.calls, places, indent + "  ")
+                    yield f"{indent}  stop unless {places[call.predicate]}"
+                yield from print_calls(call.body.calls, places, indent + "  ")
+                yield f"{indent}}}"
 
 
 def plan(graph: Graph, *, specialize: bool = True) -> Program:
@@ -194,33 +250,54 @@ def plan(graph: Graph, *, specialize: bool = True) -> Program:
 
     ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.
     """
-    return _Plan(graph, specialize).run()
+    root = _Plan(graph, specialize, Memory(), {})
+    root.lower([])
+    return root.program(graph)
 
 
 class _Plan:
-    def __init__(self, graph: Graph, specialize: bool) -> None:
+    """The calls of a graph, or of one of its regions, and where their values are."""
+
+    def __init__(self, graph: Block, specialize: bool, memory: Memory, symbols: Mapping[Symbol, int]) -> None:
         self.graph = graph
         self.specialize = specialize
+        self.memory = memory  # shared by all regions
+        own = own_symbols(graph)
+        self.symbols = {symbol: word for symbol, word in symbols.items() if symbol not in own}
+        self.symbols |= {symbol: memory.words(1) for symbol in sorted(own, key=str)}
         self.calls: list[Call] = []
-        self.aliases: dict[Value, Value] = {}  # a value → the value whose memory it is
+        self.offsets: dict[Value, int] = {}  # in its part of the arena
+        self.aliases = memory.aliases
         self.regions: dict[Value, Region] = {}  # a value → where in another it lies
 
-    def run(self) -> Program:
-        groups = fuse(self.graph)
+    def nested(self, region: Block) -> _Plan:
+        return _Plan(region, self.specialize, self.memory, self.symbols)
+
+    def lower(self, targets: Sequence[tuple[Value, Value]]) -> None:
+        """Plan the calls; each pair of ``targets`` is a result and the value in whose memory it is wanted."""
+        copies = []
+        ops = set(self.graph.ops)
+        for value, target in targets:
+            if value.op in ops and value not in self.aliases:
+                self.aliases[value] = target
+            else:
+                copies.append(CopyCall(value, target))
+        self.whole = {op for op in self.graph.ops if op.regions or (self.symbols and is_symbolic(op))}
+        groups = fuse(self.graph, self.whole)
         self.stored = self._stored_values(groups)
         self._find_regions()
         for group in groups:
             self._lower(group)
-        return self._place()
+        self.calls += copies
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:
         """The values that must stand in memory: results, and what another group or an unfused op reads."""
-        group_of = {op.result: group for group in groups for op in group.ops}
+        group_of = {result: group for group in groups for op in group.ops for result in op.results}
         stored = {value for value in self.graph.results if value in group_of}
         for group in groups:
             for op in group.ops:
                 for operand in op.operands:
-                    value = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+                    value = source_of(op, operand, self.whole)
                     if group_of.get(value) not in (group, None) or value.op is None:
                         stored.add(value)
         return stored
@@ -232,10 +309,10 @@ class _Plan:
         """
         kept = set(self.graph.results)
         for op in self.graph.ops:
-            if is_alias(op) or not runs_in_kernels(op):  # these want whole memory
-                kept.update(self._memory_of(operand) for operand in op.operands)
+            if op in self.whole or is_alias(op) or not runs_in_kernels(op):  # these want whole memory
+                kept.update(source_of(op, operand, self.whole) for operand in op.operands)
         for op in self.graph.ops:
-            if not isinstance(op.primitive, Placement) or not runs_in_kernels(op):
+            if not isinstance(op.primitive, Placement) or not runs_in_kernels(op) or op in self.whole:
                 continue
             bases = [self._memory_of(operand) for operand in op.operands]
             regions = op.primitive.regions([o.type for o in op.operands], **op.attributes)
@@ -255,12 +332,29 @@ class _Plan:
     def _elements(self, ops: Sequence[Op] = ()) -> Elements:
         return Elements(ops, self.regions)
 
+    def as_selector(self, value: Value) -> Value:
+        """An integer (or bool) as a value of a dtype that a branch understands."""
+        if value.dtype in (bool_, int64):
+            return value
+        wide = Value(TensorType(int64, ()))
+        elements = self._elements()
+        store = self._store(wide, (), elements.convert(elements.element(value, ()), int64))
+        lowered = build_kernel(elements, [store], (), frozenset(), title="convert", specialize=self.specialize)
+        self._append(lowered)
+        return wide
+
     # Groups -----------------------------------------------------------------------------------------
 
     def _lower(self, group: Group) -> None:
         first = group.ops[0]
         if len(group.ops) == 1:
             primitive = first.primitive
+            if first.regions and runs_natively(first):
+                lower_control(self, first)
+                return
+            if first in self.whole:
+                self._lower_host(first)
+                return
             if not runs_in_kernels(first) and not (is_alias(first) and first.result not in self.graph.results):
                 self._lower_host(first)
                 return
@@ -414,13 +508,13 @@ class _Plan:
 
     def _lower_host(self, op: Op) -> None:
         """NumPy computes the op; its operands' views are followed to what stands in memory."""
-        sources: dict[Value, None] = {}
-        for operand in op.operands:
-            value = operand if is_alias(op) else through_views(operand, home_index(operand.shape))[0]
-            if not isinstance(value, Constant):
-                sources[value] = None
-        if 0 not in op.result.shape:
-            self.calls.append(HostCall(op, list(sources), op.result))
+        sources = dict.fromkeys(source_of(op, operand, self.whole) for operand in op.operands)
+        for result in op.results:
+            if not result.type.is_static:
+                self.memory.grows(result)
+        if any(0 not in result.shape for result in op.results):
+            kept = [value for value in sources if not isinstance(value, Constant)]
+            self.calls.append(HostCall(op, kept, self.symbols if op in self.whole else {}))
 
     def _lower_placement(self, op: Op, primitive: Placement) -> None:
         """A copy for each operand that is not there yet, into its region; what lies around it is filled first."""
@@ -537,54 +631,37 @@ class _Plan:
 
     # Memory -----------------------------------------------------------------------------------------
 
-    def _place(self) -> Program:
-        inputs, results = self.graph.parameters, self.graph.results
-        places: dict[Value, Place] = {value: Place("input", number) for number, value in enumerate(inputs)}
-        constants: list[np.ndarray] = []
+    def program(self, graph: Graph) -> Program:
+        """Find a place for everything."""
+        memory = self.memory
+        places = memory.places
+        inputs, results = graph.parameters, graph.results
+        places.update((value, Place("input", number)) for number, value in enumerate(inputs))
         outputs: list[TensorType] = []
-        result_places: list[Place] = []
         for value in results:
-            if value not in places:
-                if isinstance(value, Constant):
-                    self._add_constant(value, constants, places)
-                else:
-                    places[value] = Place("output", len(outputs))
-                    outputs.append(value.type)
-            result_places.append(places[value])
-        lives: dict[Value, Lifetime] = {}
-        for step, call in enumerate(self.calls):
+            if isinstance(value, Constant):
+                memory.constant(value)
+            elif value not in places:
+                places[value] = Place("output", len(outputs))
+                outputs.append(value.type)
+        arena_bytes = layout_of(self, set())
+        place(self, 0)
+        for call in walk(self.calls):
             for value in call.buffers:
-                root = self._root(value)
-                if isinstance(root, Constant) and root not in places:
-                    self._add_constant(root, constants, places)
-                if root not in places:
-                    life = lives.get(root) or Lifetime(root.type.nbytes, step, step)
-                    lives[root] = replace(life, last=step)
-        offsets, arena_bytes = plan_arena(lives)
-        for value, offset in offsets.items():
-            places[value] = Place("arena", offset)
-        for call in self.calls:
-            for value in call.buffers:
-                places[value] = places[self._root(value)]
+                places[value] = places[memory.root(value)]
         return Program(
-            self.graph.name,
+            graph.name,
             [v.type for v in inputs],
             outputs,
-            constants,
+            memory.constants,
             arena_bytes,
+            memory.cursors,
+            memory.growing,
+            self.symbols,
             self.calls,
             places,
-            result_places,
+            list(results),
         )
-
-    def _root(self, value: Value) -> Value:
-        while value in self.aliases:
-            value = self.aliases[value]
-        return value
-
-    def _add_constant(self, value: Constant, constants: list[np.ndarray], places: dict[Value, Place]) -> None:
-        places[value] = Place("constant", len(constants))
-        constants.append(np.asarray(value.array, order="C"))
 
 
 def _box(whole: Value, corner: tuple[int, ...]) -> Region:
@@ -629,4 +706,7 @@ def _title(ops: Sequence[Op]) -> str:
     return "_".join(names[:3]) + ("_etc" if len(names) > 3 else "")
 
 
-__all__ = ["Call", "DotCall", "HostCall", "KernelCall", "Literal", "MatrixOperand", "Place", "Program", "plan"]
+__all__ = [
+    "BranchCall", "Call", "CopyCall", "DotCall", "HostCall", "KernelCall", "Literal", "LoopCall", "MatrixOperand",
+    "Place", "Program", "plan", "walk",
+]  # fmt: skip

@@ -17,14 +17,19 @@ Extents = dict[Symbol, int]
 
 
 def interpret(
-    graph: Graph, arguments: Sequence[np.ndarray], evaluate: Evaluate | None = None, observe: Observe | None = None
+    graph: Graph,
+    arguments: Sequence[np.ndarray],
+    evaluate: Evaluate | None = None,
+    observe: Observe | None = None,
+    extents: Mapping[Symbol, int] | None = None,
 ) -> list[np.ndarray]:
     """The results of ``graph`` on ``arguments``.
 
     ``evaluate(primitive, arrays, attributes)`` computes an op, by default with ``primitive.evaluate``; it
     gives a tuple where the op has several results, or none.  An op's regions come as the attribute
     ``regions``: a :class:`Region` each.  ``observe(op, results)`` is called after each op.  A value is
-    freed after its last use.
+    freed after its last use.  ``extents`` of symbols that no argument tells may be given.  A
+    ``FloatingPointError`` gets the op where it came from as its attribute ``op``.
 
     >>> from tracejit.ir.parser import parse
     >>> graph = parse(
@@ -35,13 +40,13 @@ def interpret(
     """
     if len(arguments) != len(graph.parameters):
         raise TypeError(f"@{graph.name} has {len(graph.parameters)} parameters, got {len(arguments)} arguments")
-    extents: Extents = {}
+    found: Extents = dict(extents or {})
     for parameter, argument in zip(graph.parameters, arguments, strict=True):
-        if not _fits(argument, parameter.type, extents):
-            known = ", ".join(f"{symbol} is {extent}" for symbol, extent in extents.items())
+        if not _fits(argument, parameter.type, found):
+            known = ", ".join(f"{symbol} is {extent}" for symbol, extent in found.items())
             where = f" where {known}" if known else ""
             raise TypeError(f"@{graph.name}: {parameter!r} cannot be {type_of(argument)}{where}")
-    return _Interpreter(evaluate or evaluate_with_numpy, observe, extents).block(graph, arguments)
+    return _Interpreter(evaluate or evaluate_with_numpy, observe, found).block(graph, arguments)
 
 
 def evaluate_with_numpy(primitive: Primitive, arrays: tuple[np.ndarray, ...], attributes: Mapping[str, Any]) -> Any:
@@ -109,7 +114,11 @@ class _Interpreter:
         dying = last_uses(block)
         for op in block.ops:
             operands = tuple([_array(operand, arrays) for operand in op.operands])
-            results = self.evaluate(op.primitive, operands, self.attributes(op))
+            try:
+                results = self.evaluate(op.primitive, operands, self.attributes(op))
+            except FloatingPointError as error:
+                error.__dict__.setdefault("op", op)  # the innermost
+                raise
             results = checked_results(op, results, self.extents)
             arrays.update(zip(op.results, results, strict=True))
             if self.observe is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends.cpu import compiler, runtime
-from tracejit.backends.program import KernelCall, Program, plan
-from tracejit.ir import Constant, Graph, Location, Value
+from tracejit.backends.program import KernelCall, Program, plan, walk
+from tracejit.ir import Constant, Graph, Value
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
@@ -24,7 +24,7 @@ from .locations import at_user_line
 from .paths import Segment, choose
 from .sources import Input, Source
 from .state import thread
-from .tape import Call, CallNode, CallOutput, Node, apply, node_of, with_history
+from .tape import Call, CallNode, CallOutput, Node, apply, apply_region, node_of, with_history
 from .tensor import Tensor, new_tensor
 from .world import Change
 
@@ -127,7 +127,12 @@ class CompiledCall(Call):
             return new_tensor(value.array) if isinstance(value, Constant) else known[value]
 
         for op in backward.joint.ops:
-            known[op.result] = apply(op.primitive, [read(v) for v in op.operands], op.attributes)
+            operands = [read(value) for value in op.operands]
+            if op.regions:
+                results = apply_region(op.primitive, operands, op.attributes, op.regions)
+                known.update(zip(op.results, results, strict=True))
+            else:
+                known[op.result] = apply(op.primitive, operands, op.attributes)
         return [read(value) for value in backward.gradients]
 
 
@@ -406,7 +411,7 @@ def _text(segment: Segment, stage: str) -> str:
 def _with_lines(program: Program, text: str, comment: str) -> str:
     """Code with the user's lines that each kernel stands for written before it."""
     lines: dict[str, dict[str, None]] = {}
-    for call in program.calls:
+    for call in walk(program.calls):
         if isinstance(call, KernelCall):
             found = lines.setdefault(call.kernel.name, {})
             found.update(dict.fromkeys(str(location) for location in call.locations))
@@ -422,27 +427,22 @@ def _with_lines(program: Program, text: str, comment: str) -> str:
 def _checked_run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The traced graph, op by op, until one makes a NaN out of none: the same bits as the program's."""
 
-    def evaluate(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
+    def evaluate(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> Any:
         result = runtime.evaluate(primitive, operands, attributes)
         if (
-            result.dtype.kind == "f"
+            "regions" not in attributes  # whose ops are looked at one by one
+            and result.dtype.kind == "f"
             and np.isnan(result).any()
             and not any(a.dtype.kind == "f" and np.isnan(a).any() for a in operands)
         ):
             raise FloatingPointError(dispatch.nan_message(primitive, operands, result))
         return result
 
-    locations = iter([op.location for op in graph.ops])
-    current: list[Location | None] = [None]
-
-    def located(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> np.ndarray:
-        current[0] = next(locations)
-        return evaluate(primitive, operands, attributes)
-
     try:
         with np.errstate(all="ignore"):
-            return interpret(graph, arrays, located)
+            return interpret(graph, arrays, evaluate)
     except FloatingPointError as error:
-        if current[0] is not None and current[0].gradient:
+        location = error.op.location  # type: ignore[attr-defined]
+        if location is not None and location.gradient:
             error.args = (f"{error.args[0]}, in the gradient",)
-        raise at_user_line(error, current[0]) from None
+        raise at_user_line(error, location) from None

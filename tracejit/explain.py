@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tracejit.backends.program import Call, DotCall, HostCall, KernelCall
+from tracejit.backends.program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, walk
 
 if TYPE_CHECKING:
     from .jit import Signature
@@ -41,6 +41,10 @@ def _title(call: Call) -> str:
             return f"dot {call.batch}x{call.m}x{call.n}x{call.k}"
         case HostCall():
             return f"numpy {call.op.primitive.name}"
+        case CopyCall():
+            return "copy"
+        case BranchCall() | LoopCall():
+            return call.op.primitive.name
 
 
 def _segment(segment: Segment) -> list[str]:
@@ -48,9 +52,10 @@ def _segment(segment: Segment) -> list[str]:
     if code is None:
         return []
     program = code.program
-    calls = program.calls
+    calls = list(walk(program.calls))
     kernels = sum(isinstance(call, KernelCall) for call in calls)
     products = sum(isinstance(call, DotCall) for call in calls)
+    by_numpy = sum(isinstance(call, HostCall) for call in calls)
     seconds = {"trace": segment.seconds, **code.seconds}
     times = ", ".join(f"{stage} {duration * 1e3:.1f} ms" for stage, duration in seconds.items() if duration)
     lines = [f"{segment.describe()}:"] if segment.after is not None else []
@@ -59,8 +64,7 @@ def _segment(segment: Segment) -> list[str]:
         f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",
         f"{len(segment.graph.ops)} ops traced, {len(code.optimized.ops)} after passes; {kernels} kernel calls "
         f"({len(program.kernels)} distinct), {products} matrix products, "
-        f"{len(calls) - kernels - products} by NumPy; "
-        f"arena {program.arena_bytes:,} bytes",
+        f"{by_numpy} by NumPy; arena {program.arena_bytes:,} bytes",
     ]
     captured = list(segment.graph.sources.values())
     if captured:

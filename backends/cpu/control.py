@@ -9,17 +9,29 @@ import numpy as np
 
 from tracejit.ir import Block, Builder, Graph, Primitive, type_of
 from tracejit.ir.graph import copy_block
-from tracejit.ir.interpreter import interpret
+from tracejit.ir.passes import optimize
+from tracejit.ir.structure import attributes_key, regions_key
 
-from . import runtime
+from ..program import plan
+from .runtime import Executable
+
+LIMIT = 512
+_programs: dict[Any, tuple[Executable, Sequence[Block]]] = {}  # with the regions, whose constants keys tell by identity
 
 
 def evaluate(
     primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any], regions: Sequence[Block]
 ) -> list[np.ndarray]:
-    """The results of a primitive with regions."""
-    graph = Graph(primitive.name)
-    builder = Builder(graph)
-    operands = [builder.parameter(type_of(array)) for array in arrays]
-    graph.results = list(builder.apply_several(primitive, operands, attributes, [copy_block(r) for r in regions]))
-    return interpret(graph, arrays, runtime.evaluate)
+    """The results of a primitive with regions, by a compiled program: one for what is alike."""
+    types = tuple([type_of(array) for array in arrays])
+    key = (primitive, types, attributes_key(attributes), regions_key(regions))
+    found = _programs.get(key)
+    if found is None:
+        graph = Graph(primitive.name)
+        builder = Builder(graph)
+        operands = [builder.parameter(type) for type in types]
+        graph.results = list(builder.apply_several(primitive, operands, attributes, [copy_block(r) for r in regions]))
+        while len(_programs) >= LIMIT:
+            del _programs[next(iter(_programs))]
+        found = _programs[key] = Executable(plan(optimize(graph))), regions
+    return found[0](arrays)

@@ -1,14 +1,12 @@
-"""Running programs: the list of kernel calls is walked by native code, without returning to Python.
+"""Running programs: native code walks the list of calls, without returning to Python (see :mod:`.walker`).
 
-A program's calls become one table of 64-bit words (:func:`_encode`); ``tj_run`` reads it, fills each kernel's
-argument slots and calls the kernel, in one thread or split over the pool.  It is handed the arrays
-themselves and takes their data pointers out of NumPy's array structure.
+It is handed the arrays themselves and takes their data pointers out of NumPy's array structure.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
+import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
@@ -16,123 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Graph, Primitive, Value, type_of
-from tracejit.ir.types import KERNEL_DTYPES, DType, short_name
+from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
+from tracejit.ir.types import KERNEL_DTYPES, DType, Symbol, short_name
 
-from ..program import DotCall, HostCall, KernelCall, Program, plan
-from . import buffers, compiler, contraction, threads
+from ..program import DotCall, LoopCall, Program, plan, walk
+from . import buffers, compiler, contraction, threads, walker
+from .encoding import Encoding
 from .target import host_target
-
-# One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
-SERIAL_WORK = 1 << 18
-CHUNK_WORK = 1 << 16
-
-# Offsets in PyArrayObject_fields, fixed by NumPy's ABI: data, flags; the flags C_CONTIGUOUS and ALIGNED.
-_RUNTIME = """
-define i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool, ptr %parallel_for) {
-entry:
-  %arguments = alloca i64, i64 %most_arguments, align 64
-  br label %next
-next:
-  %call = phi i64 [ 0, %entry ], [ %call_after, %called ]
-  %row = phi ptr [ %table, %entry ], [ %row_after, %called ]
-  %more = icmp slt i64 %call, %calls
-  br i1 %more, label %decode, label %done
-decode:
-  %cell = load ptr, ptr %row
-  %kernel = load ptr, ptr %cell
-  %extent_at = getelementptr i64, ptr %row, i64 1
-  %extent = load i64, ptr %extent_at
-  %grain_at = getelementptr i64, ptr %row, i64 2
-  %grain = load i64, ptr %grain_at
-  %count_at = getelementptr i64, ptr %row, i64 3
-  %count = load i64, ptr %count_at
-  %first = getelementptr i64, ptr %row, i64 4
-  br label %argument
-argument:
-  %i = phi i64 [ 0, %decode ], [ %i_after, %stored ]
-  %left = icmp slt i64 %i, %count
-  br i1 %left, label %fill, label %call_kernel
-fill:
-  %pair = shl i64 %i, 1
-  %which_at = getelementptr i64, ptr %first, i64 %pair
-  %which = load i64, ptr %which_at
-  %value_at = getelementptr i64, ptr %which_at, i64 1
-  %value = load i64, ptr %value_at
-  %is_pointer = icmp sge i64 %which, 0
-  br i1 %is_pointer, label %pointer, label %stored
-pointer:
-  %base_at = getelementptr i64, ptr %pointers, i64 %which
-  %base = load i64, ptr %base_at
-  %address = add i64 %base, %value
-  br label %stored
-stored:
-  %slot_value = phi i64 [ %value, %fill ], [ %address, %pointer ]
-  %slot = getelementptr i64, ptr %arguments, i64 %i
-  store i64 %slot_value, ptr %slot
-  %i_after = add i64 %i, 1
-  br label %argument
-call_kernel:
-  %is_serial = icmp eq i64 %grain, 0
-  br i1 %is_serial, label %serial, label %parallel
-serial:
-  call void %kernel(ptr %arguments, i64 0, i64 %extent, i64 0)
-  br label %called
-parallel:
-  call void %parallel_for(ptr %pool, ptr %kernel, ptr %arguments, i64 %extent, i64 %grain)
-  br label %called
-called:
-  %words = shl i64 %count, 1
-  %row_after = getelementptr i64, ptr %first, i64 %words
-  %call_after = add i64 %call, 1
-  br label %next
-done:
-  ret i64 0
-}
-
-define i64 @tj_run_arrays(ptr %table, i64 %calls, ptr %objects, i64 %count, i64 %most_arguments, ptr %pool,
-                          ptr %parallel_for) {
-entry:
-  %pointers = alloca i64, i64 %count, align 64
-  br label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %i_after, %usable ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %read, label %run
-read:
-  %object_at = getelementptr ptr, ptr %objects, i64 %i
-  %object = load ptr, ptr %object_at
-  %data_at = getelementptr i8, ptr %object, i64 16
-  %data = load i64, ptr %data_at
-  %flags_at = getelementptr i8, ptr %object, i64 64
-  %flags = load i32, ptr %flags_at
-  %wanted = and i32 %flags, 257
-  %good = icmp eq i32 %wanted, 257
-  %i_after = add i64 %i, 1
-  br i1 %good, label %usable, label %refuse
-refuse:
-  ret i64 %i_after
-usable:
-  %pointer_at = getelementptr i64, ptr %pointers, i64 %i
-  store i64 %data, ptr %pointer_at
-  br label %next
-run:
-  %status = call i64 @tj_run(ptr %table, i64 %calls, ptr %pointers, i64 %most_arguments, ptr %pool,
-                          ptr %parallel_for)
-  ret i64 %status
-}
-"""
 
 
 class _Runtime:
     """The native functions that every program uses; the thread pool is loaded by the first program that wants it."""
 
     def __init__(self) -> None:
-        names = ["tj_run", "tj_run_arrays"]
-        run, run_arrays = _addresses(compiler.load_module("runtime", names, lambda: _RUNTIME, in_background=False))
+        names = ["tj_run", "tj_run_arrays", "tj_reserve"]
+        text = walker.walker_module()
+        run, run_arrays, reserve = _addresses(compiler.load_module(text, names, lambda: text, in_background=False))
         word, pointer = ctypes.c_int64, ctypes.c_void_p
-        self.run = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, pointer, pointer)(run)
-        self.run_arrays = ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer, pointer)(run_arrays)
+        program = (pointer, pointer, word, word, pointer, word, pointer, pointer, pointer)
+        self.run = ctypes.CFUNCTYPE(word, *program)(run)
+        self.run_arrays = ctypes.CFUNCTYPE(word, *program)(run_arrays)
+        self.reserve = ctypes.CFUNCTYPE(None, pointer, word)(reserve)
+        self.callback = ctypes.CFUNCTYPE(word, word, pointer)(_called_back)
+        self.callback_address = ctypes.cast(self.callback, pointer).value
         self.reads_arrays = _array_layout_is_known()
         self.workers = threads.available_processors()
 
@@ -181,98 +85,35 @@ class Executable:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._runtime = runtime()
-        self._cells = compiler.compile_kernels(program.kernels)
-        workers = self._runtime.workers
+        cells = compiler.compile_kernels(program.kernels)
+        calls = list(walk(program.calls))
         per_worker = max(
             [
                 contraction.scratch_bytes(call.dtype, host_target(), call.m, call.n, call.k)
-                for call in program.calls
+                for call in calls
                 if isinstance(call, DotCall)
             ],
             default=0,
         )
+        workers = self._runtime.workers
+        code = Encoding(program, cells, lambda call: _dot_kernel(call.dtype), per_worker, workers)
+        self.encoding = code
         self._workspace_bytes = program.arena_bytes + per_worker * workers
         self._workspaces: list[np.ndarray] = []
-        first_output = len(program.inputs)
-        first_constant = first_output + len(program.outputs)
-        self._spaces = {
-            "input": 0,
-            "output": first_output,
-            "constant": first_constant,
-            "arena": first_constant + len(program.constants),
-        }
         self._outputs = [(type.static_shape, type.dtype, type.nbytes) for type in program.outputs]
-        self._most_arguments = 1
-        self._is_parallel = False
-        self._table = array("q")
-        self._steps: list[tuple[int, int] | HostCall] = []  # (offset, count) of native calls, or NumPy
-        self._encode_all(per_worker, workers)
-        self._pool_arguments: tuple[int | None, int | None] = (None, None)
-        if self._is_parallel:
-            pool = self._runtime.pool
-            self._pool_arguments = pool.address, pool.parallel_for_address
-        self._results = [self._position(place.space, place.number) for place in program.results]
-
-    def _position(self, space: str, number: int) -> int:
-        """The array, among all that are passed, that holds a place."""
-        return self._spaces[space] + (0 if space == "arena" else number)
-
-    def _encode_all(self, per_worker: int, workers: int) -> None:
-        """The native calls between calls of NumPy, each stretch a part of the table."""
-        pending: list[KernelCall | DotCall] = []
-
-        def flush() -> None:
-            if pending:
-                self._steps.append((len(self._table) * self._table.itemsize, len(pending)))
-                self._table.extend(self._encode(pending, per_worker, workers))
-                pending.clear()
-
-        for call in self.program.calls:
-            if isinstance(call, HostCall):
-                flush()
-                self._steps.append(call)
-            else:
-                pending.append(call)
-        flush()
-
-    def _encode(self, calls: Sequence[KernelCall | DotCall], per_worker: int, workers: int) -> list[int]:
-        """Native calls as words.
-
-        For each: where the kernel's address stands, the extent, the grain, how many arguments, and for each argument
-        the array that it points into (or -1) with a byte offset (or its number).
-        """
-        program, words = self.program, []
-        for call in calls:
-            pairs: list[tuple[int, int]] = []
-            for value in call.buffers:
-                place = program.places[value]
-                offset = place.number if place.space == "arena" else 0
-                pairs.append((self._position(place.space, place.number), offset))
-            if isinstance(call, KernelCall):
-                pairs += [(-1, value) for value in call.parameters]
-                kernel, extent = self._cells[call.kernel.name], call.extent
-                grain = _grain(extent, call.work, workers)
-            else:
-                kernel = _dot_kernel(call.dtype)
-                pairs = self._dot_arguments(call, pairs, per_worker)
-                shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
-                extent = contraction.parallel_units(*shape)
-                grain = contraction.grain(*shape, workers) if call.work >= 16 * SERIAL_WORK and workers > 1 else 0
-            self._most_arguments = max(self._most_arguments, len(pairs))
-            self._is_parallel = self._is_parallel or grain > 0
-            words += [kernel, extent, grain, len(pairs)]
-            for pair in pairs:
-                words += pair
-        return words
-
-    def _dot_arguments(self, call: DotCall, pairs: list[tuple[int, int]], per_worker: int) -> list[tuple[int, int]]:
-        size = call.dtype.itemsize
-        for number, operand in enumerate((call.lhs, call.rhs)):
-            which, offset = pairs[number]
-            pairs[number] = which, offset + operand.offset * size
-        numbers = [call.batch, call.m, call.n, call.k, *call.lhs.strides, *call.rhs.strides]
-        scratch = (self._spaces["arena"], self.program.arena_bytes)
-        return [*pairs, *((-1, number) for number in numbers), scratch, (-1, per_worker)]
+        self._words, self._growing = array("q", code.words), array("q", code.growing)
+        self._calls_python = bool(code.host_calls) or any(place.space == "cursor" for place in program.results)
+        loops = any(isinstance(call, LoopCall) for call in calls)
+        pool = self._runtime.pool if code.is_parallel else None
+        self._arguments = (
+            code.frame_words,
+            self._growing.buffer_info()[0],
+            code.most_arguments,
+            None if pool is None else pool.address,
+            None if pool is None else pool.parallel_for_address,
+            self._runtime.callback_address if loops or self._calls_python else None,
+        )
+        self._results = [code.array_of(place) for place in program.results]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs = [
@@ -285,49 +126,104 @@ class Executable:
         except IndexError:
             workspace = buffers.aligned_bytes(self._workspace_bytes)
         arrays.append(workspace)
-        table = self._table.buffer_info()[0]
-        for step in self._steps:
-            if isinstance(step, HostCall):
-                self._run_host(step, arrays)
-            else:
-                self._run_native(table + step[0], step[1], arrays)
+        if self._calls_python:
+            run = _Run(self, arrays)
+            run.run()
+            found = run.found
+        else:
+            self.run(arrays)
+            found = {}
         self._workspaces.append(workspace)
-        return [arrays[position] for position in self._results]
+        return [found[n] if n in found else arrays[p] for n, p in enumerate(self._results)]
 
-    def _run_native(self, table: int, count: int, arrays: list[np.ndarray]) -> None:
+    def run(self, arrays: list[np.ndarray]) -> None:
+        """Run the program on its arrays; one that is not contiguous and aligned is replaced by a copy."""
         native = self._runtime
-        while native.reads_arrays:
+        code, count = self._words.buffer_info()[0], len(arrays)
+        status = 1
+        while status > 0 and native.reads_arrays:
             objects = array("Q", map(id, arrays))
-            status = native.run_arrays(
-                table, count, objects.buffer_info()[0], len(objects), self._most_arguments, *self._pool_arguments
-            )
-            if status == 0:
-                return
-            arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
-        arrays[:] = [np.require(a, requirements=("C", "A")) for a in arrays]
-        pointers = array("Q", [a.ctypes.data for a in arrays])
-        native.run(table, count, pointers.buffer_info()[0], self._most_arguments, *self._pool_arguments)
-
-    def _run_host(self, call: HostCall, arrays: list[np.ndarray]) -> None:
-        sources = [self._array_of(value, arrays) for value in call.sources]
-        np.copyto(self._array_of(call.out, arrays), call.evaluate(sources), casting="no")
-
-    def _array_of(self, value: Value, arrays: list[np.ndarray]) -> np.ndarray:
-        """A value's memory as an array."""
-        place, type = self.program.places[value], value.type
-        holder = arrays[self._position(place.space, place.number)]
-        if place.space == "arena":
-            return holder[place.number : place.number + type.nbytes].view(type.dtype).reshape(type.static_shape)
-        return holder.reshape(type.static_shape)
+            status = native.run_arrays(code, objects.buffer_info()[0], count, *self._arguments)
+            if status > 0:
+                arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
+        if not native.reads_arrays:
+            arrays[:] = [np.require(a, requirements=("C", "A")) for a in arrays]
+            pointers = array("Q", [a.ctypes.data for a in arrays])
+            status = native.run(code, pointers.buffer_info()[0], count, *self._arguments)
+        if status < 0:
+            error, _thread.error = _thread.error, None
+            assert error is not None
+            raise error
 
 
-def _grain(extent: int, work: int, workers: int) -> int:
-    """Iterations of the parallel loop to hand out at a time; 0 runs them all in the calling thread."""
-    if workers == 1 or extent < 2 or work < SERIAL_WORK:
+class _Thread(threading.local):
+    """What a program that runs in this thread has to know when it calls Python."""
+
+    run: _Run | None = None
+    error: BaseException | None = None
+
+
+_thread = _Thread()
+
+
+def _called_back(number: int, frame: int) -> int:
+    """What native code calls: for a call that Python makes, or (-1) to see whether it is to be interrupted."""
+    try:
+        if number >= 0:
+            assert _thread.run is not None
+            _thread.run.call(number, frame)
         return 0
-    per_iteration = max(1, work // extent)
-    chunk = max(math.ceil(CHUNK_WORK / per_iteration), math.ceil(extent / (4 * workers)))
-    return -(-chunk // 64) * 64 if chunk >= 64 else chunk
+    except BaseException as error:
+        _thread.error = error
+        return 1
+
+
+class _Run:
+    """One run of a program in which Python makes some of the calls."""
+
+    def __init__(self, executable: Executable, arrays: list[np.ndarray]) -> None:
+        self._executable, self._arrays = executable, arrays
+        self.found: dict[int, np.ndarray] = {}  # results that lie in memory which is released at the end
+
+    def run(self) -> None:
+        outer, _thread.run = _thread.run, self
+        try:
+            self._executable.run(self._arrays)
+        finally:
+            _thread.run = outer
+
+    def call(self, number: int, frame: int) -> None:
+        code, program = self._executable.encoding, self._executable.program
+        words = (ctypes.c_int64 * code.frame_words).from_address(frame)
+        if number == len(code.host_calls):
+            extents = {symbol: words[code.word(word)] for symbol, word in program.symbols.items()}
+            for position, (place, result) in enumerate(zip(program.results, program.result_values, strict=True)):
+                if place.space == "cursor":
+                    self.found[position] = self._array(result, words, extents).copy()
+            return
+        call = code.host_calls[number]
+        extents = {symbol: words[code.word(word)] for symbol, word in call.symbols.items()}
+        sources = [self._array(value, words, extents) for value in call.sources]
+        for value, array in zip(call.op.results, call.evaluate(sources, extents, evaluate), strict=True):
+            if not value.type.is_static:
+                cursor = ctypes.addressof(words) + 8 * code.position(value)[0]
+                self._executable._runtime.reserve(cursor, array.nbytes)
+            np.copyto(self._array(value, words, extents), array, casting="no")
+
+    def _array(self, value: Value, words: Any, extents: Mapping[Symbol, int]) -> np.ndarray:
+        """A value's memory as an array."""
+        code, place = self._executable.encoding, self._executable.program.places[value]
+        shape = tuple([extents[dim] if isinstance(dim, Symbol) else dim for dim in value.shape])
+        type = TensorType(value.dtype, shape)
+        if place.space == "cursor":
+            if not type.size:
+                return np.empty(shape, type.dtype)
+            memory = (ctypes.c_uint8 * type.nbytes).from_address(words[code.position(value)[0]])
+            return np.frombuffer(memoryview(memory), type.dtype).reshape(shape)
+        holder = self._arrays[code.array_of(place)]
+        if place.space == "arena":
+            return holder[place.number : place.number + type.nbytes].view(type.dtype).reshape(shape)
+        return holder.reshape(shape)
 
 
 # One primitive -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import BACKEND_OPS, COMPLEX_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import fusion, program
-from tracejit.backends.cpu import compiler, runtime
+from tracejit.backends.cpu import compiler, encoding, runtime
 from tracejit.backends.program import plan
 from tracejit.ir import DType, Graph, Primitive
 from tracejit.ir.interpreter import interpret
@@ -95,7 +95,7 @@ def threads(count: int) -> Iterator[None]:
     native = runtime.runtime()
     with ExitStack() as stack:
         for name in ("SERIAL_WORK", "CHUNK_WORK"):
-            stack.enter_context(mock.patch.object(runtime, name, 1))
+            stack.enter_context(mock.patch.object(encoding, name, 1))
         for module in (fusion, program):
             stack.enter_context(mock.patch.object(module, "LARGE_REDUCTION", 64))
         stack.enter_context(mock.patch.object(native, "workers", count))

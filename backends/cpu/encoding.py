@@ -1,0 +1,175 @@
+"""Programs as words, for the native code that runs them: see :mod:`.walker`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tracejit.ir import Value
+from tracejit.ir.types import bool_
+
+from ..control import Carry, Slices
+from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program
+from . import contraction, walker
+from .target import host_target
+
+# One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
+SERIAL_WORK = 1 << 18
+CHUNK_WORK = 1 << 16
+QUICK_STEP = 1 << 14  # of less work than that: a loop of such steps need not look at the clock at each
+SELDOM = 255
+
+Position = tuple[int, int]  # a word of the frame, and bytes to add
+
+
+class Encoding:
+    """The words of a program.
+
+    ``cells`` says where the kernels' addresses stand, ``dot_kernel`` where that of a matrix product does.  The frame
+    holds the addresses of the inputs, the outputs, the constants and the workspace (the arena, then ``scratch`` bytes
+    for each worker), a zero, and the program's cursors.
+    """
+
+    def __init__(
+        self, program: Program, cells: dict[str, int], dot_kernel: Callable[[DotCall], int], scratch: int, workers: int
+    ) -> None:
+        self._program, self._cells, self._dot_kernel = program, cells, dot_kernel
+        self._scratch, self._workers = scratch, workers
+        first_output = len(program.inputs)
+        first_constant = first_output + len(program.outputs)
+        self._arena = first_constant + len(program.constants)
+        self._spaces = {
+            "input": 0, "output": first_output, "constant": first_constant, "arena": self._arena,
+            "cursor": self._arena + 2,
+        }  # fmt: skip
+        self.arrays = self._arena + 1
+        self.frame_words = self._arena + 2 + program.cursors
+        self.growing = [len(program.growing), *(self.word(number) for number in program.growing)]
+        self.most_arguments = 1
+        self.is_parallel = False
+        self.host_calls: list[HostCall] = []
+        self.words = self._block(program.calls)
+        if any(place.space == "cursor" for place in program.results):  # to be fetched before their memory is released
+            self.words[0] += 1
+            self.words += [walker.HOST, 3, len(self.host_calls)]
+
+    def word(self, cursor: int) -> int:
+        """The word of the frame that a cursor, or a number of steps, is."""
+        return self._spaces["cursor"] + cursor
+
+    def array_of(self, place: Place) -> int:
+        """Which of the arrays holds a place (not one behind a cursor)."""
+        return self._arena if place.space == "arena" else self._spaces[place.space] + place.number
+
+    def position(self, value: Value) -> Position:
+        """Where a value is."""
+        place = self._program.places[value]
+        if place.space == "arena":
+            return self._arena, place.number
+        return self._spaces[place.space] + place.number, 0
+
+    def _number(self, number: int) -> Position:
+        return self._arena + 1, number
+
+    def _block(self, calls: Sequence[Call]) -> list[int]:
+        words = [len(calls)]
+        for call in calls:
+            match call:
+                case KernelCall() | DotCall():
+                    words += self._kernel(call)
+                case HostCall():
+                    words += [walker.HOST, 3, len(self.host_calls)]
+                    self.host_calls.append(call)
+                case CopyCall():
+                    places = (*self.position(call.target), *self.position(call.source))
+                    words += [walker.COPY, 7, *places, call.target.type.nbytes]
+                case BranchCall():
+                    words += self._branch(call)
+                case LoopCall():
+                    words += self._loop(call)
+        return words
+
+    def _kernel(self, call: KernelCall | DotCall) -> list[int]:
+        places = [self.position(value) for value in call.buffers]
+        if isinstance(call, KernelCall):
+            places += map(self._number, call.parameters)
+            kernel, extent = self._cells[call.kernel.name], call.extent
+            grain = self._grain(extent, call.work)
+        else:
+            kernel, places = self._dot_kernel(call), self._dot_arguments(call, places)
+            shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
+            extent = contraction.parallel_units(*shape)
+            is_worth_it = call.work >= 16 * SERIAL_WORK and self._workers > 1
+            grain = contraction.grain(*shape, self._workers) if is_worth_it else 0
+        self.most_arguments = max(self.most_arguments, len(places))
+        self.is_parallel = self.is_parallel or grain > 0
+        words = [kernel, extent, grain, len(places)]
+        for place in places:
+            words += place
+        return [walker.KERNEL, len(words) + 2, *words]
+
+    def _dot_arguments(self, call: DotCall, places: list[Position]) -> list[Position]:
+        size = call.dtype.itemsize
+        for number, operand in enumerate((call.lhs, call.rhs)):
+            which, offset = places[number]
+            places[number] = which, offset + operand.offset * size
+        numbers = [call.batch, call.m, call.n, call.k, *call.lhs.strides, *call.rhs.strides]
+        scratch = (self._arena, self._program.arena_bytes)
+        return [*places, *map(self._number, numbers), scratch, self._number(self._scratch)]
+
+    def _branch(self, call: BranchCall) -> list[int]:
+        blocks = [self._block(body.calls) for body in call.bodies]
+        words = [*self.position(call.selector), int(call.selector.dtype == bool_), len(blocks)]
+        start = 2 + len(words) + len(blocks)
+        for block in blocks:
+            words.append(start)
+            start += len(block)
+        return [walker.CASE, start, *words, *(word for block in blocks for word in block)]
+
+    def _loop(self, call: LoopCall) -> list[int]:
+        records = [word for carry in call.carries for word in self._carry(carry)]
+        records += [word for slices in call.inputs for word in self._slices(slices)]
+        for slices in call.stacked:
+            records += [*self._slices(slices), int(not slices.whole.type.is_static)]
+        condition = [] if call.condition is None else self._block(call.condition.calls)
+        body = self._block(call.body.calls)
+        words = [0] * walker.LOOP_WORDS
+        words[0], words[1] = walker.LOOP, len(words) + len(records) + len(condition) + len(body)
+        words[walker.STEPS] = -1
+        if call.predicate is not None:
+            words[walker.CONDITION_BLOCK] = len(words) + len(records)
+            words[walker.PREDICATE_PLACE : walker.PREDICATE_PLACE + 2] = self.position(call.predicate)
+            if call.steps is not None:
+                words[walker.STEPS] = self.word(call.steps)
+        elif call.steps is not None:
+            words[walker.COUNTED], words[walker.LENGTH] = 2, self.word(call.steps)
+        else:
+            words[walker.COUNTED], words[walker.LENGTH] = 1, call.length or 0
+        words[walker.REVERSE] = int(call.reverse)
+        if call.counter is not None:
+            words[walker.HAS_COUNTER] = 1
+            words[walker.COUNTER_PLACE : walker.COUNTER_PLACE + 2] = self.position(call.counter)
+        words[walker.BODY_BLOCK] = len(words) + len(records) + len(condition)
+        step = sum(inner.work for block in call.nested() for inner in block.calls)
+        words[walker.LOOKS] = SELDOM if step < QUICK_STEP else 0
+        words[walker.CARRIES] = len(call.carries)
+        words[walker.INPUTS] = len(call.inputs)
+        words[walker.STACKED] = len(call.stacked)
+        return [*words, *records, *condition, *body]
+
+    def _carry(self, carry: Carry) -> list[int]:
+        places = [self.position(value) for value in (carry.first, carry.result, carry.spare)]
+        cursor, _ = self.position(carry.current)
+        return [cursor, *(word for place in places for word in place), carry.result.type.nbytes]
+
+    def _slices(self, slices: Slices) -> list[int]:
+        cursor, _ = self.position(slices.step)
+        return [cursor, *self.position(slices.whole), slices.step.type.nbytes]
+
+    def _grain(self, extent: int, work: int) -> int:
+        """Iterations of the parallel loop to hand out at a time; 0 runs them all in the calling thread."""
+        if self._workers == 1 or extent < 2 or work < SERIAL_WORK:
+            return 0
+        per_iteration = max(1, work // extent)
+        chunk = max(math.ceil(CHUNK_WORK / per_iteration), math.ceil(extent / (4 * self._workers)))
+        return -(-chunk // 64) * 64 if chunk >= 64 else chunk

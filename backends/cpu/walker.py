@@ -1,0 +1,590 @@
+"""The native code that runs a program: kernels, branches and loops, without returning to Python.
+
+A program is a table of 64-bit words (:mod:`.encoding` writes it), read by ``tj_block``: the number of instructions,
+then the instructions.  Each begins with its kind and its length in words.
+
+======  ===================================================================================================
+kind    words
+======  ===================================================================================================
+KERNEL  where the kernel's address stands, extent, grain, number of arguments; the arguments, as places
+HOST    the number of a call that Python makes
+COPY    the target's place, the source's, bytes
+CASE    the selector's place, whether it is a bool, number of regions; for each, where its block is
+LOOP    see the names of its words below, then a record for each carry, input and stacked result
+======  ===================================================================================================
+
+A *place* is two words: a word of the *frame* and an offset in bytes to add to what it holds.  The frame holds the
+addresses of the program's arrays, one word that is zero (so that a number is a place too), and the words that change
+while it runs: cursors and numbers of steps.  Where a block is, is told in words from the beginning of its instruction.
+
+Python makes a call through ``callback(number, frame)``, which takes the GIL; it returns 0, or the program stops.  A
+loop that runs for long calls it now and then with the number -1, so that Ctrl-C is noticed.
+"""
+
+from __future__ import annotations
+
+from string import Template
+
+KERNEL, HOST, COPY, CASE, LOOP = range(5)
+
+# Words of a loop's instruction.  COUNTED: 0 as long as the predicate says, 1 for LENGTH steps, 2 for as many as the
+# word LENGTH of the frame holds.  COUNTER_PLACE is where the number of the step goes, if HAS_COUNTER.
+COUNTED, LENGTH, REVERSE, HAS_COUNTER, COUNTER_PLACE = 2, 3, 4, 5, 6
+CONDITION_BLOCK, PREDICATE_PLACE, BODY_BLOCK = 8, 9, 11
+STEPS = 12  # the word of the frame that gets the number of steps, or -1
+LOOKS = 13  # a mask: when all of these bits of the number of the step are 0, the loop looks at the clock
+CARRIES, INPUTS, STACKED, LOOP_WORDS = 14, 15, 16, 17
+
+# A carry: its cursor (the next one stands behind it, then the sum of its buffers' addresses), the places of the first
+# value, of the result and of the spare buffer, its bytes.
+CARRY_WORDS = 8
+# An input: its cursor, the place of the whole, bytes a step.
+INPUT_WORDS = 4
+# A stacked result: the same, and whether its memory grows (its room in bytes then stands behind the whole's cursor).
+STACKED_WORDS = 5
+
+# Words of the context.
+ARGUMENTS, POOL, PARALLEL_FOR, CALLBACK, STATUS, DEADLINE, CONTEXT_WORDS = range(7)
+
+LOOK_NANOSECONDS = 50_000_000
+LEAST_ROOM = 4096  # bytes
+
+_TEXT = """
+declare i32 @clock_gettime(i32, ptr)
+declare ptr @realloc(ptr, i64)
+declare void @free(ptr)
+declare ptr @memmove(ptr, ptr, i64)
+
+; The address that a place stands for.
+define internal i64 @address(ptr %place, ptr %frame) nounwind {
+  %which = load i64, ptr %place
+  %offset.at = getelementptr i64, ptr %place, i64 1
+  %offset = load i64, ptr %offset.at
+  %word = getelementptr i64, ptr %frame, i64 %which
+  %base = load i64, ptr %word
+  %address = add i64 %base, %offset
+  ret i64 %address
+}
+
+; Have Python make a call; where it fails, the program stops.
+define internal void @host(i64 %number, ptr %frame, ptr %context) nounwind noinline {
+  %callback.at = getelementptr i64, ptr %context, i64 $CALLBACK
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %callback = load ptr, ptr %callback.at
+  %status = call i64 %callback(i64 %number, ptr %frame)
+  store i64 %status, ptr %status.at
+  ret void
+}
+
+; If the time has come, let Python see whether it is to be interrupted.
+define internal void @look(ptr %frame, ptr %context) nounwind noinline {
+entry:
+  %time = alloca [2 x i64], align 8
+  %status = call i32 @clock_gettime(i32 1, ptr %time)  ; CLOCK_MONOTONIC
+  %whole = load i64, ptr %time, align 8
+  %part.at = getelementptr i8, ptr %time, i64 8
+  %part = load i64, ptr %part.at, align 8
+  %scaled = mul i64 %whole, 1000000000
+  %now = add i64 %scaled, %part
+  %deadline.at = getelementptr i64, ptr %context, i64 $DEADLINE
+  %deadline = load i64, ptr %deadline.at
+  %first = icmp eq i64 %deadline, 0
+  br i1 %first, label %set, label %compare
+compare:
+  %late = icmp sgt i64 %now, %deadline
+  br i1 %late, label %ask, label %done
+ask:
+  call void @host(i64 -1, ptr %frame, ptr %context)
+  br label %set
+set:
+  %next = add i64 %now, $LOOK_NANOSECONDS
+  store i64 %next, ptr %deadline.at
+  br label %done
+done:
+  ret void
+}
+
+; See to it that there is room for some bytes behind a cursor.
+define internal void @reserve(ptr %cursor, i64 %bytes) nounwind noinline {
+entry:
+  %room.at = getelementptr i64, ptr %cursor, i64 1
+  %room = load i64, ptr %room.at
+  %enough = icmp sle i64 %bytes, %room
+  br i1 %enough, label %done, label %grow
+grow:
+  %twice = shl i64 %room, 1
+  %more = call i64 @llvm.smax.i64(i64 %twice, i64 %bytes)
+  %wanted = call i64 @llvm.smax.i64(i64 %more, i64 $LEAST_ROOM)
+  %old = load ptr, ptr %cursor
+  %new = call ptr @realloc(ptr %old, i64 %wanted)
+  store ptr %new, ptr %cursor
+  store i64 %wanted, ptr %room.at
+  br label %done
+done:
+  ret void
+}
+declare i64 @llvm.smax.i64(i64, i64)
+declare i64 @llvm.smin.i64(i64, i64)
+
+define internal void @copy(ptr %target, ptr %frame) nounwind noinline {
+  %source = getelementptr i64, ptr %target, i64 2
+  %bytes.at = getelementptr i64, ptr %target, i64 4
+  %bytes = load i64, ptr %bytes.at
+  %to = call i64 @address(ptr %target, ptr %frame)
+  %from = call i64 @address(ptr %source, ptr %frame)
+  %to.pointer = inttoptr i64 %to to ptr
+  %from.pointer = inttoptr i64 %from to ptr
+  %moved = call ptr @memmove(ptr %to.pointer, ptr %from.pointer, i64 %bytes)
+  ret void
+}
+
+define internal void @case(ptr %instruction, ptr %frame, ptr %context) nounwind noinline {
+entry:
+  %selector = getelementptr i64, ptr %instruction, i64 2
+  %bool.at = getelementptr i64, ptr %instruction, i64 4
+  %count.at = getelementptr i64, ptr %instruction, i64 5
+  %is.bool.word = load i64, ptr %bool.at
+  %count = load i64, ptr %count.at
+  %where = call i64 @address(ptr %selector, ptr %frame)
+  %pointer = inttoptr i64 %where to ptr
+  %is.bool = icmp ne i64 %is.bool.word, 0
+  br i1 %is.bool, label %bool, label %integer
+bool:
+  %byte = load i8, ptr %pointer
+  %flag = zext i8 %byte to i64
+  br label %choose
+integer:
+  %wide = load i64, ptr %pointer
+  br label %choose
+choose:
+  %index = phi i64 [ %flag, %bool ], [ %wide, %integer ]
+  %last = sub i64 %count, 1
+  %not.negative = call i64 @llvm.smax.i64(i64 %index, i64 0)
+  %number = call i64 @llvm.smin.i64(i64 %not.negative, i64 %last)
+  %slot = add i64 %number, 6
+  %block.at = getelementptr i64, ptr %instruction, i64 %slot
+  %words = load i64, ptr %block.at
+  %block = getelementptr i64, ptr %instruction, i64 %words
+  call void @tj_block(ptr %block, ptr %frame, ptr %context)
+  ret void
+}
+
+define internal void @loop(ptr %instruction, ptr %frame, ptr %context) nounwind noinline {
+entry:
+  %counted.at = getelementptr i64, ptr %instruction, i64 $COUNTED
+  %length.at = getelementptr i64, ptr %instruction, i64 $LENGTH
+  %reverse.at = getelementptr i64, ptr %instruction, i64 $REVERSE
+  %has.counter.at = getelementptr i64, ptr %instruction, i64 $HAS_COUNTER
+  %counter.place = getelementptr i64, ptr %instruction, i64 $COUNTER_PLACE
+  %condition.at = getelementptr i64, ptr %instruction, i64 $CONDITION_BLOCK
+  %predicate.place = getelementptr i64, ptr %instruction, i64 $PREDICATE_PLACE
+  %body.at = getelementptr i64, ptr %instruction, i64 $BODY_BLOCK
+  %steps.at = getelementptr i64, ptr %instruction, i64 $STEPS
+  %looks.at = getelementptr i64, ptr %instruction, i64 $LOOKS
+  %carries.at = getelementptr i64, ptr %instruction, i64 $CARRIES
+  %inputs.at = getelementptr i64, ptr %instruction, i64 $INPUTS
+  %stacked.at = getelementptr i64, ptr %instruction, i64 $STACKED
+  %first.carry = getelementptr i64, ptr %instruction, i64 $LOOP_WORDS
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %counted = load i64, ptr %counted.at
+  %length.word = load i64, ptr %length.at
+  %reverse = load i64, ptr %reverse.at
+  %has.counter = load i64, ptr %has.counter.at
+  %condition.words = load i64, ptr %condition.at
+  %body.words = load i64, ptr %body.at
+  %steps = load i64, ptr %steps.at
+  %looks = load i64, ptr %looks.at
+  %carries = load i64, ptr %carries.at
+  %inputs = load i64, ptr %inputs.at
+  %stacked = load i64, ptr %stacked.at
+  %carry.words = mul i64 %carries, $CARRY_WORDS
+  %first.input = getelementptr i64, ptr %first.carry, i64 %carry.words
+  %input.words = mul i64 %inputs, $INPUT_WORDS
+  %first.stacked = getelementptr i64, ptr %first.input, i64 %input.words
+  %condition = getelementptr i64, ptr %instruction, i64 %condition.words
+  %body = getelementptr i64, ptr %instruction, i64 %body.words
+  %is.while = icmp eq i64 %counted, 0
+  %is.found.out = icmp eq i64 %counted, 2
+  %slot = select i1 %is.found.out, i64 %length.word, i64 0
+  %found.at = getelementptr i64, ptr %frame, i64 %slot
+  %found = load i64, ptr %found.at
+  %length = select i1 %is.found.out, i64 %found, i64 %length.word
+  ; The last step of an odd number writes the buffer that the first one writes: the result's.
+  %odd.word = and i64 %length, 1
+  %odd = icmp ne i64 %odd.word, 0
+  %result.first = or i1 %odd, %is.while
+  br label %begin
+begin:
+  %b = phi i64 [ 0, %entry ], [ %b.after, %begun ]
+  %begin.carry = phi ptr [ %first.carry, %entry ], [ %begin.carry.after, %begun ]
+  %b.more = icmp slt i64 %b, %carries
+  br i1 %b.more, label %begun, label %step
+begun:
+  %begin.which = load i64, ptr %begin.carry
+  %begin.cursor = getelementptr i64, ptr %frame, i64 %begin.which
+  %begin.next = getelementptr i64, ptr %begin.cursor, i64 1
+  %begin.sum = getelementptr i64, ptr %begin.cursor, i64 2
+  %start.place = getelementptr i64, ptr %begin.carry, i64 1
+  %result.place = getelementptr i64, ptr %begin.carry, i64 3
+  %spare.place = getelementptr i64, ptr %begin.carry, i64 5
+  %start = call i64 @address(ptr %start.place, ptr %frame)
+  %result = call i64 @address(ptr %result.place, ptr %frame)
+  %spare = call i64 @address(ptr %spare.place, ptr %frame)
+  %sum = add i64 %result, %spare
+  %written.first = select i1 %result.first, i64 %result, i64 %spare
+  store i64 %start, ptr %begin.cursor
+  store i64 %written.first, ptr %begin.next
+  store i64 %sum, ptr %begin.sum
+  %b.after = add i64 %b, 1
+  %begin.carry.after = getelementptr i64, ptr %begin.carry, i64 $CARRY_WORDS
+  br label %begin
+step:
+  %i = phi i64 [ 0, %begin ], [ %i.after, %looked ]
+  br i1 %is.while, label %ask, label %count
+ask:
+  call void @tj_block(ptr %condition, ptr %frame, ptr %context)
+  %ask.status = load i64, ptr %status.at
+  %ask.failed = icmp ne i64 %ask.status, 0
+  br i1 %ask.failed, label %stop, label %asked
+asked:
+  %predicate.address = call i64 @address(ptr %predicate.place, ptr %frame)
+  %predicate.pointer = inttoptr i64 %predicate.address to ptr
+  %predicate = load i8, ptr %predicate.pointer
+  %goes.on = icmp ne i8 %predicate, 0
+  br i1 %goes.on, label %go, label %end
+count:
+  %left = icmp slt i64 %i, %length
+  br i1 %left, label %go, label %end
+go:
+  %length.less = sub i64 %length, 1
+  %from.last = sub i64 %length.less, %i
+  %is.reverse = icmp ne i64 %reverse, 0
+  %position = select i1 %is.reverse, i64 %from.last, i64 %i
+  %counts = icmp ne i64 %has.counter, 0
+  br i1 %counts, label %counter, label %input
+counter:
+  %counter.address = call i64 @address(ptr %counter.place, ptr %frame)
+  %counter.pointer = inttoptr i64 %counter.address to ptr
+  store i64 %position, ptr %counter.pointer
+  br label %input
+input:
+  %n = phi i64 [ 0, %go ], [ 0, %counter ], [ %n.after, %moved ]
+  %this.input = phi ptr [ %first.input, %go ], [ %first.input, %counter ], [ %input.after, %moved ]
+  %n.more = icmp slt i64 %n, %inputs
+  br i1 %n.more, label %moved, label %stack
+moved:
+  %input.which = load i64, ptr %this.input
+  %input.whole = getelementptr i64, ptr %this.input, i64 1
+  %input.stride.at = getelementptr i64, ptr %this.input, i64 3
+  %input.stride = load i64, ptr %input.stride.at
+  %input.base = call i64 @address(ptr %input.whole, ptr %frame)
+  %input.offset = mul i64 %position, %input.stride
+  %input.address = add i64 %input.base, %input.offset
+  %input.cursor = getelementptr i64, ptr %frame, i64 %input.which
+  store i64 %input.address, ptr %input.cursor
+  %n.after = add i64 %n, 1
+  %input.after = getelementptr i64, ptr %this.input, i64 $INPUT_WORDS
+  br label %input
+stack:
+  %s = phi i64 [ 0, %input ], [ %s.after, %placed ]
+  %this.stacked = phi ptr [ %first.stacked, %input ], [ %stacked.after, %placed ]
+  %s.more = icmp slt i64 %s, %stacked
+  br i1 %s.more, label %room, label %run
+room:
+  %stacked.which = load i64, ptr %this.stacked
+  %stacked.whole = getelementptr i64, ptr %this.stacked, i64 1
+  %stacked.stride.at = getelementptr i64, ptr %this.stacked, i64 3
+  %grows.at = getelementptr i64, ptr %this.stacked, i64 4
+  %stacked.stride = load i64, ptr %stacked.stride.at
+  %grows.word = load i64, ptr %grows.at
+  %stacked.offset = mul i64 %position, %stacked.stride
+  %grows = icmp ne i64 %grows.word, 0
+  br i1 %grows, label %grow, label %placed
+grow:
+  ; All steps at once, where their number is known.
+  %one.more = add i64 %i, 1
+  %needed.steps = select i1 %is.while, i64 %one.more, i64 %length
+  %needed = mul i64 %needed.steps, %stacked.stride
+  %whole.which = load i64, ptr %stacked.whole
+  %whole.cursor = getelementptr i64, ptr %frame, i64 %whole.which
+  call void @reserve(ptr %whole.cursor, i64 %needed)
+  br label %placed
+placed:
+  %stacked.base = call i64 @address(ptr %stacked.whole, ptr %frame)
+  %stacked.address = add i64 %stacked.base, %stacked.offset
+  %stacked.cursor = getelementptr i64, ptr %frame, i64 %stacked.which
+  store i64 %stacked.address, ptr %stacked.cursor
+  %s.after = add i64 %s, 1
+  %stacked.after = getelementptr i64, ptr %this.stacked, i64 $STACKED_WORDS
+  br label %stack
+run:
+  call void @tj_block(ptr %body, ptr %frame, ptr %context)
+  %run.status = load i64, ptr %status.at
+  %run.failed = icmp ne i64 %run.status, 0
+  br i1 %run.failed, label %stop, label %carry
+carry:
+  %c = phi i64 [ 0, %run ], [ %c.after, %carried ]
+  %this.carry = phi ptr [ %first.carry, %run ], [ %carry.after, %carried ]
+  %c.more = icmp slt i64 %c, %carries
+  br i1 %c.more, label %carried, label %done.step
+carried:
+  %carry.which = load i64, ptr %this.carry
+  %carry.cursor = getelementptr i64, ptr %frame, i64 %carry.which
+  %carry.next = getelementptr i64, ptr %carry.cursor, i64 1
+  %carry.sum = getelementptr i64, ptr %carry.cursor, i64 2
+  %written = load i64, ptr %carry.next
+  %both = load i64, ptr %carry.sum
+  %other = sub i64 %both, %written
+  store i64 %written, ptr %carry.cursor
+  store i64 %other, ptr %carry.next
+  %c.after = add i64 %c, 1
+  %carry.after = getelementptr i64, ptr %this.carry, i64 $CARRY_WORDS
+  br label %carry
+done.step:
+  %i.after = add i64 %i, 1
+  %looks.bits = and i64 %i.after, %looks
+  %looks.now = icmp eq i64 %looks.bits, 0
+  br i1 %looks.now, label %clock, label %looked
+clock:
+  call void @look(ptr %frame, ptr %context)
+  %look.status = load i64, ptr %status.at
+  %look.failed = icmp ne i64 %look.status, 0
+  br i1 %look.failed, label %stop, label %looked
+looked:
+  br label %step
+end:
+  %tells = icmp sge i64 %steps, 0
+  br i1 %tells, label %tell, label %last
+tell:
+  %steps.cell = getelementptr i64, ptr %frame, i64 %steps
+  store i64 %i, ptr %steps.cell
+  br label %last
+last:
+  %l = phi i64 [ 0, %end ], [ 0, %tell ], [ %l.after, %kept ]
+  %last.carry = phi ptr [ %first.carry, %end ], [ %first.carry, %tell ], [ %last.after, %kept ]
+  %l.more = icmp slt i64 %l, %carries
+  br i1 %l.more, label %where, label %stop
+where:
+  %last.which = load i64, ptr %last.carry
+  %last.cursor = getelementptr i64, ptr %frame, i64 %last.which
+  %last.place = getelementptr i64, ptr %last.carry, i64 3
+  %last.bytes.at = getelementptr i64, ptr %last.carry, i64 7
+  %last.address = load i64, ptr %last.cursor
+  %last.wanted = call i64 @address(ptr %last.place, ptr %frame)
+  %is.there = icmp eq i64 %last.address, %last.wanted
+  br i1 %is.there, label %kept, label %fetch
+fetch:
+  %last.bytes = load i64, ptr %last.bytes.at
+  %last.from = inttoptr i64 %last.address to ptr
+  %last.to = inttoptr i64 %last.wanted to ptr
+  %fetched = call ptr @memmove(ptr %last.to, ptr %last.from, i64 %last.bytes)
+  br label %kept
+kept:
+  %l.after = add i64 %l, 1
+  %last.after = getelementptr i64, ptr %last.carry, i64 $CARRY_WORDS
+  br label %last
+stop:
+  ret void
+}
+
+define internal void @tj_block(ptr %code, ptr %frame, ptr %context) nounwind {
+entry:
+  %count = load i64, ptr %code
+  %first = getelementptr i64, ptr %code, i64 1
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
+  %arguments = load ptr, ptr %arguments.at
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.after, %done ]
+  %instruction = phi ptr [ %first, %entry ], [ %instruction.after, %done ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %read, label %return
+read:
+  %kind = load i64, ptr %instruction
+  switch i64 %kind, label %return [
+    i64 $KERNEL, label %kernel
+    i64 $HOST, label %host
+    i64 $COPY, label %copy
+    i64 $CASE, label %case
+    i64 $LOOP, label %loop
+  ]
+kernel:
+  %cell.at = getelementptr i64, ptr %instruction, i64 2
+  %extent.at = getelementptr i64, ptr %instruction, i64 3
+  %grain.at = getelementptr i64, ptr %instruction, i64 4
+  %arguments.count.at = getelementptr i64, ptr %instruction, i64 5
+  %first.argument = getelementptr i64, ptr %instruction, i64 6
+  %cell = load ptr, ptr %cell.at
+  %address = load ptr, ptr %cell
+  %extent = load i64, ptr %extent.at
+  %grain = load i64, ptr %grain.at
+  %arguments.count = load i64, ptr %arguments.count.at
+  br label %argument
+argument:
+  %a = phi i64 [ 0, %kernel ], [ %a.after, %fill ]
+  %place = phi ptr [ %first.argument, %kernel ], [ %place.after, %fill ]
+  %a.more = icmp slt i64 %a, %arguments.count
+  br i1 %a.more, label %fill, label %filled
+fill:
+  %which = load i64, ptr %place
+  %offset.at = getelementptr i64, ptr %place, i64 1
+  %offset = load i64, ptr %offset.at
+  %word = getelementptr i64, ptr %frame, i64 %which
+  %base = load i64, ptr %word
+  %value = add i64 %base, %offset
+  %slot = getelementptr i64, ptr %arguments, i64 %a
+  store i64 %value, ptr %slot
+  %a.after = add i64 %a, 1
+  %place.after = getelementptr i64, ptr %place, i64 2
+  br label %argument
+filled:
+  %is.serial = icmp eq i64 %grain, 0
+  br i1 %is.serial, label %serial, label %parallel
+serial:
+  call void %address(ptr %arguments, i64 0, i64 %extent, i64 0)
+  br label %done
+parallel:
+  %pool.at = getelementptr i64, ptr %context, i64 $POOL
+  %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
+  %pool = load ptr, ptr %pool.at
+  %parallel.for = load ptr, ptr %parallel.for.at
+  call void %parallel.for(ptr %pool, ptr %address, ptr %arguments, i64 %extent, i64 %grain)
+  br label %done
+host:
+  %number.at = getelementptr i64, ptr %instruction, i64 2
+  %number = load i64, ptr %number.at
+  call void @host(i64 %number, ptr %frame, ptr %context)
+  br label %checked
+copy:
+  %target = getelementptr i64, ptr %instruction, i64 2
+  call void @copy(ptr %target, ptr %frame)
+  br label %done
+case:
+  call void @case(ptr %instruction, ptr %frame, ptr %context)
+  br label %checked
+loop:
+  call void @loop(ptr %instruction, ptr %frame, ptr %context)
+  br label %checked
+checked:
+  %status = load i64, ptr %status.at
+  %failed = icmp ne i64 %status, 0
+  br i1 %failed, label %return, label %done
+done:
+  %length.at = getelementptr i64, ptr %instruction, i64 1
+  %length = load i64, ptr %length.at
+  %instruction.after = getelementptr i64, ptr %instruction, i64 %length
+  %i.after = add i64 %i, 1
+  br label %next
+return:
+  ret void
+}
+
+; Run a program's block.  The first %known words of the frame are given; %growing is a list of its words, its length
+; first: cursors of memory that is found out to be needed, and released at the end.  Returns 0, or -1 where a call by
+; Python failed.
+define i64 @tj_run(ptr %block, ptr %given, i64 %known, i64 %words, ptr %growing, i64 %most.arguments, ptr %pool,
+                   ptr %parallel.for, ptr %callback) nounwind {
+entry:
+  %frame = alloca i64, i64 %words, align 64
+  %arguments = alloca i64, i64 %most.arguments, align 64
+  %context = alloca i64, i64 $CONTEXT_WORDS, align 64
+  br label %fill
+fill:
+  %i = phi i64 [ 0, %entry ], [ %i.after, %filled ]
+  %more = icmp slt i64 %i, %words
+  br i1 %more, label %choose, label %start
+choose:
+  %is.known = icmp slt i64 %i, %known
+  br i1 %is.known, label %read, label %filled
+read:
+  %given.at = getelementptr i64, ptr %given, i64 %i
+  %word = load i64, ptr %given.at
+  br label %filled
+filled:
+  %value = phi i64 [ 0, %choose ], [ %word, %read ]
+  %slot = getelementptr i64, ptr %frame, i64 %i
+  store i64 %value, ptr %slot
+  %i.after = add i64 %i, 1
+  br label %fill
+start:
+  %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
+  %pool.at = getelementptr i64, ptr %context, i64 $POOL
+  %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
+  %callback.at = getelementptr i64, ptr %context, i64 $CALLBACK
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %deadline.at = getelementptr i64, ptr %context, i64 $DEADLINE
+  store ptr %arguments, ptr %arguments.at
+  store ptr %pool, ptr %pool.at
+  store ptr %parallel.for, ptr %parallel.for.at
+  store ptr %callback, ptr %callback.at
+  store i64 0, ptr %status.at
+  store i64 0, ptr %deadline.at
+  call void @tj_block(ptr %block, ptr %frame, ptr %context)
+  %count = load i64, ptr %growing
+  br label %release
+release:
+  %g = phi i64 [ 0, %start ], [ %g.after, %released ]
+  %g.more = icmp slt i64 %g, %count
+  br i1 %g.more, label %released, label %return
+released:
+  %g.after = add i64 %g, 1
+  %which.at = getelementptr i64, ptr %growing, i64 %g.after
+  %which = load i64, ptr %which.at
+  %cursor = getelementptr i64, ptr %frame, i64 %which
+  %memory = load ptr, ptr %cursor
+  call void @free(ptr %memory)
+  br label %release
+return:
+  %status = load i64, ptr %status.at
+  %failed = icmp ne i64 %status, 0
+  %result = select i1 %failed, i64 -1, i64 0
+  ret i64 %result
+}
+
+; The same, given the arrays themselves: their addresses stand in NumPy's structure.  Returns the number, from 1 on, of
+; an array that is not contiguous and aligned, before anything has run.
+define i64 @tj_run_arrays(ptr %block, ptr %objects, i64 %count, i64 %words, ptr %growing, i64 %most.arguments,
+                          ptr %pool, ptr %parallel.for, ptr %callback) nounwind {
+entry:
+  %pointers = alloca i64, i64 %count, align 64
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.after, %usable ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %read, label %run
+read:
+  %object.at = getelementptr ptr, ptr %objects, i64 %i
+  %object = load ptr, ptr %object.at
+  %data.at = getelementptr i8, ptr %object, i64 16
+  %data = load i64, ptr %data.at
+  %flags.at = getelementptr i8, ptr %object, i64 64
+  %flags = load i32, ptr %flags.at
+  %wanted = and i32 %flags, 257
+  %good = icmp eq i32 %wanted, 257
+  %i.after = add i64 %i, 1
+  br i1 %good, label %usable, label %refuse
+refuse:
+  ret i64 %i.after
+usable:
+  %pointer.at = getelementptr i64, ptr %pointers, i64 %i
+  store i64 %data, ptr %pointer.at
+  br label %next
+run:
+  %status = call i64 @tj_run(ptr %block, ptr %pointers, i64 %count, i64 %words, ptr %growing, i64 %most.arguments,
+                             ptr %pool, ptr %parallel.for, ptr %callback)
+  ret i64 %status
+}
+
+; What a call by Python does to make room.
+define void @tj_reserve(ptr %cursor, i64 %bytes) nounwind {
+  call void @reserve(ptr %cursor, i64 %bytes)
+  ret void
+}
+"""
+
+
+def walker_module() -> str:
+    """LLVM IR of ``tj_run``, ``tj_run_arrays`` and ``tj_reserve``."""
+    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
+    return Template(_TEXT).substitute(names)
