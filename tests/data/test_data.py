@@ -3,23 +3,33 @@
 import collections
 import gc
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tracejit as tj
+import tracejit.nn.functional as F
+from tracejit import nn, optim
 from tracejit.data import (
     BatchSampler,
+    ChainDataset,
     ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    StackDataset,
     Subset,
+    SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     default_collate,
     default_convert,
     get_worker_info,
@@ -77,6 +87,20 @@ def test_datasets():
         joined[7]
 
 
+def test_datasets_side_by_side_and_in_a_row():
+    stacked = StackDataset(TensorDataset(tj.arange(3)), [5, 6, 7])
+    assert (len(stacked), stacked[2][0][0].item(), stacked[2][1]) == (3, 2, 7)
+    images = DataLoader(StackDataset(x=np.arange(3.0), y=[5, 6, 7]), batch_size=2)
+    assert [batch["y"].tolist() for batch in images] == [[5, 6], [7]]
+    with pytest.raises(ValueError, match="Size mismatch between datasets"):
+        StackDataset([1], [1, 2])
+    chained = Stream() + Stream()
+    assert isinstance(chained, ChainDataset)
+    assert (len(chained), flat(DataLoader(chained, 8))) == (20, [*range(10), *range(10)])
+    with pytest.raises(AssertionError, match="ChainDataset only supports IterableDataset"):
+        ChainDataset([Squares()])
+
+
 def test_random_split():
     dataset = TensorDataset(tj.arange(10))
     parts = random_split(dataset, [7, 3], tj.random.Generator(1))
@@ -101,6 +125,25 @@ def test_samplers():
     assert list(BatchSampler(range(5), 2, drop_last=True)) == [[0, 1], [2, 3]]
     with pytest.raises(ValueError, match="num_samples should be a positive integer"):
         RandomSampler(range(3), num_samples=0)
+
+
+def test_sampling_with_weights():
+    draws = list(WeightedRandomSampler([1.0, 0.0, 3.0, 0.0], 4000, generator=tj.random.Generator(0)))
+    assert set(draws) == {0, 2}
+    assert abs(draws.count(2) / 4000 - 0.75) < 0.03
+    assert list(WeightedRandomSampler([1.0, 0.0, 3.0], 4000, generator=tj.random.Generator(0)))[:9] == draws[:9]
+    first = [next(iter(WeightedRandomSampler([1, 0, 3, 2], 3, False))) for _ in range(1000)]
+    assert sorted(WeightedRandomSampler([1, 0, 3, 2], 3, replacement=False)) == [0, 2, 3]
+    assert [abs(first.count(i) / 1000 - w / 6) < 0.06 for i, w in enumerate([1, 0, 3, 2])] == [True] * 4
+    assert sorted(SubsetRandomSampler([4, 1, 7])) == [1, 4, 7]
+    for settings, message in [
+        (([1.0], 0), "num_samples should be a positive integer value"),
+        (([[1.0]], 1), "weights should be a 1d sequence"),
+        (([1.0, -1.0], 1), "weights should be finite and not negative"),
+        (([1.0, 0.0], 2, False), "cannot draw 2 samples without replacement"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            WeightedRandomSampler(*settings)
 
 
 # Collating --------------------------------------------------------------------------------------------
@@ -271,6 +314,62 @@ def test_a_break_ends_the_workers():
     assert worker_threads() == []
 
 
+def test_an_error_in_the_loop_ends_the_workers():
+    def train():
+        for _ in DataLoader(Squares(1000), 2, num_workers=3):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while worker_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert worker_threads() == []
+
+
+PROGRAM = """
+import sys, time
+import numpy as np
+from tracejit.data import DataLoader, Dataset
+
+class Slow(Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        time.sleep(60 if index >= 6 else 0)
+        return np.float32(index)
+
+batches = iter(DataLoader(Slow(), 2, num_workers=3))
+for _ in range(3):
+    print(next(batches).tolist(), flush=True)
+if sys.argv[1] == "exit":
+    sys.exit(0)
+try:
+    next(batches)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("way", ["exit", "interrupt"])
+def test_a_program_ends_at_once_while_workers_are_busy(way):
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", PROGRAM, way]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as program:
+        for expected in ("[0.0, 1.0]", "[2.0, 3.0]", "[4.0, 5.0]"):
+            assert program.stdout.readline().strip() == expected
+        if way == "interrupt":
+            time.sleep(0.3)
+            program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=20)
+    assert (program.returncode, err) == (0, "")
+    assert out.strip() == ("interrupted" if way == "interrupt" else "")
+
+
 def test_workers_fetch_ahead_but_not_too_far():
     fetched = []
 
@@ -331,3 +430,35 @@ def test_what_is_refused(settings, message):
 def test_streams_cannot_be_shuffled():
     with pytest.raises(ValueError, match="expected unspecified shuffle option, but got shuffle=True"):
         DataLoader(Stream(), shuffle=True)
+
+
+# In place of a loader -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_any_iterable_of_arrays_will_do(compiled):
+    """A list of NumPy batches and a generator of them train as a loader does, to the bit."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10, 3)).astype(np.float32), rng.integers(0, 2, 10)
+
+    def train(batches):
+        tj.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+        opt = optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x, y):
+            loss = F.cross_entropy(model(x), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            return loss
+
+        run = tj.jit(step) if compiled else step
+        return [run(*batch).item() for batch in batches]
+
+    expected = train(DataLoader(TensorDataset(tj.tensor(x), tj.tensor(y)), 4))
+    cuts = [(0, 4), (4, 8), (8, 10)]
+    assert train([(x[a:b], y[a:b]) for a, b in cuts]) == expected
+    assert train((x[a:b], y[a:b]) for a, b in cuts) == expected
+    assert train(DataLoader(list(zip(x, y, strict=True)), 4)) == expected
+    assert train(DataLoader(list(zip(x, y, strict=True)), 4, num_workers=2)) == expected

@@ -38,6 +38,9 @@ class IterableDataset(Dataset[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__")
 
+    def __add__(self, other: Dataset[Any]) -> ChainDataset:  # type: ignore[override]
+        return ChainDataset([self, other])  # type: ignore[list-item]
+
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
     """Samples that are slices of tensors along their first axis.
@@ -102,6 +105,50 @@ class ConcatDataset(Dataset[Any]):
         return self.cumulative_sizes[-1]
 
 
+class StackDataset(Dataset[Any]):
+    """Datasets side by side: a sample is a tuple of theirs, or a dict of those that are given by name.
+
+    >>> import tracejit as tj
+    >>> StackDataset(image=tj.arange(3), label=[5, 6, 7])[1]
+    {'image': tensor(1), 'label': 6}
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if bool(args) == bool(kwargs):
+            message = "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like input/output"
+            raise at_user_line(ValueError(message))
+        self.datasets: Any = kwargs or args
+        if len({len(dataset) for dataset in self._parts()}) > 1:
+            raise at_user_line(ValueError("Size mismatch between datasets"))
+
+    def _parts(self) -> Sequence[Any]:
+        return list(self.datasets.values()) if isinstance(self.datasets, dict) else self.datasets
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: dataset[index] for name, dataset in self.datasets.items()}
+        return tuple(dataset[index] for dataset in self.datasets)
+
+    def __len__(self) -> int:
+        return len(self._parts()[0])
+
+
+class ChainDataset(IterableDataset[Any]):
+    """Iterable datasets one after the other; ``first + second`` makes one."""
+
+    def __init__(self, datasets: Iterable[IterableDataset[Any]]) -> None:
+        self.datasets = list(datasets)
+        if not all(isinstance(dataset, IterableDataset) for dataset in self.datasets):
+            raise at_user_line(AssertionError("ChainDataset only supports IterableDataset"))
+
+    def __iter__(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            yield from dataset
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)  # type: ignore[arg-type]
+
+
 def random_split(
     dataset: Dataset[Sample], lengths: Sequence[float], generator: Generator | None = None
 ) -> list[Subset[Sample]]:
@@ -130,4 +177,7 @@ def random_split(
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
-__all__ = ["ConcatDataset", "Dataset", "IterableDataset", "Subset", "TensorDataset", "random_split"]
+__all__ = [
+    "ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "StackDataset", "Subset", "TensorDataset",
+    "random_split",
+]  # fmt: skip

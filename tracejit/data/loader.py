@@ -24,7 +24,9 @@ class DataLoader:
 
     ``num_workers`` threads fetch ``prefetch_factor`` batches each ahead, in the same order as none would; NumPy,
     image libraries and files release the interpreter's lock.  The generator gives one more number an epoch, the seed
-    of the workers, however many there are.  ``pin_memory`` and ``persistent_workers`` are accepted for compatibility.
+    of the workers, however many there are.  Workers end with the iteration, with an error, or when the iterator is let
+    go of.  ``persistent_workers``, ``pin_memory``, ``multiprocessing_context`` and the like are accepted for
+    compatibility and change nothing.
 
     >>> import tracejit as tj
     >>> dataset = TensorDataset(tj.arange(6), tj.arange(6) % 2)
@@ -50,10 +52,13 @@ class DataLoader:
         drop_last: bool = False,
         timeout: float = 0,
         worker_init_fn: Callable[[int], Any] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Generator | None = None,
         *,
         prefetch_factor: int | None = None,
-        generator: Generator | None = None,
         persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         self._check(
             dataset, batch_size, shuffle, sampler, batch_sampler, num_workers, drop_last, timeout, prefetch_factor,

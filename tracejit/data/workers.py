@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +88,16 @@ def _work(
         del task, result
 
 
+_running: weakref.WeakSet[WorkerIterator] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """When the interpreter ends no worker is left in the middle of something."""
+    for iterator in list(_running):
+        iterator.close(wait=1.0)
+
+
 class WorkerIterator:
     """An iterator over batches that worker threads prepare; ``close`` ends them, and so does losing the iterator.
 
@@ -117,6 +130,7 @@ class WorkerIterator:
             thread = threading.Thread(target=_work, args=arguments, name=f"DataLoader worker {number}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        _running.add(self)
         self._turn = 0
         for _ in range(ahead * count):
             self._deal()
@@ -156,14 +170,18 @@ class WorkerIterator:
             self.close()
             message = f"DataLoader timed out after {self._timeout} seconds"
             raise at_user_line(RuntimeError(message)) from None
-        except BaseException:
+        except Exception:
             self.close()
+            raise
+        except BaseException:  # Ctrl-C: whoever pressed it does not want to wait
+            self.close(wait=0)
             raise
         self.close()
         raise StopIteration
 
     def close(self, wait: float = 5.0) -> None:
         """End the workers, and wait for what they are at, but not for long: they do not keep the program alive."""
+        until = time.monotonic() + wait
         self._stopped.set()
         self._left.clear()
         self._awaited.clear()
@@ -171,7 +189,7 @@ class WorkerIterator:
             inbox.put(_STOP)
         for thread in self._threads:
             if wait and thread is not threading.current_thread():
-                thread.join(wait)
+                thread.join(max(until - time.monotonic(), 0))
 
     def __del__(self) -> None:
         if hasattr(self, "_turn"):
