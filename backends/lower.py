@@ -113,9 +113,9 @@ def region_of(part: Value, whole: Value, start: tuple[int, ...], step: tuple[int
     base, index = through_views(part, tuple(own))
     axes: list[int | None] = [None] * part.ndim
     for axis, entry in enumerate(index):
-        if entry == 0:
+        if entry == 0 and base.shape[axis] == 1:
             continue
-        if entry.constant or entry.dynamic or len(entry.terms) != 1:
+        if entry == 0 or entry.constant or entry.dynamic or len(entry.terms) != 1:
             return None
         ((place, coefficient),) = entry.terms
         if coefficient != 1 or axes[place] is not None or base.shape[axis] != part.shape[place]:

@@ -127,7 +127,7 @@ PROGRAMS = {
         return %g, %p, %r, %u
     }""",
     "parts side by side, turned and stretched": """(%x: f32[3,4], %s: f32[], %t: f32[])
-                                                    -> (f32[3,4,2], f32[4,6], f32[2], f32[6,8]) {
+                                                    -> (f32[3,4,2], f32[4,6], f32[2], f32[6,8], f32[2,4]) {
         %a = negate %x : f32[3,4]
         %b = add %x, 1.0 : f32[3,4]
         %c = reshape %a {shape=[3, 4, 1]} : f32[3,4,1]
@@ -144,7 +144,10 @@ PROGRAMS = {
         %o = abs %x : f32[3,4]
         %q = transpose %o {permutation=[1, 0]} : f32[4,3]
         %u = pad %q, %s {low=[1, 2], high=[1, 3], interior=[0, 0]} : f32[6,8]
-        return %f, %i, %n, %u
+        %v = exponential %x : f32[3,4]
+        %y = slice %v {start=[0, 0], limit=[1, 4], strides=[1, 1]} : f32[1,4]
+        %z = pad %y, 0.0 {low=[1, 0], high=[0, 0], interior=[0, 0]} : f32[2,4]
+        return %f, %i, %n, %u, %z
     }""",
     "updates of a region": """(%x: f32[6,5,7], %y: f32[4,3,5], %z: f32[2,5,7])
                                -> (f32[6,5,7], f32[6,5,7], f32[6,5,7], f32[6,5,7]) {

@@ -12,15 +12,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
 }
 
 // 32 threads of a block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_8b1b86aa4b2a(
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_9185b0051af2(
     const int *__restrict__ b0,
     const long long *__restrict__ b1,
     long long *__restrict__ b2,
     const long long n0,
     const long long n1,
-    const long long s2,
-    const long long s3,
-    const long long s4
+    const long long s2
 ) {
   __shared__ int table_i32[33][17];
   const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
@@ -44,11 +42,11 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_8
     __syncthreads();
     v1 = table_i32[32][column];
     for (long long i1 = lane; active && i1 < n1; i1 += 32) {
-      const int v2 = b0[i1 * s3 + i0];
+      const int v2 = b0[i1 * s2 + i0];
       const bool v3 = v2 == v1;
       const long long v4 = b1[i1];
       const long long v5 = v3 ? v4 : 40ll;
-      b2[i1 * s4 + i0] = v5;
+      b2[i1 * s2 + i0] = v5;
     }
   }
 }

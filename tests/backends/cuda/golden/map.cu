@@ -1,7 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
 // One thread for each i0, i1.
-extern "C" __global__ void __launch_bounds__(256, 1) add_multiply_ded145418383(
+extern "C" __global__ void __launch_bounds__(256, 1) add_multiply_ce2873043615(
     const float *__restrict__ b0,
     const float *__restrict__ b1,
     const float *__restrict__ b2,
@@ -9,8 +9,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) add_multiply_ded145418383(
     float *__restrict__ b4,
     const long long n0,
     const long long n1,
-    const long long s2,
-    const long long s3
+    const long long s2
 ) {
   const float v0 = b0[0];
   const long long points = n0 * n1;
@@ -23,6 +22,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) add_multiply_ded145418383(
     const float v4 = v2 + v3;
     const float v5 = v4 * v1;
     const float v6 = v5 + v0;
-    b4[i0 * s3 + i1] = v6;
+    b4[i0 * s2 + i1] = v6;
   }
 }

@@ -7,15 +7,12 @@ template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
 }
 
 // One warp for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_subtract_exponential_etc_786be50187d5(
+extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_subtract_exponential_etc_90c83f497660(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long n0,
     const long long n1,
-    const long long s2,
-    const long long s3,
-    const long long s4,
-    const long long s5
+    const long long s2
 ) {
   const int lane = threadIdx.x % 32;
   for (long long i0 = blockIdx.x * 8ll + threadIdx.x / 32; i0 < n0; i0 += gridDim.x * 8ll) {
@@ -31,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_subtract_exponen
     }
     float v29 = -0.0f;
     for (long long i1 = lane; i1 < n1; i1 += 32) {
-      const float v2 = b0[i0 * s3 + i1];
+      const float v2 = b0[i0 * s2 + i1];
       const float v3 = v2 - v1;
       const bool v4 = v3 > 89.0f;
       const float v5 = v4 ? 89.0f : v3;
@@ -66,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_subtract_exponen
       v29 = v29 + other;
     }
     for (long long i1 = lane; i1 < n1; i1 += 32) {
-      const float v30 = b0[i0 * s4 + i1];
+      const float v30 = b0[i0 * s2 + i1];
       const float v31 = v30 - v1;
       const bool v32 = v31 > 89.0f;
       const float v33 = v32 ? 89.0f : v31;
@@ -94,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_subtract_exponen
       const float v55 = __int_as_float(v54);
       const float v56 = v53 * v55;
       const float v57 = v56 / v29;
-      b1[i0 * s5 + i1] = v57;
+      b1[i0 * s2 + i1] = v57;
     }
   }
 }

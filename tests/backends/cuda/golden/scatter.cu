@@ -13,14 +13,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) scatter_740460700a2f(
 }
 
 // One thread for each i1.
-extern "C" __global__ void __launch_bounds__(256, 1) scatter_aa02f71dc6ab(
+extern "C" __global__ void __launch_bounds__(256, 1) scatter_5cb6025ed6fd(
     const long long *__restrict__ b0,
     const float *__restrict__ b1,
     float *__restrict__ b2,
     const long long n0,
     const long long n1,
-    const long long s2,
-    const long long s3
+    const long long s2
 ) {
   for (long long i0 = 0; i0 < n0; ++i0) {
     const long long v0 = b0[i0];
@@ -28,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) scatter_aa02f71dc6ab(
     const long long v2 = v1 < 11ll ? v1 : 11ll;
     for (long long i1 = blockIdx.x * 256ll + threadIdx.x; i1 < n1; i1 += gridDim.x * 256ll) {
       const float v3 = b1[i0 * s2 + i1];
-      b2[i1 + v2 * s3] = b2[i1 + v2 * s3] + v3;
+      b2[i1 + v2 * s2] = b2[i1 + v2 * s2] + v3;
     }
   }
 }
