@@ -52,9 +52,9 @@ class Box:
     def __repr__(self) -> str:
         return f"{self.level.name}({self.tensor!r})"
 
-    def concrete(self, what: str) -> np.ndarray:
-        """The array that Python asks for."""
-        return self.tensor._concrete(what)
+    def seen(self, what: str) -> Tensor:
+        """One level down, the tensor whose value Python asks for."""
+        return self.tensor
 
     def detached(self) -> Any:
         """What a tensor holds that has the same value, and no derivative at this level or below."""

@@ -18,7 +18,7 @@ from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
-from .levels import Box, Level, level_of
+from .levels import Box, Level, level_of, refuse_boxes
 from .locations import at_user_line, user_location
 from .state import thread
 from .tensor import Tensor, concrete_tensor, new_tensor
@@ -86,6 +86,10 @@ class AccumulateGrad(Variable):
     def __init__(self, leaf: Tensor, type: TensorType) -> None:
         super().__init__(type)
         self.leaf = leaf
+
+    @property
+    def is_freed(self) -> bool:
+        return False
 
     def name(self) -> str:
         return "AccumulateGrad"
@@ -207,6 +211,7 @@ def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[
             wanted = wanted or operand._requires_grad
     else:
         payloads = [trace.read(tensor) for tensor in operands]
+        refuse_boxes(payloads)
         result = new_tensor(trace.record(primitive, payloads, attributes))
         wanted = True
     if wanted and primitive.vjp is not None and thread.grad_enabled:

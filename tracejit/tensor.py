@@ -302,7 +302,7 @@ class Tensor(TensorMethods):
     def _concrete(self, what: str) -> np.ndarray:
         value = dispatch.payload(self)
         if isinstance(value, Box):
-            return value.concrete(what)
+            return value.seen(what)._concrete(what)
         if isinstance(value, Value):
             assert thread.trace is not None
             return thread.trace.concrete(value, what)
@@ -330,6 +330,8 @@ class Tensor(TensorMethods):
         """The only element, as a Python number."""
         if self.size != 1:
             raise at_user_line(RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar"))
+        if isinstance(self._value, Box):
+            return self._value.seen("item()").item()
         if thread.trace is not None:
             return thread.trace.item(self)
         return self._concrete("item()").item()

@@ -39,9 +39,7 @@ def test_vmap_is_a_loop(row: Row) -> None:
         count = len(shapes)
         for batched in dict.fromkeys([(True,) * count, (True,) + (False,) * (count - 1)]):
             rows = [[one if b else s for one, s, b in zip(item, shared, batched, strict=True)] for item in batch]
-            given = [
-                np.stack([item[i] for item in rows], axis=-1) if b else shared[i] for i, b in enumerate(batched)
-            ]
+            given = [np.stack([item[i] for item in rows], axis=-1) if b else shared[i] for i, b in enumerate(batched)]
             axes = tuple(-1 if b else None for b in batched)
             found = tj.vmap(row.call, in_axes=axes)(*tensors(given))
             for i, item in enumerate(rows):
@@ -61,20 +59,18 @@ def test_forward_is_reverse(row: Row) -> None:
     """First derivatives along a direction, second along two, by every combination of the modes; and under jit."""
     for number, shapes in enumerate(row.shapes):
         operands = tensors(row.operands(shapes, F64, seed=number))
-        first, second = (
-            [tj.tensor(g.standard_normal(s)) for s in shapes] for g in map(np.random.default_rng, (2, 3))
-        )
+        first, second = ([tj.tensor(g.standard_normal(s)) for s in shapes] for g in map(np.random.default_rng, (2, 3)))
         argnums = tuple(range(len(shapes)))
 
         def total(*x: tj.Tensor) -> tj.Tensor:
             return loss(row, x)
 
-        def along(*x: tj.Tensor) -> tj.Tensor:
-            return pushed(total, x, first)
+        def along(*x: tj.Tensor, tangents: Any = first) -> tj.Tensor:
+            return pushed(total, x, tangents)
 
-        def slope(*x: tj.Tensor) -> tj.Tensor:
-            gradients = tj.grad(total, argnums)(*x)
-            return sum(((g * v).sum() for g, v in zip(gradients, first, strict=True)), tj.zeros((), dtype=F64))
+        def slope(*x: tj.Tensor, tangents: Any = first) -> tj.Tensor:
+            gradients = tj.grad(total, tuple(range(len(x))))(*x)
+            return sum(((g * v).sum() for g, v in zip(gradients, tangents, strict=True)), tj.zeros((), dtype=F64))
 
         if not tj.grad(total, argnums)(*operands):
             continue
@@ -87,9 +83,7 @@ def test_forward_is_reverse(row: Row) -> None:
             pushed(along, operands, second).item(),
             pushed(slope, operands, second).item(),
             *[
-                sum(
-                    (g * v).sum().item() for g, v in zip(tj.grad(one, argnums)(*operands), second, strict=True)
-                )
+                sum((g * v).sum().item() for g, v in zip(tj.grad(one, argnums)(*operands), second, strict=True))
                 for one in (along, slope)
             ],
         ]

@@ -85,7 +85,8 @@ def _run(
     try:
         starts = [_initial(t, g, i, create_graph) for i, (t, g) in enumerate(zip(tensors, gradients, strict=True))]
         emitter = tensor_emitter() if create_graph else dispatch.payload_emitter
-        with set_grad_enabled(create_graph):
+        # The levels below a transformation record what it does, whether it keeps a graph of its own or not.
+        with set_grad_enabled(create_graph or (thread.level is not None and thread.grad_enabled)):
             return propagate(
                 [node for node, _ in starts], [g for _, g in starts], emitter,
                 create_graph=create_graph, retain_graph=retain, wanted=wanted,

@@ -37,9 +37,9 @@ class Batched(Box):
         super().__init__(level, tensor, tensor.shape[1:] if is_batched else tensor.shape)
         self.is_batched = is_batched
 
-    def concrete(self, what: str) -> np.ndarray:
+    def seen(self, what: str) -> Tensor:
         if not self.is_batched:
-            return self.tensor._concrete(what)
+            return self.tensor
         raise at_user_line(
             RuntimeError(
                 f"vmap: {what} needs one value, but this tensor has {self.level.size}, one for each element of the "

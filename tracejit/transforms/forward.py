@@ -63,7 +63,7 @@ class Recorded(Box):
     def __repr__(self) -> str:
         return f"tangent({TensorType(self.dtype, self.shape)!r})"
 
-    def concrete(self, what: str) -> Any:
+    def seen(self, what: str) -> Tensor:
         raise at_user_line(RuntimeError(f"{what} needs the value of a tangent, which linearize does not know"))
 
 

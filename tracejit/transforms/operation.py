@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..tape import Call, CallNode, CallOutput, node_of, tensor_emitter, with_his
 from ..tensor import Tensor, new_tensor
 from .batch import Batch, Batched
 from .forward import Dual, Forward
-from .reverse import Pullback
+from .reverse import Pullback, Reverse
 
 
 class Operation:
@@ -58,19 +59,22 @@ def apply_operation(operation: Operation, operands: Sequence[Tensor]) -> list[Te
     below = [box.tensor for box in boxes]
     edges = _edges(inside)
     call: _OperationCall | None = None
-    if isinstance(level, Batch) and any(box.is_batched for box in boxes):
+    if any(edge is not None for edge in edges):
+        if isinstance(level, Reverse):
+            with level.below():
+                values, residuals = operation.forward(below)
+        else:
+            values, residuals = operation.forward([new_tensor(box) for box in boxes])
+        call = _OperationCall(operation, boxes, residuals, len(values), level if isinstance(level, Reverse) else None)
+        results: list[Box] = [x._value if level.has(x._value) else level.lifted(x) for x in values]
+    elif isinstance(level, Batch) and any(box.is_batched for box in boxes):
         operation = operation.batched(level, [box.is_batched for box in boxes])
         with level.below():
-            results: list[Box] = [Batched(level, x, True) for x in apply_operation(operation, below)]
+            results = [Batched(level, x, True) for x in apply_operation(operation, below)]
     elif isinstance(level, Forward) and thread.grad_enabled and any(box.tangent is not None for box in boxes):
         with level.below():
             values, changes = operation.push(below, [box.tangent for box in boxes])
         results = [Dual(level, x, change) for x, change in zip(values, changes, strict=True)]
-    elif any(edge is not None for edge in edges):
-        with level.below():
-            values, residuals = operation.forward(below)
-        call = _OperationCall(operation, boxes, residuals, len(values))
-        results = [level.lifted(x) for x in values]
     else:
         with level.below():
             results = [level.lifted(x) for x in apply_operation(operation, below)]
@@ -111,16 +115,22 @@ def _connected(call: _OperationCall | None, edges: tuple[Any, ...], values: Sequ
 
 
 class _OperationCall(Call):
-    """One application of an operation to tensors that need gradients, by what those hold."""
+    """One application of an operation to tensors that need gradients, by what those hold.
 
-    def __init__(self, operation: Operation, values: Sequence[Any], residuals: Any, count: int) -> None:
+    With a ``level``, what is saved are tensors of the level below.
+    """
+
+    def __init__(
+        self, operation: Operation, values: Sequence[Any], residuals: Any, count: int, level: Reverse | None = None
+    ) -> None:
         self.name = operation.name
         self._operation, self._values, self._residuals, self._count = operation, values, residuals, count
+        self._level = level
 
     def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
-        level = level_of([*self._values, *cotangents.values()]) if thread.level is not None else None
+        level = self._level
         if level is None:
-            with no_grad():
+            with no_grad() if thread.level is None else contextlib.nullcontext():
                 found = self.backward_below({i: new_tensor(value) for i, value in cotangents.items()})
             return [None if x is None else dispatch.payload(x) for x in found]
         with level.below():

@@ -1,0 +1,192 @@
+"""``checkpoint``: the same derivatives, less memory, and a second run that leaves no trace."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+from tests.ir.random_graphs import same_bits
+from tracejit import nn
+
+pytestmark = pytest.mark.usefixtures("first_code_only")
+
+LAYERS = 12
+
+
+def layers(width: int = 32) -> list[Any]:
+    tj.manual_seed(0)
+    return [
+        nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width), nn.GELU()) for _ in range(LAYERS)
+    ]
+
+
+def gradients(net: list[Any]) -> list[np.ndarray]:
+    found = [np.array(p.grad.numpy()) for layer in net for p in layer.parameters()]
+    for layer in net:
+        layer.zero_grad()
+    return found
+
+
+def through(net: list[Any], x: tj.Tensor, wrap: Callable[[Any], Any]) -> tj.Tensor:
+    for layer in net:
+        x = wrap(layer)(x)
+    return x.sum()
+
+
+def peak(call: Callable[[], Any]) -> int:
+    call()
+    tracemalloc.start()
+    call()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def test_gradients_are_the_same_and_memory_is_less() -> None:
+    net, x = layers(), tj.randn(512, 32)
+
+    def run(wrap: Callable[[Any], Any]) -> list[np.ndarray]:
+        through(net, x, wrap).backward()
+        return gradients(net)
+
+    for one, other in zip(run(tj.checkpoint), run(lambda f: f), strict=True):
+        assert same_bits(one, other)
+    assert peak(lambda: run(tj.checkpoint)) < 0.5 * peak(lambda: run(lambda f: f))
+
+
+def test_compiled() -> None:
+    """In a compiled step the values are computed again too: no pass finds that they are known."""
+    net, x = layers(), tj.randn(512, 32)
+    steps = {}
+    for name, wrap in (("kept", lambda f: f), ("again", tj.checkpoint)):
+
+        @tj.jit
+        def step(x: tj.Tensor, wrap: Any = wrap) -> tj.Tensor:
+            loss = through(net, x, wrap)
+            loss.backward()
+            return loss
+
+        step(x)
+        steps[name] = step, gradients(net)
+    for one, other in zip(steps["kept"][1], steps["again"][1], strict=True):
+        assert same_bits(one, other)
+    texts = {name: step.ir(x) for name, (step, _) in steps.items()}
+    assert texts["kept"].count(" tanh ") == LAYERS
+    assert texts["again"].count(" tanh ") == 2 * LAYERS
+
+
+def test_functional_gradients_free_what_they_are_done_with() -> None:
+    net, x = layers(), tj.randn(512, 32)
+
+    def run(wrap: Callable[[Any], Any]) -> tj.Tensor:
+        with tj.no_grad():  # or the gradient's own history, in the parameters, would be kept
+            return tj.grad(lambda x: through(net, x, wrap))(x)
+
+    assert same_bits(run(tj.checkpoint).numpy(), run(lambda f: f).numpy())
+    assert peak(lambda: run(tj.checkpoint)) < 0.5 * peak(lambda: run(lambda f: f))
+
+
+def test_a_pullback_may_be_called_again() -> None:
+    calls = []
+
+    def f(x: tj.Tensor) -> tj.Tensor:
+        calls.append(1)
+        return tj.sin(x * x)
+
+    _, pull = tj.vjp(tj.checkpoint(f), 2.0)
+    first, second = pull(1.0)[0], pull(1.0)[0]
+    assert first.item() == second.item() == tj.grad(lambda x: tj.sin(x * x))(2.0).item()
+    assert len(calls) == 3
+
+
+def test_the_second_run_leaves_no_trace() -> None:
+    """Random numbers are the same ones, running statistics move once."""
+    tj.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+    x, norm = tj.randn(5, 4), net[1]
+    results = []
+    for wrap in (lambda f: f, tj.checkpoint):
+        for run in (lambda f: f, tj.jit):
+            norm.reset_running_stats()
+            tj.manual_seed(1)
+
+            @run
+            def step(x: tj.Tensor, wrap: Any = wrap) -> tj.Tensor:
+                loss = wrap(net)(x).sum()
+                loss.backward()
+                return loss
+
+            loss = step(x)
+            results.append([
+                loss.detach().numpy(), *gradients([net]), norm.running_mean.numpy(), norm.running_var.numpy(),
+                norm.num_batches_tracked.numpy(), tj.rand(3).numpy(),
+            ])  # fmt: skip
+    for result in results[1:]:
+        for one, other in zip(result, results[0], strict=True):
+            assert same_bits(np.asarray(one), np.asarray(other))
+
+
+def test_arguments_as_they_were() -> None:
+    """What the function does to its arguments in place, or others later, does not matter to the second run."""
+
+    def f(x: tj.Tensor, scale: float) -> tj.Tensor:
+        x *= scale
+        return tj.sin(x)
+
+    for run in (tj.grad(lambda x: tj.checkpoint(f)(x * 1, 3.0)), tj.grad(lambda x: f(x * 1, 3.0))):
+        assert run(2.0).item() == pytest.approx(3 * np.cos(6))
+    x = tj.tensor(2.0, requires_grad=True)
+    y = x * 1
+    z = tj.checkpoint(lambda y: tj.sin(y) * y)(y)
+    y.zero_()
+    z.backward()
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(np.cos(2) * 2 + np.sin(2))
+
+
+def test_a_compiled_function_within() -> None:
+    f = tj.jit(lambda x: tj.sin(tj.sin(x)))
+    x = tj.tensor(1.0, requires_grad=True)
+    tj.checkpoint(f)(x).backward()
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(np.cos(np.sin(1)) * np.cos(1))
+
+
+def test_one_in_another() -> None:
+    calls = []
+
+    def inner(x: tj.Tensor) -> tj.Tensor:
+        calls.append(1)
+        return tj.sin(x) * x
+
+    def outer(x: tj.Tensor) -> tj.Tensor:
+        return tj.checkpoint(inner)(tj.checkpoint(inner)(x)) * x
+
+    x = tj.tensor(1.0, requires_grad=True)
+    tj.checkpoint(outer)(x).backward()
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(tj.grad(outer)(1.0).item(), rel=1e-6)
+    assert tj.grad(tj.grad(tj.checkpoint(outer)))(1.0).item() == pytest.approx(tj.grad(tj.grad(outer))(1.0).item())
+
+
+def test_a_function_that_does_something_else() -> None:
+    calls = []
+
+    def f(x: tj.Tensor) -> tj.Tensor:
+        calls.append(1)
+        return x * x if len(calls) == 1 else tj.sin(x * x)
+
+    with pytest.raises(RuntimeError, match="checkpoint: f did something else when it was run again"):
+        tj.grad(tj.checkpoint(f))(1.0)
+    with pytest.raises(TypeError, match="checkpoint expects a function, got int 3"):
+        tj.checkpoint(3)  # type: ignore[arg-type]
+
+
+def test_without_gradients_it_is_the_function() -> None:
+    with tj.no_grad():
+        assert not tj.checkpoint(tj.sin)(tj.tensor(1.0, requires_grad=True)).requires_grad
