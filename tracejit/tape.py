@@ -91,6 +91,10 @@ class AccumulateGrad(Variable):
     def is_freed(self) -> bool:
         return False
 
+    @property
+    def is_freed(self) -> bool:
+        return False
+
     def name(self) -> str:
         return "AccumulateGrad"
 
