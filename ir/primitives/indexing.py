@@ -140,7 +140,7 @@ def _is_last(e: Emitter, op: Application) -> Any:
 
 def _scatter_batch(e: Emitter, op: BatchedApplication) -> Any:
     operand, updates = op.stretched(e, 0), op.stretched(e, 1)
-    indices, axes = op.operands[2:], tuple(axis + 1 for axis in op.attributes["axes"])
+    indices, axes = list(op.operands[2:]), tuple(axis + 1 for axis in op.attributes["axes"])
     if any(op.is_batched[2:]):
         indices, axes = _batched_indices(e, op, 2)
     else:  # the batch is one of the axes that are not indexed: the first

@@ -141,9 +141,7 @@ def vmap(
         items = [_argument(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
         level = Batch(_size(items, axis_size), axis_name, randomness)
         with level:
-            inputs = [
-                new_tensor(Batched(level, tensor, True)) if axis is not None else leaf for tensor, axis, leaf in items
-            ]
+            inputs = [leaf if x is None else new_tensor(Batched(level, x, True)) for x, _, leaf in items]
             call_args, call_kwargs = tree.unflatten(structure, iter(inputs))
             result = function(*call_args, **call_kwargs)
             found, built = flat(result)

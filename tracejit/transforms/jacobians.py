@@ -45,7 +45,7 @@ class _Variables:
     def call(self, *values: Any) -> Any:
         return self._function(*with_arguments(self._args, self._positions, values), **self._kwargs)
 
-    def built(self, parts: Sequence[Tensor]) -> Any:
+    def built(self, parts: Sequence[Tensor | None]) -> Any:
         """One entry of a Jacobian for each variable, built as the arguments are."""
         found = tree.unflatten(self.structure, iter(parts))
         return found[0] if self._single else tuple(found)
