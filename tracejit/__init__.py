@@ -367,6 +367,7 @@ from .transforms import (  # noqa: E402
     vjp,
     vmap,
 )  # fmt: skip
+from .tree import register_container  # noqa: E402
 
 
 def __getattr__(name: str) -> object:
@@ -405,12 +406,12 @@ __all__ = [
     "negative", "newaxis", "nextafter", "no_grad", "nonzero", "norm", "not_equal", "one_hot", "ones", "ones_like",
     "outer", "pad", "partition", "percentile", "permute_dims", "pi", "pmax", "pmean", "pmin", "polygamma", "polyval",
     "positive", "pow", "prod", "psum", "ptp", "put_along_axis", "quantile", "rad2deg", "rand", "randint", "randn",
-    "random", "ravel", "real", "reciprocal", "relu", "remainder", "repeat", "reshape", "result_type", "roll", "rot90",
-    "round", "rsqrt", "scatter_add", "searchsorted", "segment_sum", "set_grad_enabled", "sigmoid", "sign", "signbit",
-    "sin", "sinc", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensor", "tensordot",
-    "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triu", "triu_indices", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values",
-    "unravel_index", "unstack", "value_and_grad", "vander", "var", "vdot", "vecdot", "vjp", "vmap", "vstack", "where",
-    "xlogy", "zeros", "zeros_like",
+    "random", "ravel", "real", "reciprocal", "register_container", "relu", "remainder", "repeat", "reshape",
+    "result_type", "roll", "rot90", "round", "rsqrt", "scatter_add", "searchsorted", "segment_sum", "set_grad_enabled",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
+    "tensor", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triu",
+    "triu_indices", "trunc", "uint16", "uint32", "uint64", "uint8", "unique", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unravel_index", "unstack", "value_and_grad", "vander", "var", "vdot", "vecdot",
+    "vjp", "vmap", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

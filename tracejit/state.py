@@ -36,7 +36,7 @@ class ThreadState(threading.local):
         super().__setattr__(name, value)
 
 
-# How many reasons there are, in all threads, to do more with an operation than to compute it and to leave a node: native
+# How many reasons there are, in all threads, to do more with an operation than compute it and leave a node: native
 # code, which looks at this word, leaves operations to Python then.
 busy = array("q", [0])
 _ORDINARY = frozenset(("quiet", "grad_enabled", "arguments"))

@@ -45,7 +45,7 @@ class Change:
     def commit(self, value: Any) -> None:
         """Make the change again, with a value in place of the traced one."""
         target = self.find()
-        if self._module is not None and not _is_alike(target.get(self.key), value):
+        if self._module is not None and self.key != "training" and not _is_alike(target.get(self.key), value):
             vars(self._module)["_version"] += 1
         match self.kind:
             case "item":
