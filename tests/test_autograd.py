@@ -1,5 +1,6 @@
 """Gradients as PyTorch's users know them: which tensors want one, ``backward``, ``grad``, the modes, in place, ties."""
 
+import copy
 import gc
 import math
 import threading
@@ -85,6 +86,14 @@ def test_only_floats_may(dtype: str) -> None:
         x.requires_grad_()
     with pytest.raises(RuntimeError, match=message):
         x.requires_grad = True
+    assert not x.requires_grad
+
+
+def test_the_flag_is_a_bool() -> None:
+    x = tj.ones(1)
+    for flag in (1, None, "yes"):
+        with pytest.raises(RuntimeError, match="requires_grad must be a bool"):
+            x.requires_grad = flag  # type: ignore[assignment]
     assert not x.requires_grad
 
 
@@ -241,6 +250,66 @@ def test_a_failing_backward_adds_nothing() -> None:
     assert (x.grad is before, before.tolist(), y.grad) == (True, [2.0], None)
 
 
+def test_a_backward_that_raises_adds_nothing() -> None:
+    class Raises(autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            raise KeyError("mine")
+
+    x, y = leaf([1.0]), leaf([2.0])
+    with pytest.raises(KeyError, match="mine"):
+        (x * 2 + Raises.apply(y)).backward()
+    assert (x.grad, y.grad) == (None, None)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+def test_what_runs_is_what_is_differentiated(compiled: bool) -> None:
+    """Python decides, each time anew, and shapes may differ."""
+
+    def function(x: Any, times: int) -> Any:
+        for _ in range(times):
+            x = x * 2 if x.sum() < 10 else x + 1
+        return x.sum()
+
+    run = tj.jit(function) if compiled else function
+    for data, times, expected in [([1.0], 1, [2.0]), ([1.0], 5, [16.0]), ([20.0, 1.0], 3, [1.0, 1.0])] * 2:
+        x = leaf(data)
+        run(x, times).backward()
+        assert grad(x) == expected
+
+
+def test_inputs_that_were_computed_keep_their_gradients() -> None:
+    x = leaf([1.0])
+    hidden = x * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (hidden * hidden).backward(inputs=[hidden])
+        assert grad(hidden) == [4.0]
+    assert x.grad is None
+
+
+def test_a_gradient_is_converted() -> None:
+    x = leaf([1.0, 2.0])
+    (x * 2).backward(tj.tensor([1.0, 0.5], dtype="float64"))
+    assert (grad(x), x.grad.dtype) == ([2.0, 1.0], tj.float32)
+
+
+def test_gradients_of_batches() -> None:
+    x = leaf([1.0, 2.0])
+    (rows,) = grads(x * x, x, tj.eye(2), create_graph=True, is_grads_batched=True)
+    assert rows.tolist() == [[2.0, 0.0], [0.0, 4.0]]
+    assert [g.tolist() for g in grads(rows.sum(), x)] == [[2.0, 2.0]]
+    unused, zeros = leaf([1.0]), leaf([1.0])
+    y = x.sum()
+    assert grads(y, unused, tj.ones(3), allow_unused=True, is_grads_batched=True, retain_graph=True) == (None,)
+    (found,) = grads(y, zeros, tj.ones(3), materialize_grads=True, is_grads_batched=True)
+    assert found.tolist() == [[0.0]] * 3
+
+
 # .grad ----------------------------------------------------------------------------------------------
 
 
@@ -252,12 +321,18 @@ def test_gradients_add_up_in_one_tensor() -> None:
     assert x.grad is first
     assert first.tolist() == [4.0, 6.0]
     assert not first.requires_grad
-    (x * x).sum().backward(create_graph=True)
+    with pytest.warns(UserWarning, match="reference cycle between the parameter and its gradient"):
+        (x * x).sum().backward(create_graph=True)
     assert x.grad is not first
     assert x.grad.requires_grad
     assert (first.tolist(), grad(x)) == ([4.0, 6.0], [6.0, 10.0])
+    del x.grad
+    assert x.grad is None
+    with pytest.raises(RuntimeError, match="can't assign Variable as its own grad"):
+        x.grad = x
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_gradients_are_nobody_elses(create_graph: bool) -> None:
     """Changing one gradient in place changes neither another nor the one that was passed in."""
@@ -312,6 +387,7 @@ def test_a_graph_is_freed(first: Callable[[tj.Tensor], Any], again: Callable[[tj
     assert ".detach()" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
 def test_retain_graph() -> None:
     x = leaf([3.0])
     loss = (x * x).sum()
@@ -680,6 +756,72 @@ def test_detach() -> None:
     assert grad(x) == [36.0]
     with pytest.raises(RuntimeError, match=r"Can't call numpy\(\) on Tensor that requires grad"):
         y.numpy()
+    assert y.numpy(force=True).tolist() == [4.0]
+    with tj.no_grad():
+        assert y.numpy().tolist() == np.asarray(y).tolist() == [4.0]
+    assert y.detach_() is y
+    assert (y.requires_grad, y.is_leaf, x.requires_grad) == (False, True, True)
+
+
+def test_data() -> None:
+    x = leaf([2.0])
+    y = x * x
+    x.data = tj.tensor([5.0])
+    assert (x.tolist(), x.requires_grad, x.is_leaf, x.data.requires_grad) == ([5.0], True, True, False)
+    y.sum().backward()
+    assert grad(x) == [4.0], "of the value that was squared"
+    x.data = tj.ones(3, dtype="float64")
+    assert (x.shape, x.dtype) == ((3,), tj.float64)
+    x.grad = None
+    (x * 2).sum().backward()
+    assert (grad(x), x.grad.dtype) == ([2.0] * 3, tj.float64)
+    with pytest.raises(TypeError, match="Variable data has to be a tensor, but got int"):
+        x.data = 3  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="must be floating point or complex dtype, got int64"):
+        x.data = tj.tensor([1])
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+def test_a_step_by_data(compiled: bool) -> None:
+    w = leaf([4.0])
+
+    def step() -> Any:
+        w.grad = None
+        (w * w).sum().backward()
+        w.data = w.data - 0.25 * w.grad
+        return w.detach()
+
+    run = tj.jit(step) if compiled else step
+    assert [run().tolist() for _ in range(3)] == [[2.0], [1.0], [0.5]]
+    assert (w.is_leaf, w.requires_grad) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("convert", "error", "message"),
+    [
+        (lambda: tj.ones(2).item(), RuntimeError, "a Tensor with 2 elements cannot be converted to Scalar"),
+        (lambda: float(tj.ones(2)), ValueError, "only one element tensors can be converted to Python scalars"),
+        (lambda: int(tj.ones(0)), ValueError, "only one element tensors can be converted to Python scalars"),
+        (lambda: bool(tj.ones(2)), RuntimeError, "Boolean value of Tensor with more than one value is ambiguous"),
+        (lambda: bool(tj.ones(0)), RuntimeError, "Boolean value of Tensor with no values is ambiguous"),
+        (lambda: [1][tj.tensor(0.0)], TypeError, "only integer tensors of a single element can be converted to an"),
+        (lambda: len(tj.ones(())), TypeError, r"len\(\) of a 0-d tensor"),
+        (lambda: list(tj.ones(())), TypeError, "iteration over a 0-d tensor"),
+        (lambda: copy.deepcopy(leaf(1.0) * 2), RuntimeError, "Only Tensors created explicitly by the user"),
+    ],
+)
+def test_what_is_no_number(convert: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        convert()
+
+
+def test_deep_copies() -> None:
+    """Gradients are copied too."""
+    x = leaf([1.0])
+    (x * 2).backward()
+    y, again = copy.deepcopy([x, x])
+    assert y is again
+    assert (y.tolist(), y.requires_grad, grad(y), y.grad is x.grad) == ([1.0], True, [2.0], False)
 
 
 # In place -------------------------------------------------------------------------------------------
