@@ -196,7 +196,8 @@ class MultiheadAttention(Module):
             mask = as_tensor(attn_mask, "attn_mask")
             expected = ((length, keys), (batch * self.num_heads, length, keys))
             if mask.shape not in expected:
-                message = f"The shape of the attn_mask is {mask.shape}, but should be {expected[0]} or {expected[1]}."
+                wanted = expected[mask.ndim == 3]
+                message = f"The shape of the {mask.ndim}D attn_mask is {mask.shape}, but should be {wanted}."
                 raise at_user_line(RuntimeError(message))
             if mask.ndim == 3:
                 mask = manipulation.reshape(mask, (batch, self.num_heads, length, keys))

@@ -40,7 +40,7 @@ class _Convolution(Module):
         super().__init__()
         if device is not None:
             check(device)
-        self._check_settings(in_channels, out_channels, groups, padding_mode)
+        self._check_settings(in_channels, out_channels, groups, padding_mode, padding, stride)
         name = type(self).__name__
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = each_axis(name, "kernel_size", kernel_size, self._axes, 1)
@@ -54,9 +54,15 @@ class _Convolution(Module):
         self.bias = Parameter(creation.empty(out_channels, dtype=dtype)) if bias else None
         self.reset_parameters()
 
-    def _check_settings(self, in_channels: int, out_channels: int, groups: int, padding_mode: str) -> None:
+    def _check_settings(
+        self, in_channels: int, out_channels: int, groups: int, padding_mode: str, padding: Any, stride: Any
+    ) -> None:
         problem = ""
-        if groups <= 0:
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            problem = f"Invalid padding string {padding!r}, should be one of {{'same', 'valid'}}"
+        elif padding == "same" and stride not in (1, (1,) * self._axes, [1] * self._axes):
+            problem = "padding='same' is not supported for strided convolutions"
+        elif groups <= 0:
             problem = "groups must be a positive integer"
         elif in_channels % groups:
             problem = "in_channels must be divisible by groups"

@@ -36,8 +36,8 @@ class _Table(Module):
         if sparse:
             raise at_user_line(NotImplementedError(f"{type(self).__name__}: there are no sparse gradients"))
         if padding_idx is not None and not -rows <= padding_idx < rows:
-            kind = "Padding_idx" if isinstance(self, Embedding) else "padding_idx"
-            raise at_user_line(ValueError(f"{kind} must be within num_embeddings"))
+            name = "Padding_idx" if isinstance(self, Embedding) else "padding_idx"
+            raise at_user_line(AssertionError(f"{name} must be within num_embeddings"))
         self.num_embeddings, self.embedding_dim = rows, columns
         self.padding_idx = None if padding_idx is None else padding_idx % rows
         self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq

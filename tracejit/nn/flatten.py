@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,9 @@ class Unflatten(Module):
             known *= size if size != -1 else 1
         if sizes.count(-1) == 1 and known and input.shape[axis] % known == 0:
             sizes[sizes.index(-1)] = input.shape[axis] // known
+        if math.prod(sizes) != input.shape[axis] or -1 in sizes:
+            message = f"unflatten: Provided sizes {list(self.unflattened_size)} don't multiply up to the size of dim "
+            raise at_user_line(RuntimeError(f"{message}{self.dim} ({input.shape[axis]}) in the input tensor"))
         return manipulation.reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
 
     def extra_repr(self) -> str:

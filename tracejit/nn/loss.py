@@ -17,6 +17,12 @@ class _Loss(Module):
         self.reduction = reduction
 
 
+def _check_margin(loss: Module, margin: float) -> None:
+    if margin <= 0:
+        message = f"{type(loss).__name__}: expected margin to be greater than 0, got {margin} instead"
+        raise at_user_line(ValueError(message))
+
+
 class _WeightedLoss(_Loss):
     weight: Tensor | None
 
@@ -217,6 +223,7 @@ class TripletMarginLoss(_Loss):
         self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
+        _check_margin(self, margin)
         self.margin = margin
         self.p = p
         self.eps = eps
@@ -248,8 +255,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        if margin <= 0:
-            raise at_user_line(ValueError(f"margin must be greater than 0, got {margin}"))
+        _check_margin(self, margin)
         self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin = margin
         self.swap = swap

@@ -113,7 +113,8 @@ class GroupNorm(Module):
         if device is not None:
             check(device)
         if num_channels % num_groups:
-            raise at_user_line(ValueError("num_channels must be divisible by num_groups"))
+            message = f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})"
+            raise at_user_line(ValueError(message))
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self.weight = Parameter(creation.ones(num_channels, dtype=dtype)) if affine else None
         self.bias = Parameter(creation.zeros(num_channels, dtype=dtype)) if affine and bias else None

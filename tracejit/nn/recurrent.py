@@ -294,10 +294,11 @@ class _RecurrentLayer(_RecurrentModule):
             zeros = tuple(creation.zeros((count, extent), dtype=rows.dtype) for extent in extents)
             return [zeros] * directions
         given = list(hx) if len(extents) > 1 else [hx]
-        for state, extent in zip(given, extents, strict=True):
+        for number, (state, extent) in enumerate(zip(given, extents, strict=True)):
             expected = (directions, extent) if single else (directions, count, extent)
             if state.shape != expected:
-                raise at_user_line(RuntimeError(f"Expected hidden size {expected}, got {list(state.shape)}"))
+                which = f"hidden[{number}]" if len(extents) > 1 else "hidden"
+                raise at_user_line(RuntimeError(f"Expected {which} size {expected}, got {list(state.shape)}"))
         if single:
             given = [manipulation.expand_dims(state, 1) for state in given]
         return [tuple(state[number] for state in given) for number in range(directions)]

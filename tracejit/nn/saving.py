@@ -58,6 +58,8 @@ class Saved:
         Raises one ``RuntimeError`` that lists everything that does not fit, before anything is copied; with
         ``strict=False`` names that are missing or unexpected are returned instead.
         """
+        if not isinstance(state_dict, Mapping):
+            raise at_user_line(TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}."))
         own = dict(self._state(""))
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]

@@ -37,7 +37,7 @@ def cross_entropy(
     check_reduction(reduction)
     x, labels = as_tensor(input, "cross_entropy"), as_tensor(target, "cross_entropy")
     if not 0 <= label_smoothing <= 1:
-        raise at_user_line(ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"))
+        raise at_user_line(RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"))
     if x.ndim and labels.shape == x.shape:
         return _cross_entropy_of_probabilities(x, labels, weight, reduction, label_smoothing)
     axis = _class_axis("cross_entropy", x, labels)

@@ -258,7 +258,7 @@ class _Windows:
             if ceil_mode and (count_here - 1) * by >= extent + pad:  # the last would begin in the padding
                 count_here -= 1
             if count_here < 1:
-                message = f"Given input size: {tuple(x.shape[1:])}. Calculated output size is too small"
+                message = f"Given input size: ({'x'.join(map(str, x.shape[1:]))}). Output size is too small"
                 raise at_user_line(RuntimeError(f"{name}: {message}"))
             self.counts.append(count_here)
             self.after.append(max(pad, (count_here - 1) * by + span - extent - pad))
@@ -367,8 +367,12 @@ def _max_unpool(
             raise at_user_line(ValueError(message))
     rows, area = x.shape[0] * x.shape[1], math.prod(x.shape[2:])
     index = elementwise.astype(manipulation.reshape(index, (rows, area)), int64)
+    size = math.prod(wanted)
+    inside = elementwise.logical_and(elementwise.greater_equal(index, 0), elementwise.less(index, size))
+    message = f"Found an invalid max index (output volumes are of size {'x'.join(map(str, wanted))})"
+    indexing.check(reductions.all(inside), RuntimeError, message)
     numbers = manipulation.reshape(creation.arange(rows), (rows, 1))
-    empty = creation.zeros((rows, math.prod(wanted)), dtype=x.dtype)
+    empty = creation.zeros((rows, size), dtype=x.dtype)
     result = indexing.with_item(empty, (numbers, index), manipulation.reshape(x, (rows, area)))
     return manipulation.reshape(result, (*x.shape[int(unbatched) : 2], *wanted))
 

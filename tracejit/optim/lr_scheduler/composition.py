@@ -18,9 +18,9 @@ class _Composition(LRScheduler):
     _schedulers: list[Any]
 
     def _check_schedulers(self, schedulers: Sequence[Any], optimizer: Optimizer | None) -> None:
-        name, problem = type(self).__name__, ""
+        name, problem, chained = type(self).__name__, "", isinstance(self, ChainedScheduler)
         if not schedulers:
-            problem = f"{name} expects at least one scheduler, but got no scheduler."
+            problem = f"{name} expects at least one scheduler{' to be chained' * chained}, but got no scheduler."
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
             if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
