@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.types import int64
 
 from ...locations import at_user_line
-from ...ops import creation, elementwise, indexing, manipulation, reduction as reductions, sorting
+from ...ops import creation, cumulative, elementwise, indexing, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...tensor import Tensor
 from .activation import logsigmoid
@@ -58,7 +58,7 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
     rows, labels = (manipulation.reshape(item, (1, -1)) if single else item for item in (x, labels))
     classes = rows.shape[1]
     counts = elementwise.astype(elementwise.greater_equal(labels, 0), int64)
-    used = elementwise.greater(sorting.cumulative_prod(counts, axis=1), 0)
+    used = elementwise.greater(cumulative.cumulative_prod(counts, axis=1), 0)
     labels = elementwise.where(used, elementwise.astype(labels, int64), 0)
     _check_labels(labels, classes)
     matches = elementwise.equal(manipulation.expand_dims(labels, -1), creation.arange(classes))
