@@ -9,7 +9,7 @@ from tracejit.ir import Location, Value
 
 from .contents import contents
 from .sources import Argument, Captured, Reached, Source
-from .tensor import Retyped, Tensor
+from .tensor import RemovableHandle, Retyped, Tensor
 
 if TYPE_CHECKING:
     from tracejit.ir.types import TensorType
@@ -87,6 +87,32 @@ class HasGradient(Guard):
 
     def describe(self) -> str:
         return f"{self._name} has {'a' if self._expected else 'no'} gradient"
+
+
+class NoHooks(Guard):
+    """A leaf has no hooks: those run at each call, in Python."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source, self._name = source, name
+        self._seen = RemovableHandle.changes
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        if self._seen == RemovableHandle.changes:
+            return True
+        changes = RemovableHandle.changes
+        tensor = self._source.find(arguments)
+        if tensor is None or has_hooks(tensor):
+            return False
+        self._seen = changes
+        return True
+
+    def describe(self) -> str:
+        return f"{self._name} has no hooks"
+
+
+def has_hooks(tensor: Tensor) -> bool:
+    """Whether something is to be called when a leaf's gradient is there."""
+    return bool(tensor._post_hooks) or (tensor._accumulator is not None and bool(tensor._accumulator.hooks))
 
 
 class SameContents(Guard):

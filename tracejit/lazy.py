@@ -119,6 +119,9 @@ class LazyTrace:
     def refuse(self, what: str) -> None:
         """Python code may do anything."""
 
+    def refuse_hooks(self, leaf: Tensor) -> None:
+        """Hooks run when Python comes to them."""
+
     def check(self, predicate: Any, error: type[Exception], message: str) -> None:
         """Raise when what was put off runs and ``predicate`` is false."""
         location, _ = user_location()

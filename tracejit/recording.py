@@ -234,7 +234,9 @@ def _trace_backward(
     nodes = [node_of(leaf) for leaf, _ in differentiable]
     roots = [node for node in nodes if node is not None]
     try:
-        found = propagate(roots, cotangents, dispatch.payload_emitter, create_graph=False, retain_graph=True)
+        found = propagate(
+            roots, cotangents, dispatch.payload_emitter, create_graph=False, retain_graph=True, leaf_hooks=False
+        )
     except RuntimeError as error:
         if error.args[0] != FREED:
             raise

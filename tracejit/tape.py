@@ -402,9 +402,11 @@ def propagate(
     retain_graph: bool,
     wanted: Sequence[Node] | None = None,
     below: bool = False,
+    leaf_hooks: bool = True,
 ) -> dict[int, Any]:
     """The cotangents of all leaves and of the ``wanted`` nodes, by the node's identity.
 
+    ``leaf_hooks=False`` leaves the hooks of leaves to a later pass, through which the cotangents arrive there.
     ``below``: the nodes hold boxes of a transformation that is over, and the cotangents are tensors of the level below.
     """
     saved = _in_boxes if below else _connected if create_graph else _held
@@ -429,7 +431,10 @@ def propagate(
             cotangent = gathered.pop(id(node), None)
             if cotangent is None or id(node) not in needed:
                 continue
-            if node.hooks or node.retained_by is not None:
+            is_leaf = isinstance(node, AccumulateGrad)
+            if is_leaf and leaf_hooks and trace is not None:
+                trace.refuse_hooks(node.leaf)
+            if (node.hooks or node.retained_by is not None) and (leaf_hooks or not is_leaf):
                 cotangent = _through_hooks(node, cotangent, create_graph)
             if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent

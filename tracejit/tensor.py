@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Value
+from tracejit.ir import Value, type_of
 from tracejit.ir.types import DType, format_shape, is_differentiable
 
 from . import dispatch, lost_writes
@@ -551,21 +551,25 @@ class Retyped:
 def retype(tensor: Tensor, value: Payload) -> None:
     """Give a leaf's cell a value of another dtype, as ``Module.to`` does."""
     tensor._value = value if thread.trace is None else thread.trace.concrete(value, "a conversion")
-    tensor._accumulator = None  # it names the dtype
+    if tensor._accumulator is not None:
+        tensor._accumulator.type = type_of(tensor._value)
     Retyped.count += 1
 
 
 class RemovableHandle:
     """Takes a hook away again: ``handle.remove()``, or at the end of a ``with handle:``."""
 
+    changes = 0  # how often any hook was added or taken away: compiled functions look whether it moved
     _numbers = itertools.count()
 
     def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
         self._hooks, self._number = hooks, next(self._numbers)
         hooks[self._number] = hook
+        RemovableHandle.changes += 1
 
     def remove(self) -> None:
         self._hooks.pop(self._number, None)
+        RemovableHandle.changes += 1
 
     def __enter__(self) -> RemovableHandle:
         return self

@@ -21,7 +21,7 @@ from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive
 from tracejit.ir.graph import copy_block
 from tracejit.ir.structure import regions_key
 
-from .guards import ArgumentsAreOthers, Guard, HasGradient, RequiresGrad, SamePlaces, SameTypes
+from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
 from .locations import at_user_line, user_location
 from .paths import Check, Decision, Segment
 from .sources import Argument, Captured, GradientOf, Input, Number, Reached, Source
@@ -281,6 +281,17 @@ class Trace:
             if gradient is not None and id(gradient) not in self.shadows:
                 self.shadow_from(gradient, GradientOf(shadow.source))
         return gradient
+
+    def refuse_hooks(self, leaf: Tensor) -> None:
+        """A gradient is added to a tensor; if it is from outside, and has hooks, they must run at each call."""
+        shadow = self.shadows.get(id(leaf))
+        if shadow is None:
+            return
+        name = self.name_of(leaf)
+        self.guard(("hooks", id(leaf)), NoHooks(shadow.source, name))
+        tensor = shadow.source.find(self._tensors)
+        if tensor is not None and has_hooks(tensor):
+            raise Untraceable(f"{name} has hooks, which run at each call")
 
     def name_of(self, tensor: Tensor) -> str:
         """What the user's code calls a tensor from outside."""

@@ -377,14 +377,95 @@ def test_hooks_on_a_leaf():
     assert order == [("hook", 4.0, None), ("after", 4.0)]
 
 
+@pytest.mark.parametrize("argument", [False, True], ids=["captured", "argument"])
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_hooks_of_a_leaf_under_jit(inside, argument):
+    """They run once for each gradient that arrives, wherever ``backward`` is called."""
+    w, seen = tj.tensor([2.0], requires_grad=True), []
+    w.register_post_accumulate_grad_hook(lambda leaf: seen.append(leaf.grad.item()))
+
+    def loss(x):
+        return ((x if argument else w) * 3.0 * x.detach()).sum()
+
+    def step(x):
+        loss(x).backward()
+
+    run = tj.jit(step) if inside else (lambda x, compiled=tj.jit(loss): compiled(x).backward())
+    x = w if argument else tj.tensor([2.0])
+    handle = None
+    for factor in (1, 1, 10, 10, 1):
+        if factor == 10 and handle is None:
+            handle = w.register_hook(lambda g: seen.append("hook") or g * 10)
+        if factor == 1 and handle is not None:
+            handle.remove()
+        w.grad = None
+        seen.clear()
+        run(x)
+        assert seen == ["hook"] * (factor == 10) + [6.0 * factor]
+        assert w.grad.tolist() == [6.0 * factor]
+
+
+def test_hooks_within_a_jitted_function():
+    w, seen = tj.tensor([2.0], requires_grad=True), []
+
+    def step(x):
+        def hook(gradient):
+            seen.append(1)
+            return gradient * 10
+
+        w.grad = None
+        y = w * x
+        y.register_hook(hook)
+        y.retain_grad()
+        (y * y).sum().backward()
+        return y.grad
+
+    jitted = tj.jit(step)
+    for count in (1, 2, 3):
+        assert jitted(tj.tensor([3.0])).tolist() == [120.0]
+        assert (w.grad.tolist(), len(seen)) == ([360.0], count)
+    assert jitted.cache_info().hits == 2
+
+
+def test_hooks_outlive_a_conversion():
+    layer = tj.nn.Linear(1, 1, bias=False)
+    layer.weight.register_hook(lambda g: g * 10)
+    layer.double()
+    layer(tj.ones(1, 1, dtype="float64")).sum().backward()
+    assert (layer.weight.grad.tolist(), layer.weight.grad.dtype) == ([[10.0]], tj.float64)
+
+
 def test_hook_errors():
     with pytest.raises(RuntimeError, match="doesn't require gradient"):
         tj.ones(2).register_hook(print)
+    with pytest.raises(RuntimeError, match="cannot register a hook on a tensor that doesn't require gradient"):
+        tj.ones(2).register_post_accumulate_grad_hook(print)
     x = tj.ones(2, requires_grad=True)
-    x.register_hook(lambda g: g.sum())
+    with pytest.raises(RuntimeError, match="post accumulate grad hooks cannot be registered on non-leaf tensors"):
+        (x * 2).register_post_accumulate_grad_hook(print)
+    handle = x.register_hook(lambda g: g.sum())
     with pytest.raises(RuntimeError, match="changed the size"):
         (x * 2).sum().backward()
+    handle.remove()
+    x.register_hook(lambda g: 1.0)
+    with pytest.raises(TypeError, match="expected a hook to return a Tensor or None, got float"):
+        (x * 2).sum().backward()
     assert x.grad is None
+    with pytest.raises(RuntimeError, match="can't retain_grad on Tensor that has requires_grad=False"):
+        tj.ones(2).retain_grad()
+
+
+def test_retained_gradients():
+    x = tj.ones(2, requires_grad=True)
+    y = x * 3
+    assert not y.retains_grad
+    y.retain_grad()
+    x.retain_grad()
+    assert (y.retains_grad, x.retains_grad, (y * 1).retains_grad) == (True, False, False)
+    (y * y).sum().backward(retain_graph=True)
+    assert y.grad.tolist() == [6.0, 6.0]
+    (y * 1).sum().backward()
+    assert y.grad.tolist() == [7.0, 7.0], "they add up"
 
 
 def test_reading_the_gradient_of_a_computed_tensor_warns():
