@@ -390,7 +390,8 @@ def test_hooks_of_a_leaf_under_jit(inside, argument):
     def step(x):
         loss(x).backward()
 
-    run = tj.jit(step) if inside else (lambda x, compiled=tj.jit(loss): compiled(x).backward())
+    compiled = tj.jit(step if inside else loss)
+    run = compiled if inside else lambda x: compiled(x).backward()
     x = w if argument else tj.tensor([2.0])
     handle = None
     for factor in (1, 1, 10, 10, 1):
@@ -424,7 +425,6 @@ def test_hooks_within_a_jitted_function():
     for count in (1, 2, 3):
         assert jitted(tj.tensor([3.0])).tolist() == [120.0]
         assert (w.grad.tolist(), len(seen)) == ([360.0], count)
-    assert jitted.cache_info().hits == 2
 
 
 def test_hooks_outlive_a_conversion():
