@@ -431,10 +431,13 @@ def propagate(
             cotangent = gathered.pop(id(node), None)
             if cotangent is None or id(node) not in needed:
                 continue
-            is_leaf = isinstance(node, AccumulateGrad)
-            if is_leaf and leaf_hooks and trace is not None:
-                trace.refuse_hooks(node.leaf)
-            if (node.hooks or node.retained_by is not None) and (leaf_hooks or not is_leaf):
+            if isinstance(node, AccumulateGrad):
+                if not leaf_hooks:
+                    results[id(node)] = cotangent
+                    continue
+                if trace is not None:
+                    trace.refuse_hooks(node.leaf)
+            if node.hooks or node.retained_by is not None:
                 cotangent = _through_hooks(node, cotangent, create_graph)
             if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent
