@@ -415,3 +415,56 @@ def test_init():
         nn.init.calculate_gain("square")
     with pytest.raises(ValueError, match="Mode fan not supported"):
         nn.init.kaiming_normal_(w, mode="fan")
+
+
+def test_init_of_truncated_normals():
+    tj.manual_seed(0)
+    w = nn.init.trunc_normal_(tj.zeros(20000, dtype=tj.float64), 1.0, 2.0, -1.0, 2.0).numpy()
+    assert (w.min(), w.max()) >= (-1.0, 1.9)
+    assert w.max() <= 2.0
+    # The mean and variance of a normal distribution that is cut off.
+    density = [math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) for x in (-1.0, 0.5)]
+    mass = (math.erf(0.5 / math.sqrt(2)) + math.erf(1 / math.sqrt(2))) / 2
+    shift = (density[0] - density[1]) / mass
+    assert abs(w.mean() - (1 + 2 * shift)) < 0.02
+    variance = 4 * (1 + (-1.0 * density[0] - 0.5 * density[1]) / mass - shift**2)
+    assert abs(w.var() - variance) < 0.02
+    assert nn.init.trunc_normal_(nn.Linear(3, 3).weight, std=0.02).dtype == tj.float32
+
+
+def test_init_of_matrices():
+    tj.manual_seed(0)
+    for shape in ((4, 6), (6, 4), (4, 2, 3)):
+        w = nn.init.orthogonal_(tj.zeros(shape, dtype=tj.float64), 2.0).numpy().reshape(shape[0], -1)
+        square = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+        np.testing.assert_allclose(square, 4 * np.eye(min(w.shape)), atol=1e-12)
+    assert nn.init.eye_(tj.ones(2, 3)).tolist() == [[1, 0, 0], [0, 1, 0]]
+    x = tj.randn(2, 4, 5, 6)
+    layer = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    nn.init.dirac_(layer.weight)
+    assert layer(x).tolist() == x.tolist()
+    layer = nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False)
+    nn.init.dirac_(layer.weight, groups=2)
+    assert layer(x).tolist() == x.tolist()
+    w = nn.init.sparse_(tj.zeros(10, 50), 0.33, std=2.0).numpy()
+    assert ((w == 0).sum(0) == 4).all()
+    assert abs(w[w != 0].std() - 2) < 0.2
+    places = {tuple(column) for column in (w == 0).T}
+    assert len(places) > 20
+    for function, shape in ((nn.init.eye_, (2,)), (nn.init.dirac_, (2, 2)), (nn.init.orthogonal_, (2,))):
+        with pytest.raises(ValueError, match=r"Only tensors with .* dimensions are supported"):
+            function(tj.zeros(shape))
+
+
+def test_init_compiled_is_the_eager_one():
+    def run(function):
+        tj.manual_seed(0)
+        return [function().numpy().tobytes() for _ in range(2)]
+
+    for fill in (nn.init.trunc_normal_, nn.init.orthogonal_, nn.init.kaiming_normal_):
+
+        def make(fill=fill):
+            w = tj.zeros(3, 4)
+            return fill(w)
+
+        assert run(make) == run(tj.jit(make))

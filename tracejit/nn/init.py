@@ -11,10 +11,15 @@ from collections.abc import Callable
 from sys import getrefcount
 from typing import Any, TypeVar
 
+import numpy as np
+
+from tracejit.ir.types import float64
+
 from .. import lost_writes
 from ..autograd.modes import no_grad
 from ..locations import at_user_line
 from ..lost_writes import UNNAMED
+from ..ops import arrangement, creation, decompositions, elementwise, manipulation, sorting
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 
@@ -147,7 +152,103 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, std, generator)
 
 
+@_in_place
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normal numbers of the given mean and standard deviation, those outside of ``[a, b]`` left out.
+
+    By the inverse of the distribution function.
+
+    >>> import tracejit as tj
+    >>> w = trunc_normal_(tj.zeros(100), std=2.0, a=-1.0, b=1.0)
+    >>> bool((abs(w) <= 1).all())
+    True
+    """
+
+    def below(x: float) -> float:
+        return (1 + math.erf((x - mean) / std / math.sqrt(2))) / 2
+
+    unit = (generator or default_generator).uniform(tensor.shape, below(a), below(b), float64)
+    with no_grad():
+        found = elementwise.erfinv(2 * unit - 1) * (std * math.sqrt(2)) + mean
+        return tensor.copy_(elementwise.clip(found, a, b))
+
+
+@_in_place
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity, for a matrix.
+
+    >>> import tracejit as tj
+    >>> eye_(tj.zeros(2, 3))
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
+    if tensor.ndim != 2:
+        raise at_user_line(ValueError("Only tensors with 2 dimensions are supported"))
+    with no_grad():
+        return tensor.copy_(creation.eye(*tensor.shape))
+
+
+@_in_place
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The weight of a convolution that hands on as many channels as it can: ones in the middle of the kernels."""
+    if tensor.ndim not in (3, 4, 5):
+        raise at_user_line(ValueError("Only tensors with 3, 4, or 5 dimensions are supported"))
+    outputs, inputs, *kernel = tensor.shape
+    if outputs % groups:
+        raise at_user_line(ValueError("dim 0 must be divisible by groups"))
+    values = np.zeros(tensor.shape)
+    for channel in range(min(outputs // groups, inputs)):
+        middle = tuple(extent // 2 for extent in kernel)
+        values[(slice(channel, None, outputs // groups), channel, *middle)] = 1
+    with no_grad():
+        return tensor.copy_(values)
+
+
+@_in_place
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """A random matrix with orthonormal rows or columns, times ``gain`` (Saxe et al., 2013).
+
+    The axes after the first count as one.
+
+    >>> import tracejit as tj
+    >>> w = orthogonal_(tj.zeros(3, 5))
+    >>> bool((abs(w @ w.T - tj.eye(3)) < 1e-6).all())
+    True
+    """
+    if tensor.ndim < 2:
+        raise at_user_line(ValueError("Only tensors with 2 or more dimensions are supported"))
+    if tensor.size == 0:
+        return tensor
+    rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
+    shape = (max(rows, columns), min(rows, columns))
+    with no_grad():
+        q, r = decompositions.qr((generator or default_generator).normal(shape, dtype=tensor.dtype))
+        q = q * elementwise.sign(arrangement.diagonal(r))  # uniform over all such matrices (Mezzadri, 2007)
+        q = manipulation.matrix_transpose(q) if rows < columns else q
+        return tensor.copy_(gain * manipulation.reshape(q, tensor.shape))
+
+
+@_in_place
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """Normal numbers, but for zeros at random places in each column of a matrix: ``sparsity`` of it, rounded up."""
+    if tensor.ndim != 2:
+        raise at_user_line(ValueError("Only tensors with 2 dimensions are supported"))
+    stream = generator or default_generator
+    keys = stream.uniform(tensor.shape)
+    with no_grad():
+        place = sorting.argsort(sorting.argsort(keys, 0), 0)
+        kept = elementwise.greater_equal(place, math.ceil(sparsity * tensor.shape[0]))
+        return tensor.copy_(elementwise.where(kept, stream.normal(tensor.shape, 0.0, std, tensor.dtype), 0))
+
+
 __all__ = [
-    "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_",
-    "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
