@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .graph import Block, Builder, Constant, Graph, Op, Value, copy_block
+from .masks import Mask, either, pull
 from .primitive import Application, Emitter, Primitive
 from .types import TensorType, is_differentiable
 
@@ -149,6 +150,7 @@ class _Reverse:
         self.active = set(self.wanted)
         self.steps: list[tuple[Op, list[bool], Differential | None]] = []
         self.cotangents: dict[Value, Value] = {}
+        self.masks: dict[Value, Mask] = {}  # of those cotangents that have one
 
     def forward(self, block: Block) -> list[Value]:
         """The copies of the block's results."""
@@ -180,35 +182,42 @@ class _Reverse:
             self.steps.append((self.builder.graph.ops[-1], flags, differential))
         return results[: len(op.results)]
 
-    def add(self, value: Value, cotangent: Value) -> None:
+    def add(self, value: Value, cotangent: Value, mask: Mask | None = None) -> None:
         """Another contribution to a value's cotangent."""
         held = self.cotangents.get(value)
-        self.cotangents[value] = cotangent if held is None else self.emitter.add(held, cotangent)
+        if held is not None:
+            cotangent, mask = self.emitter.add(held, cotangent), either(self.masks.pop(value, None), mask)
+        self.cotangents[value] = cotangent
+        if mask is not None:
+            self.masks[value] = mask
 
     def backward(self) -> list[Value | None]:
         """The gradients of the parameters."""
         for op, flags, differential in reversed(self.steps):
             cotangents = [self.cotangents.pop(result, None) for result in op.results]
+            masks = [self.masks.pop(result, None) for result in op.results]
             if all(cotangent is None for cotangent in cotangents):
                 continue
             location = op.location
             self.builder.location = None if location is None else replace(location, gradient=True)
             if differential is not None:
                 own = len(op.results) - differential.residuals
-                contributions = differential.backward(self.emitter, op.operands, op.results[own:], cotangents[:own])
+                found = differential.backward(self.emitter, op.operands, op.results[own:], cotangents[:own])
+                contributions = [(contribution, None) for contribution in found]
             else:
-                contributions = self._contributions(op, flags, cotangents[0])
-            for operand, flag, contribution in zip(op.operands, flags, contributions, strict=True):
+                contributions = self._contributions(op, flags, cotangents[0], masks[0])
+            for operand, flag, (contribution, mask) in zip(op.operands, flags, contributions, strict=True):
                 if flag and contribution is not None:
-                    self.add(operand, contribution)
+                    self.add(operand, contribution, mask)
         return [self.cotangents.get(parameter) for parameter in self.parameters]
 
-    def _contributions(self, op: Op, flags: Sequence[bool], cotangent: Any) -> list[Any]:
-        rule = op.primitive.vjp
-        assert rule is not None
+    def _contributions(self, op: Op, flags: Sequence[bool], cotangent: Any, mask: Mask | None) -> list[Any]:
         types = tuple([operand.type for operand in op.operands])
         application = Application(op.primitive, op.attributes, types, op.result.type, op.operands, op.result)
-        return [rule(self.emitter, i, cotangent, application) if flag else None for i, flag in enumerate(flags)]
+        return [
+            pull(self.emitter, i, cotangent, mask, application) if flag else (None, None)
+            for i, flag in enumerate(flags)
+        ]
 
 
 def zeros_of(emitter: Emitter, value: Any, type: TensorType) -> Any:

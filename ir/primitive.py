@@ -65,7 +65,8 @@ class Primitive:
 
     ``vjp(emitter, i, cotangent, application)`` returns the cotangent of operand ``i``; ``None`` where
     the primitive has no derivative.  ``saves`` lists what the rule reads: ``"0"`` for the first
-    operand, ``"r"`` for the result.  A cotangent ``c`` of ``z`` stands for the change ``Re(conj(c) * dz)``
+    operand, ``"r"`` for the result; ``vjp_moves`` where it gives elements of the cotangent, and zeros, as
+    they are (so that it can move bools too).  A cotangent ``c`` of ``z`` stands for the change ``Re(conj(c) * dz)``
     of a real number, as in PyTorch: for complex ``z`` too it points where that number grows fastest.
 
     ``jvp(emitter, tangents, application)`` returns the tangent of the result from those of the operands,
@@ -79,6 +80,7 @@ class Primitive:
     exact: bool = True
     vjp: VjpRule | None = None
     saves: str = ""
+    vjp_moves: bool = False
     differentiable_operands: tuple[int, ...] | None = None
     jvp: JvpRule | None = None
     batch: BatchRule | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.masks import settings as masks
 from tracejit.ir.types import TensorType, float64
 
 from . import tree
@@ -89,7 +90,7 @@ class ArgumentsOfCall:
                 parts.append((type(leaf), self._key_of(leaf)))
         identities = [id(tensor) for tensor in self.tensors]
         aliases = tuple(map(identities.index, identities)) if len(set(identities)) < len(identities) else None
-        self.key = self.structure, tuple(parts), aliases, thread.grad_enabled
+        self.key = self.structure, tuple(parts), aliases, thread.grad_enabled, masks.masked
 
     def _key_of(self, leaf: Any) -> Any:
         kind = type(leaf)

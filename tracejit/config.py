@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from tracejit.ir.masks import settings as masks
+
+
+def _is_set(variable: str, otherwise: str = "") -> bool:
+    return os.environ.get(variable, otherwise) not in ("", "0")
+
 
 @dataclass
 class Config:
@@ -16,9 +22,30 @@ class Config:
     >>> f(tj.zeros(2)), f.cache_info().misses
     (tensor([1., 1.]), 0)
     >>> tj.config.disable_jit = False
+
+    ``masked_where`` (on, unless ``TRACEJIT_MASKED_WHERE=0``): gradients of what :func:`tracejit.where` has not taken
+    are zero, even where a derivative on the way is infinite or NaN; see :mod:`tracejit.ir.masks`.
+
+    >>> slope = tj.grad(lambda x: tj.where(x > 0, tj.sqrt(x), 0.0))
+    >>> slope(0.0)
+    tensor(0.)
+    >>> tj.config.masked_where = False
+    >>> slope(0.0)
+    tensor(nan)
+    >>> tj.config.masked_where = True
     """
 
-    disable_jit: bool = os.environ.get("TRACEJIT_DISABLE_JIT", "") not in ("", "0")
+    disable_jit: bool = _is_set("TRACEJIT_DISABLE_JIT")
+
+    @property
+    def masked_where(self) -> bool:
+        """Whether ``where`` masks gradients."""
+        return masks.masked
+
+    @masked_where.setter
+    def masked_where(self, flag: bool) -> None:
+        masks.masked = flag
 
 
 config = Config()
+config.masked_where = _is_set("TRACEJIT_MASKED_WHERE", "1")

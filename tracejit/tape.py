@@ -13,6 +13,7 @@ from typing import Any
 
 from tracejit.ir import Application, Block, Emitter, Location, Primitive
 from tracejit.ir.autodiff import Differential
+from tracejit.ir.masks import Mask, either, pull
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import TensorType, float32, is_differentiable
 
@@ -86,10 +87,6 @@ class AccumulateGrad(Variable):
     def __init__(self, leaf: Tensor, type: TensorType) -> None:
         super().__init__(type)
         self.leaf = leaf
-
-    @property
-    def is_freed(self) -> bool:
-        return False
 
     @property
     def is_freed(self) -> bool:
@@ -393,6 +390,30 @@ def _connected(node: Node) -> Application:
     return Application(saved.primitive, saved.attributes, saved.operand_types, saved.result_type, operands, result)
 
 
+class Gathered:
+    """The cotangents of nodes, by the nodes' identities, and where they are zero; what comes later is added."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.cotangents: dict[int, Any] = {}
+        self._emitter = emitter
+        self._masks: dict[int, Mask] = {}
+
+    def add(self, node: Node, cotangent: Any, mask: Mask | None = None) -> None:
+        """Add to a node's cotangent."""
+        key = id(node)
+        held = self.cotangents.get(key)
+        if held is not None:
+            cotangent, mask = self._emitter.add(held, cotangent), either(self._masks.pop(key, None), mask)
+        self.cotangents[key] = cotangent
+        if mask is not None:
+            self._masks[key] = mask
+
+    def take(self, node: Node) -> tuple[Any, Mask | None]:
+        """A node's cotangent, which is complete, and where it is zero."""
+        key = id(node)
+        return self.cotangents.pop(key, None), self._masks.pop(key, None)
+
+
 def propagate(
     roots: Sequence[Node],
     cotangents: Sequence[Any],
@@ -419,16 +440,15 @@ def propagate(
                 needed.add(id(node))
     else:
         needed = {id(node) for node in order}
-    gathered: dict[int, Any] = {}
+    gathered = Gathered(emitter)
     results: dict[int, Any] = {}
     for root, cotangent in zip(roots, cotangents, strict=True):
-        held = gathered.get(id(root))
-        gathered[id(root)] = cotangent if held is None else emitter.add(held, cotangent)
+        gathered.add(root, cotangent)
     trace = thread.trace
     outer = trace.differentiated if trace is not None else None
     try:
         for node in order:
-            cotangent = gathered.pop(id(node), None)
+            cotangent, mask = gathered.take(node)
             if cotangent is None or id(node) not in needed:
                 continue
             if isinstance(node, AccumulateGrad):
@@ -438,7 +458,7 @@ def propagate(
                 if trace is not None:
                     trace.refuse_hooks(node.leaf)
             if node.hooks or node.retained_by is not None:
-                cotangent = _through_hooks(node, cotangent, create_graph)
+                cotangent, mask = _through_hooks(node, cotangent, create_graph), None
             if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent
             if isinstance(node, Variable):
@@ -449,12 +469,12 @@ def propagate(
                     trace.refuse("a gradient flows out of a loop's body")
                 continue
             if isinstance(node, CallOutput):
-                gathered.setdefault(id(node.call_node), {})[node.index] = cotangent
+                gathered.cotangents.setdefault(id(node.call_node), {})[node.index] = cotangent
                 continue
             if isinstance(node, CallNode):
                 if trace is not None:
                     trace.differentiated = node.location
-                _through_call(node, cotangent, emitter, gathered, needed, create_graph, below)
+                _through_call(node, cotangent, gathered, needed, create_graph, below)
                 if not retain_graph and node.call is not None:
                     node.call.release()
                     node.call = None
@@ -467,14 +487,9 @@ def propagate(
             if trace is not None:
                 trace.differentiated = node.location
             application = saved(node)
-            rule = application.primitive.vjp
-            assert rule is not None
             for index, edge in enumerate(node.edges):
-                if edge is None or id(edge) not in needed:
-                    continue
-                contribution = _checked(rule, emitter, index, cotangent, application, node)
-                held = gathered.get(id(edge))
-                gathered[id(edge)] = contribution if held is None else emitter.add(held, contribution)
+                if edge is not None and id(edge) in needed:
+                    gathered.add(edge, *_checked(emitter, index, cotangent, mask, application, node))
             if not retain_graph:
                 node.application = None
     finally:
@@ -513,8 +528,7 @@ def _through_hooks(node: Node, cotangent: Any, create_graph: bool) -> Any:
 def _through_call(
     node: CallNode,
     cotangents: dict[int, Any],
-    emitter: Emitter,
-    gathered: dict[int, Any],
+    gathered: Gathered,
     needed: set[int],
     create_graph: bool,
     below: bool,
@@ -529,16 +543,16 @@ def _through_call(
     else:
         contributions = node.call.backward(cotangents)
     for edge, contribution in zip(node.edges, contributions, strict=True):
-        if edge is None or contribution is None or id(edge) not in needed:
-            continue
-        held = gathered.get(id(edge))
-        gathered[id(edge)] = contribution if held is None else emitter.add(held, contribution)
+        if edge is not None and contribution is not None and id(edge) in needed:
+            gathered.add(edge, contribution)
 
 
-def _checked(rule: Any, emitter: Emitter, index: int, cotangent: Any, application: Application, node: Node) -> Any:
+def _checked(
+    emitter: Emitter, index: int, cotangent: Any, mask: Mask | None, application: Application, node: Node
+) -> tuple[Any, Mask | None]:
     """A derivative; in anomaly mode a NaN that it makes names the forward operation's line."""
     try:
-        return rule(emitter, index, cotangent, application)
+        return pull(emitter, index, cotangent, mask, application)
     except FloatingPointError as error:
         if node.location is not None and not getattr(error, "_names_forward", False):
             message = str(error.args[0]).split("\n  at ")[0]

@@ -54,6 +54,7 @@ concatenate = Placement(
     numpy=lambda *arrays, dimension: np.concatenate(arrays, dimension),
     regions=_concatenate_regions,
     vjp=_concatenate_vjp,
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(lambda size, dimension: {"dimension": dimension + 1}),
 )

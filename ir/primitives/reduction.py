@@ -143,6 +143,7 @@ def _reduction(
     vjp: Rule | None = None,
     jvp: JvpRule | None = None,
     saves: str = "",
+    vjp_moves: bool = False,
     accepts: Any = None,
 ) -> Reduction:
     def type_rule(x: TensorType, axes: tuple[int, ...]) -> TensorType:
@@ -162,6 +163,7 @@ def _reduction(
         exact=False,
         vjp=None if vjp is None else per_operand(holomorphic(vjp) if saves else vjp),
         saves=saves,
+        vjp_moves=vjp_moves,
         jvp=jvp if jvp is not None or vjp is None else summed(_weighted(vjp)),
         batch=renamed(lambda size, axes: {"axes": tuple(axis + 1 for axis in axes)}),
     )
@@ -174,6 +176,7 @@ reduce_sum = _reduction(
     np.add,
     lambda dtype: complex(-0.0, -0.0) if dtype.kind == "c" else -0.0 if is_floating(dtype) else 0,
     vjp=_sum_vjp,
+    vjp_moves=True,
     jvp=linear,
     accepts=lambda dtype: dtype != bool_,
 )

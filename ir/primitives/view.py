@@ -85,6 +85,7 @@ reshape = View(
     numpy=lambda x, shape: x.reshape(shape),
     index_map=_reshape_index,
     vjp=per_operand(lambda e, g, op: e.reshape_to(g, op.operand_types[0].shape)),
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(lambda size, shape: {"shape": (size, *shape)}),
 )
@@ -110,6 +111,7 @@ transpose = View(
     vjp=per_operand(
         lambda e, g, op: e.transpose(g, permutation=inverse_permutation(op.attributes["permutation"])),
     ),
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(lambda size, permutation: {"permutation": (0, *(axis + 1 for axis in permutation))}),
 )
@@ -123,6 +125,7 @@ optimization_barrier = View(
     numpy=lambda x, number: x,
     index_map=lambda index, x, number: index,
     vjp=per_operand(lambda e, g, op: g),
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(lambda size, number: {"number": number}),
 )
@@ -165,6 +168,7 @@ slice_ = View(
         entry * stride + first for entry, first, stride in zip(index, start, strides, strict=True)
     ),
     vjp=per_operand(_slice_vjp),
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(
         lambda size, start, limit, strides: {"start": (0, *start), "limit": (size, *limit), "strides": (1, *strides)}
@@ -185,6 +189,7 @@ reverse = View(
     numpy=lambda x, dimensions: np.flip(x, dimensions),
     index_map=_reverse_index,
     vjp=per_operand(lambda e, g, op: e.reverse(g, dimensions=op.attributes["dimensions"])),
+    vjp_moves=True,
     jvp=linear,
     batch=renamed(lambda size, dimensions: {"dimensions": tuple(axis + 1 for axis in dimensions)}),
 )

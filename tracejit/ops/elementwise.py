@@ -103,9 +103,14 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """``x`` where ``condition``, else ``y``; without those the positions where it is true, see :func:`nonzero`.
 
+    The gradient of what is not taken is 0, also where it was computed by operations whose derivative there is infinite
+    or NaN (``tj.config.masked_where = False`` makes it NaN, as in other libraries).
+
     >>> import tracejit as tj
     >>> tj.where(tj.tensor([True, False]), 1.0, 2.0)
     tensor([1., 2.])
+    >>> tj.grad(lambda x: tj.where(x > 0, tj.sqrt(x), 0.0))(0.0)
+    tensor(0.)
     """
     if x is None and y is None:
         from .sorting import nonzero
