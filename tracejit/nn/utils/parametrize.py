@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,7 +121,8 @@ def register_parametrization(
     delattr(module, tensor_name)
     if not is_parametrized(module):
         kind = type(module)
-        module.__class__ = type(f"Parametrized{kind.__name__}", (kind,), {"__reduce_ex__": _refuse_to_pickle})
+        methods = {"__reduce_ex__": _refuse_to_pickle, "__deepcopy__": _copied}
+        module.__class__ = type(f"Parametrized{kind.__name__}", (kind,), methods)
         module.parametrizations = ModuleDict()
     setattr(type(module), tensor_name, _property(tensor_name))
     module.parametrizations[tensor_name] = parts
@@ -149,6 +151,16 @@ def _property(name: str) -> property:
         module.parametrizations[name].right_inverse(value)
 
     return property(get, set)
+
+
+def _copied(module: Module, memo: dict[int, Any]) -> Module:
+    """A deep copy, of a class of its own: what is parametrized there may change."""
+    kind = type(module)
+    twin: Module = object.__new__(type(kind.__name__, kind.__bases__, dict(vars(kind))))
+    memo[id(module)] = twin
+    twin.__dict__.update(training=True, _version=0, _trace=None)
+    twin.__dict__.update(copy.deepcopy(Module.__getstate__(module), memo))
+    return twin
 
 
 def _refuse_to_pickle(module: Module, protocol: int) -> Any:
