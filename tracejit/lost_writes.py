@@ -98,16 +98,15 @@ def _advice(node: ast.expr, written: ast.expr, name: str, argument: bool) -> str
         instead = f"{ast.unparse(place)} = …"
     elif place is not None and isinstance(node, ast.Call):
         target = ast.unparse(place)
-        if argument and isinstance(place, ast.Subscript):
-            instead = f"{target} = {ast.unparse(node)}"
-        elif argument:
-            instead = ast.unparse(ast.Call(node.func, [place, *node.args[1:]], node.keywords))
-        elif not isinstance(place, ast.Subscript):
-            instead = ast.unparse(ast.Call(ast.Attribute(place, name, ast.Load()), node.args, node.keywords))
+        if not isinstance(place, ast.Subscript):
+            there = ast.Call(ast.Attribute(place, name, ast.Load()), node.args, node.keywords)
+            instead = ast.unparse(ast.Call(node.func, [place, *node.args[1:]], node.keywords) if argument else there)
         elif name == "zero_":
             instead = f"{target} = 0"
         elif name in _ASSIGNMENTS and len(node.args) == 1 and not node.keywords:
             instead = f"{target} {_ASSIGNMENTS[name]} {ast.unparse(node.args[0])}"
+        else:
+            instead = f"{target} = {ast.unparse(node)}"
     if instead is None:
         return f"Name it (`part = {ast.unparse(written)}`), change that, and use `part` from then on"
     unseen = argument or any(getattr(part, "attr", "") in _DETACHED for part in ast.walk(written))

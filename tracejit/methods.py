@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import operator
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import (
-    lost_writes,
-    ops,  # its modules need the class that these methods are mixed into: they are loaded later
-)
-from .lost_writes import UNNAMED
+from . import ops  # its modules need the class that these methods are mixed into: they are loaded later
 from .state import thread
 
 if TYPE_CHECKING:
@@ -177,32 +172,6 @@ class TensorMethods:
 
     def __irshift__(self, other: Any) -> Tensor:
         return _in_place(ops.arithmetic.bitwise_right_shift, self, other)
-
-    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """``self + alpha * other``, in place."""
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("add_")
-        return _in_place(ops.elementwise.add, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha))
-
-    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """``self - alpha * other``, in place."""
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("sub_")
-        return _in_place(
-            ops.elementwise.subtract, self, other if alpha == 1 else ops.elementwise.multiply(other, alpha)
-        )
-
-    def mul_(self, other: Any) -> Tensor:
-        """``self * other``, in place."""
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("mul_")
-        return _in_place(ops.elementwise.multiply, self, other)
-
-    def div_(self, other: Any) -> Tensor:
-        """``self / other``, in place."""
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("div_")
-        return _in_place(ops.elementwise.divide, self, other)
 
     # Elementwise functions --------------------------------------------------------------------------
 

@@ -21,9 +21,10 @@ from tracejit.ir.types import DType, format_shape, is_differentiable
 
 from . import dispatch, lost_writes
 from .dispatch import Payload, fields
+from .in_place import InPlaceMethods
 from .levels import Box
 from .locations import at_user_line
-from .lost_writes import UNNAMED, UNNAMED_ITEM
+from .lost_writes import UNNAMED_ITEM
 from .methods import TensorMethods
 from .state import thread
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .tape import AccumulateGrad, Node
 
 
-class Tensor(TensorMethods):
+class Tensor(InPlaceMethods, TensorMethods):
     """An n-dimensional array that can be differentiated; made by :func:`tracejit.tensor` and the like."""
 
     __slots__ = (
@@ -450,33 +451,6 @@ class Tensor(TensorMethods):
             state._node = node_of(result)
             state._requires_grad = source._requires_grad
         return self
-
-    def copy_(self, source: Any) -> Tensor:
-        """Take the value of ``source``, broadcast and converted to this tensor's shape and dtype."""
-        from .ops import elementwise, manipulation
-        from .promotion import as_tensor
-
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("copy_")
-        value = manipulation.broadcast_to(as_tensor(source, "copy_"), self.shape)
-        return self._assign(elementwise.astype(value, self.dtype))
-
-    def zero_(self) -> Tensor:
-        """Set all elements to zero."""
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("zero_")
-        return self.fill_(0)
-
-    def fill_(self, value: float) -> Tensor:
-        """Set all elements to ``value``; what they were before has gradient 0 then."""
-        from .ops import creation, elementwise
-
-        if getrefcount(self) <= UNNAMED:
-            lost_writes.look("fill_")
-        filled = creation.full_like(self, value)
-        if thread.grad_enabled and self.grad_fn is not None:
-            filled = elementwise.where(True, filled, self)
-        return self._assign(filled)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         from .ops.indexing import with_item
