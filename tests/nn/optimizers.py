@@ -108,7 +108,7 @@ def name_of(item: Any) -> str:
 
 def public_optimizers() -> list[str]:
     """Every public optimizer."""
-    return [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler")]
+    return [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "swa_utils")]
 
 
 def public_schedulers() -> list[str]:

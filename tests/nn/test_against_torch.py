@@ -400,6 +400,34 @@ def test_restarts_at_a_given_epoch():
         assert (ours.T_cur, ours.T_i, ours.last_epoch) == pytest.approx((theirs.T_cur, theirs.T_i, theirs.last_epoch))
 
 
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+def test_averaging(strategy):
+    """Training with averaged weights: rates, parameters and state."""
+    own, other = nn.Linear(3, 2).double(), torch.nn.Linear(3, 2).double()
+    load(own, other)
+    runs = []
+    for library, model, optimizers in ((tj, own, optim), (torch, other, torch.optim)):
+        averaging = optimizers.swa_utils
+        opt = optimizers.SGD(model.parameters(), lr=0.5)
+        scheduler = averaging.SWALR(opt, 0.05, 3, strategy)
+        averages = [
+            averaging.AveragedModel(model),
+            averaging.AveragedModel(model, multi_avg_fn=averaging.get_ema_multi_avg_fn(0.9)),
+        ]
+        for _ in range(5):
+            opt.zero_grad()
+            (model(library.tensor(np.ones((2, 3)))) ** 2).sum().backward()
+            opt.step()
+            scheduler.step()
+            for averaged in averages:
+                averaged.update_parameters(model)
+        runs.append((averages, scheduler.get_last_lr()))
+    assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-12)
+    for ours, theirs in zip(runs[0][0], runs[1][0], strict=True):
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+        assert_same_state(ours, theirs, 1e-12)
+
+
 @pytest.mark.parametrize("order", [1.0, 2.0, 3.0, float("inf")])
 def test_clip_grad_norm(order):
     shapes = [(3, 2), (4,), ()]

@@ -9,6 +9,7 @@ import pytest
 import tracejit as tj
 from tracejit import nn, optim
 from tracejit.nn.utils import parametrizations, parametrize, stateless
+from tracejit.optim import swa_utils
 
 
 class Doubled(nn.Module):
@@ -276,3 +277,70 @@ def test_complex_parameters():
         opt.step()
     # The gradient is 2 p: p/2, then p/2 - (2 p/2 + 2 p / 2) / 4.
     assert p.tolist() == [0.0]
+
+
+# Averaged weights -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "average"),
+    [
+        ({}, lambda values: np.mean(values)),
+        ({"multi_avg_fn": swa_utils.get_swa_multi_avg_fn()}, lambda values: np.mean(values)),
+        ({"avg_fn": swa_utils.get_ema_avg_fn(0.75)}, lambda v: 0.75 * (0.75 * v[0] + 0.25 * v[1]) + 0.25 * v[2]),
+        (
+            {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.75)},
+            lambda v: 0.75 * (0.75 * v[0] + 0.25 * v[1]) + 0.25 * v[2],
+        ),
+    ],
+)
+def test_averages(settings, average, compiled):
+    model = nn.BatchNorm1d(1)
+    averaged = swa_utils.AveragedModel(model, **settings)
+    both = swa_utils.AveragedModel(model, **settings, use_buffers=True)
+
+    def update():
+        averaged.update_parameters(model)
+        both.update_parameters(model)
+
+    run = tj.jit(update) if compiled else update
+    values = [1.0, 4.0, 8.0]
+    for value in values:
+        nn.init.constant_(model.weight, value)
+        model.running_mean.fill_(value)
+        run()
+    assert averaged.module.weight.item() == pytest.approx(average(values))
+    assert averaged.module.running_mean.item() == 8.0
+    assert both.module.running_mean.item() == pytest.approx(average(values))
+    assert averaged.n_averaged.item() == 3
+    assert model.weight.item() == 8.0
+    assert list(averaged.state_dict())[:2] == ["n_averaged", "module.weight"]
+
+
+def test_statistics_of_a_data_set():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5)).eval()
+    x = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+    swa_utils.update_bn([(x[:6], 0), (x[6:], 1)], model)
+    np.testing.assert_allclose(model[0].running_mean.numpy(), x.mean(0), rtol=1e-4, atol=1e-6)
+    assert (model[0].momentum, model[0].num_batches_tracked.item(), model.training) == (0.1, 2, False)
+
+
+def test_rates_go_to_that_of_the_average():
+    for strategy, halfway in (("linear", 0.55), ("cos", 0.55)):
+        opt = optim.SGD([tj.ones(1, requires_grad=True)], lr=1.0)
+        scheduler = swa_utils.SWALR(opt, 0.1, anneal_epochs=4, anneal_strategy=strategy)
+        rates = []
+        for _ in range(7):
+            opt.step()
+            rates += scheduler.get_last_lr()
+            scheduler.step()
+        assert rates[0] == 1.0
+        assert rates[2] == pytest.approx(halfway)
+        assert rates[4:] == pytest.approx([0.1] * 3)
+    with pytest.raises(ValueError, match="anneal_strategy must be one of 'cos' or 'linear', instead got sine"):
+        swa_utils.SWALR(opt, 0.1, anneal_strategy="sine")
+    with pytest.raises(ValueError, match="Invalid decay value 2 provided"):
+        swa_utils.get_ema_avg_fn(2)
+    with pytest.raises(AssertionError, match="Only one of avg_fn and multi_avg_fn"):
+        swa_utils.AveragedModel(nn.ReLU(), avg_fn=print, multi_avg_fn=print)
