@@ -15,7 +15,7 @@ from tracejit.ir.types import is_differentiable
 
 from .levels import Box, level_of, refuse_boxes
 from .locations import at_user_line
-from .state import thread
+from .state import busy, thread
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -46,7 +46,7 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
         except (TypeError, ValueError) as better:
             raise at_user_line(better) from None
         raise at_user_line(error) from None
-    if thread.anomaly and is_differentiable(result.dtype):
+    if busy[0] and thread.anomaly and is_differentiable(result.dtype):
         _check_nan(primitive, arrays, result)
     return result
 

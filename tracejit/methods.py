@@ -132,6 +132,9 @@ class TensorMethods:
 
     __hash__ = object.__hash__
 
+    def __getitem__(self, key: Any) -> Tensor:
+        return ops.indexing.get_item(self, key)
+
     # In place ---------------------------------------------------------------------------------------
 
     def __iadd__(self, other: Any) -> Tensor:

@@ -34,11 +34,15 @@ from .tensor import Tensor, new_tensor
 
 DEFAULT_FLOAT = float32
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}
+_known_kinds: dict[DType, int] = {}
 
 
 def kind(dtype: DType) -> int:
     """0 bool, 1 integer, 2 float, 3 complex."""
-    return 2 if dtype == bfloat16 else _KINDS[dtype.kind]
+    found = _known_kinds.get(dtype)
+    if found is None:
+        found = _known_kinds[dtype] = 2 if dtype == bfloat16 else _KINDS[dtype.kind]
+    return found
 
 
 def promote_dtypes(first: DType, second: DType) -> DType:

@@ -21,7 +21,7 @@ from . import dispatch
 from .dispatch import Payload, fields
 from .levels import Box, Level, level_of, refuse_boxes
 from .locations import at_user_line, user_location
-from .state import thread
+from .state import busy, thread
 from .tensor import Tensor, concrete_tensor, new_tensor
 
 FREED = (
@@ -199,11 +199,11 @@ def same_value(tensor: Tensor) -> Tensor:
 
 def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
     """A primitive on tensors, recorded on the tape where gradients are wanted."""
-    if thread.level is not None:
+    if busy[0] and thread.level is not None:
         level = level_of([tensor._value for tensor in operands])
         if level is not None:
             return _apply_at(level, primitive, operands, attributes)
-    trace = thread.trace
+    trace = thread.trace if busy[0] else None
     if trace is None:
         payloads: list[Payload] = [tensor._value for tensor in operands]
         result = concrete_tensor(dispatch.compute(primitive, payloads, attributes))

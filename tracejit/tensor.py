@@ -26,7 +26,7 @@ from .levels import Box
 from .locations import at_user_line
 from .lost_writes import UNNAMED_ITEM
 from .methods import TensorMethods
-from .state import thread
+from .state import busy, thread
 
 if TYPE_CHECKING:
     from .tape import AccumulateGrad, Node
@@ -459,11 +459,6 @@ class Tensor(InPlaceMethods, TensorMethods):
             lost_writes.look("__setitem__")
         self._assign(with_item(self, key, value))
 
-    def __getitem__(self, key: Any) -> Tensor:
-        from .ops.indexing import get_item
-
-        return get_item(self, key)
-
     __hash__ = object.__hash__
 
 
@@ -505,6 +500,11 @@ def concrete_tensor(array: Payload) -> Tensor:
     tensor._accumulator = tensor._grad = tensor._node = tensor._post_hooks = None
     tensor._requires_grad = tensor._weak = False
     return tensor
+
+
+def is_plain(item: Any) -> bool:
+    """Whether it is a tensor of which only the array counts: nothing is traced, transformed or recorded."""
+    return isinstance(item, Tensor) and not busy[0] and not item._requires_grad and type(item._value) is np.ndarray
 
 
 def twin_of(tensor: Tensor) -> Tensor:

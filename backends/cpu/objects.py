@@ -35,7 +35,9 @@ VERSIONS = ((3, 11), (3, 12), (3, 13))  # of CPython, on which the tests have ru
 # Byte offsets of fields.
 TYPE = 8  # of any object
 FLOAT_VALUE = 16
+SIZE = 16  # of a tuple or a list
 TUPLE_ITEMS = tuple.__basicsize__
+LIST_ITEMS = 24  # where they stand
 ARRAY_DATA, ARRAY_RANK, ARRAY_SHAPE, ARRAY_DTYPE, ARRAY_FLAGS = 16, 24, 32, 56, 64
 DTYPE_NUMBER = 28
 WRAPPER_BASE = 40  # of a special method that is written in C: what kind of method it is
@@ -75,7 +77,10 @@ def _layout_checks() -> Iterator[tuple[str, bool]]:
     number, pair, grid = 1.25, ("a", "b"), np.zeros((3, 5), np.float32)
     yield "objects", word(id(number) + TYPE) == id(float) and object.__basicsize__ == 16
     yield "floats", ctypes.c_double.from_address(id(number) + FLOAT_VALUE).value == number
+    items = list(pair)
     yield "tuples", [word(id(pair) + TUPLE_ITEMS + 8 * i) for i in range(2)] == [id(item) for item in pair]
+    yield "lists", [word(word(id(items) + LIST_ITEMS) + 8 * i) for i in range(2)] == [id(item) for item in items]
+    yield "sizes", word(id(pair) + SIZE) == word(id(items) + SIZE) == 2
     example = _Example()
     example.first, example.second = number, pair  # type: ignore[attr-defined]
     offsets = [slot_offset(_Example, name) for name in _Example.__slots__]
@@ -375,14 +380,19 @@ class _MethodDefinition(ctypes.Structure):
     ]  # fmt: skip
 
 
-def builtin_function(name: str, address: int, owner: Any = None) -> Any:
-    """``ptr function(ptr owner, ptr arguments, i64 count, ptr keywords)`` as a builtin function."""
-    definition = _MethodDefinition(name.encode(), address, FASTCALL | WITH_KEYWORDS, None)
-    immortal(definition)
-    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
-        ("PyCFunction_NewEx", ctypes.pythonapi)
-    )
-    return make(ctypes.addressof(definition), owner, None)
+class Builtin:
+    """``ptr function(ptr owner, ptr arguments, i64 count, ptr keywords)`` as builtin functions, one for each owner."""
+
+    def __init__(self, name: str, address: int) -> None:
+        self._definition = _MethodDefinition(name.encode(), address, FASTCALL | WITH_KEYWORDS, None)
+        immortal(self._definition)
+        self._make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
+            ("PyCFunction_NewEx", ctypes.pythonapi)
+        )
+
+    def of(self, owner: Any) -> Callable[..., Any]:
+        function: Callable[..., Any] = self._make(ctypes.addressof(self._definition), owner, None)
+        return function
 
 
 def special_method(cls: type, name: str, address: int) -> Any:

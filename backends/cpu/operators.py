@@ -340,7 +340,7 @@ def compile_operators(
     scalars = [TensorType(DTYPES[n], ()) if n in DTYPES else None for n in range(NUMBERS)]
     known["scalar_types"] = objects.words([objects.immortal(type) for type in scalars])
     addresses = objects.load_objects(writer, "operators", [*operators, "compare", *functions], known)
-    wrapped = {name: objects.builtin_function(name, addresses[name]) for name in functions}
+    wrapped = {name: objects.Builtin(name, addresses[name]).of(None) for name in functions}
     return Operators({name: addresses[name] for name in (*operators, "compare")}, wrapped, records)
 
 

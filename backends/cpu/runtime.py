@@ -17,10 +17,13 @@ import numpy as np
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
 from tracejit.ir.types import KERNEL_DTYPES, DType, Symbol, short_name
 
-from ..program import DotCall, LoopCall, Program, plan, walk
-from . import buffers, compiler, contraction, threads, walker
+from ..program import DotCall, KernelCall, LoopCall, Program, plan, walk
+from . import buffers, compiler, contraction, entry, threads, walker
 from .encoding import Encoding
+from .entry import Entry, Plan
 from .target import host_target
+
+CALLS_WORTH_AN_ENTRY = 2
 
 
 class _Runtime:
@@ -32,6 +35,7 @@ class _Runtime:
         run, run_arrays, reserve = _addresses(compiler.load_module(text, names, lambda: text, in_background=False))
         word, pointer = ctypes.c_int64, ctypes.c_void_p
         program = (pointer, pointer, word, word, pointer, word, pointer, pointer, pointer)
+        self.run_address = run
         self.run = ctypes.CFUNCTYPE(word, *program)(run)
         self.run_arrays = ctypes.CFUNCTYPE(word, *program)(run_arrays)
         self.reserve = ctypes.CFUNCTYPE(None, pointer, word)(reserve)
@@ -114,8 +118,34 @@ class Executable:
             self._runtime.callback_address if loops or self._calls_python else None,
         )
         self._results = [code.array_of(place) for place in program.results]
+        self._calls = 0
+        self._work = sum(call.work for call in calls if isinstance(call, KernelCall | DotCall))
+        self._entry: Entry | None = None
+        self._may_have_entry = not (loops or self._calls_python)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._entry is not None:
+            found = self._entry.call([*inputs])
+            if found is not None:
+                return found
+        elif self._may_have_entry:
+            self._calls += 1
+            if self._calls >= CALLS_WORTH_AN_ENTRY:
+                self._entry = self._make_entry()
+        return self._call(inputs)
+
+    def _make_entry(self) -> Entry | None:
+        """How native code calls the program; ``None`` as long as it cannot."""
+        frame_words, growing, most_arguments, pool, parallel_for, _ = self._arguments
+        return entry.make(
+            Plan(
+                self._runtime.run_address, self._words, frame_words, growing, most_arguments, pool or 0,
+                parallel_for or 0, len(self.program.inputs), self._outputs, self.program.constants,
+                self._workspace_bytes, self._results, self._work,
+            )
+        )  # fmt: skip
+
+    def _call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs = [
             np.empty(shape, dtype) if nbytes < buffers.LARGE else buffers.empty(shape, dtype, nbytes)
             for shape, dtype, nbytes in self._outputs
@@ -238,12 +268,12 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     NumPy's own result where IEEE 754 fixes it; else the compiled kernel of a graph with this one op, which
     gives the same bits as the op gives in any other program.
     """
-    if primitive.exact or any(a.dtype not in KERNEL_DTYPES for a in arrays):
-        with np.errstate(all="ignore"):
-            return primitive.evaluate(*arrays, **attributes)
-    key = (primitive, tuple(attributes.items()), tuple([(a.dtype, a.shape) for a in arrays]))
+    key = (primitive, *attributes.items(), *[a.dtype for a in arrays], *[a.shape for a in arrays])
     executable = _one_op.get(key)
     if executable is None:
+        if primitive.exact or any(a.dtype not in KERNEL_DTYPES for a in arrays):
+            with np.errstate(all="ignore"):
+                return primitive.evaluate(*arrays, **attributes)
         if len(_one_op) >= ONE_OP_LIMIT:
             _one_op.clear()  # the machine code stays: only plans are made again
         executable = _one_op[key] = one_op_executable(primitive, arrays, attributes)

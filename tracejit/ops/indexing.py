@@ -20,7 +20,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, kind, scalar_dtype
 from ..state import thread
 from ..tape import apply
-from ..tensor import Tensor
+from ..tensor import Tensor, concrete_tensor, is_plain
 from . import creation, elementwise, manipulation, reduction
 from .sorting import nonzero
 
@@ -172,6 +172,11 @@ def _sliced(x: Tensor, key: _Key) -> Tensor:
 
 def get_item(x: Tensor, key: Any) -> Tensor:
     """``x[key]``, as a value of its own."""
+    if is_plain(x) and _is_basic(key):
+        try:
+            return concrete_tensor(np.asarray(x._value[key]))
+        except (IndexError, TypeError, ValueError):
+            pass  # to be told in this library's words
     if _is_scalar_mask(key):
         return get_item(manipulation.expand_dims(x, 0), manipulation.reshape(key, (1,)))
     parsed = _parse(x, key)
@@ -184,6 +189,17 @@ def get_item(x: Tensor, key: Any) -> Tensor:
     if parsed.together and axes[0]:
         gathered = manipulation.permute_dims(gathered, _to_place(index[0].ndim, axes[0], gathered.ndim))
     return gathered
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether a key is made of ints, slices, ``None`` and ``...`` alone: NumPy gives a view for it."""
+    kind = type(key)
+    if kind is tuple:
+        return _BASIC.issuperset(map(type, key))
+    return kind in _BASIC
+
+
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
 
 
 def _is_scalar_mask(key: Any) -> bool:

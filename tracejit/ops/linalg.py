@@ -42,6 +42,8 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 
 def _batched(lhs: Tensor, rhs: Tensor) -> Tensor:
+    if lhs.ndim == rhs.ndim == 2:
+        return apply(contraction.dot, (lhs, rhs), {})
     try:
         batch = broadcast_static_shapes(lhs.shape[:-2], rhs.shape[:-2])
     except ValueError:

@@ -15,7 +15,7 @@ from .. import dispatch
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply, same_value, tensor_emitter
-from ..tensor import Tensor, new_tensor
+from ..tensor import Tensor, concrete_tensor, is_plain, new_tensor
 
 
 def _axis(name: str, axis: int, ndim: int) -> int:
@@ -33,6 +33,11 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
     >>> tj.reshape(tj.arange(6), (2, -1)).shape
     (2, 3)
     """
+    if is_plain(x):
+        try:
+            return concrete_tensor(x._value.reshape(shape))
+        except (TypeError, ValueError):
+            pass  # to be told in this library's words
     tensor = as_tensor(x, "reshape")
     wanted = [shape] if isinstance(shape, int) else [int(extent) for extent in shape]
     if wanted.count(-1) == 1:
@@ -88,6 +93,8 @@ def transpose(x: Any, dim0: int, dim1: int) -> Tensor:
 
 def matrix_transpose(x: Any) -> Tensor:
     """The last two axes exchanged."""
+    if is_plain(x) and x.ndim > 1:
+        return concrete_tensor(x._value.swapaxes(-1, -2))
     tensor = as_tensor(x, "matrix_transpose")
     if tensor.ndim < 2:
         raise at_user_line(ValueError(f"matrix_transpose: needs two axes, got shape {format_shape(tensor.shape)}"))

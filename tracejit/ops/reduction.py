@@ -21,6 +21,8 @@ def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
     """The axes as increasing non-negative ints; ``IndexError`` for one that is out of range."""
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and 0 <= axis < ndim:
+        return (axis,)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     for item in axes:
         if not -ndim <= item < ndim:
@@ -46,7 +48,7 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) ->
     >>> tj.sum(tj.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     tensor([4., 6.])
     """
-    tensor = as_tensor(x, "sum")
+    tensor = x if isinstance(x, Tensor) else as_tensor(x, "sum")
     if dtype is not None:
         tensor = elementwise.astype(tensor, dtype)
     elif kind(tensor.dtype) < 2:
