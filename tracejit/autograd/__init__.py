@@ -12,7 +12,7 @@ What the gradient is where there is none, or more than one:
 - of ``relu``, ``abs``, ``sign``, ``copysign`` at 0 it is 0; of ``clip`` at a bound 1; of ``floor``, ``round`` … 0;
 - of ``sqrt``, ``log``, ``1 / x`` at 0 it is infinite, and 0 times that is NaN; but a norm or a standard deviation that
   is 0 has gradient 0, and so have ``x ** 0``, ``0 ** y`` and ``hypot`` at the origin;
-- ``where`` gives the branch that is not taken 0 times its derivative: NaN where that is infinite;
+- ``where`` gives the branch that is not taken 0, also where its derivative is infinite or NaN;
 - a NaN gives NaN, but ``relu`` and ``clip`` hand the gradient on;
 - of ``det`` and ``prod`` it is right where they are 0; of eigenvalues and singular values where several are equal.
 """
