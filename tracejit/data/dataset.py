@@ -146,7 +146,8 @@ class ChainDataset(IterableDataset[Any]):
             yield from dataset
 
     def __len__(self) -> int:
-        return sum(len(dataset) for dataset in self.datasets)  # type: ignore[arg-type]
+        datasets: list[Any] = self.datasets
+        return sum(len(dataset) for dataset in datasets)
 
 
 def random_split(

@@ -192,7 +192,8 @@ def eye_(tensor: Tensor) -> Tensor:
     if tensor.ndim != 2:
         raise at_user_line(ValueError("Only tensors with 2 dimensions are supported"))
     with no_grad():
-        return tensor.copy_(creation.eye(*tensor.shape))
+        rows, columns = tensor.shape
+        return tensor.copy_(creation.eye(rows, columns))
 
 
 @_in_place
@@ -205,8 +206,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         raise at_user_line(ValueError("dim 0 must be divisible by groups"))
     values = np.zeros(tensor.shape)
     for channel in range(min(outputs // groups, inputs)):
-        middle = tuple(extent // 2 for extent in kernel)
-        values[(slice(channel, None, outputs // groups), channel, *middle)] = 1
+        place: Any = (slice(channel, None, outputs // groups), channel, *(extent // 2 for extent in kernel))
+        values[place] = 1
     with no_grad():
         return tensor.copy_(values)
 
