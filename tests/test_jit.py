@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
+import time
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -788,3 +790,28 @@ def test_paths_of_a_signature_are_bounded():
         assert bits(f(random(2))) == bits(random(2) + setting)
     assert f.cache_info().lazy == 5
     assert "calls in a row had to be compiled" in f.explain()
+
+
+def test_what_the_collector_runs_is_not_the_functions_doing():
+    class Cycle:
+        def __init__(self):
+            self.own = self
+
+        def __del__(self):
+            time.perf_counter()
+
+    def callback(phase, info):
+        time.perf_counter()
+
+    @tj.jit
+    def f(x):
+        Cycle()
+        gc.collect()
+        return x * 2.0
+
+    gc.callbacks.append(callback)
+    try:
+        assert f(tj.ones(2)).tolist() == f(tj.ones(2)).tolist() == [2.0, 2.0]
+    finally:
+        gc.callbacks.remove(callback)
+    assert (f.cache_info().hits, f.cache_info().lazy) == (1, 0)

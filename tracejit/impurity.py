@@ -6,6 +6,7 @@ at each call stops the trace before it runs: the function's Python code must run
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -78,7 +79,19 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
 
     if name in ("exec", "eval") and caller is not frame:  # as namedtuple and dataclass do
         return
+    if _is_collecting(frame):
+        return
     raise Untraceable(f"it calls {name}")
+
+
+def _is_collecting(frame: FrameType | None) -> bool:
+    """Whether the garbage collector has the code run: one of its callbacks, or a finalizer."""
+    callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
+    while frame is not None:
+        if frame.f_code in callbacks or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 _MODULE = type(sys)
