@@ -112,6 +112,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["t.safetensors"]
 
 
+def test_the_names_that_users_look_for(tmp_path):
+    tj.save(nn.Linear(2, 1).state_dict(), tmp_path / "w")
+    assert list(tj.load(tmp_path / "w")) == ["weight", "bias"]
+    assert tj.load is serialization.load
+
+
 def test_structures(tmp_path):
     content = {
         "numbers": [1, 2.5, math.inf, None, True, "text"],

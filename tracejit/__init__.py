@@ -12,6 +12,7 @@ tensor([0.    , 1.5232])
 """
 
 import os.path as _path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # In a checkout ir/ and backends/ stand beside this package; installed, they stand inside it.
 _root = _path.dirname(__path__[0])
@@ -369,13 +370,18 @@ from .transforms import (  # noqa: E402
 )  # fmt: skip
 from .tree import register_container  # noqa: E402
 
+if _TYPE_CHECKING:
+    from .serialization import load as load, save as save
+
 
 def __getattr__(name: str) -> object:
     """The modules and packages that are loaded when they are first used."""
-    if name in ("data", "nn", "optim", "serialization"):
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in ("data", "nn", "optim", "serialization"):
         return import_module(f"tracejit.{name}")
+    if name in ("load", "save"):
+        return getattr(import_module("tracejit.serialization"), name)
     raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
 
 

@@ -1,7 +1,15 @@
 """Layers, losses and models, under PyTorch's names.
 
 A :class:`Module` owns parameters and other modules; the computations themselves are in :mod:`.functional`.
-:mod:`tracejit.optim` updates the parameters.
+:mod:`tracejit.optim` updates the parameters.  Names, settings, state dicts and numbers are PyTorch's; these differ:
+
+- A state dict holds values: later training does not change it.
+- Losses take ``reduction``, not the older ``size_average`` and ``reduce``.
+- There are no sparse gradients (``sparse=True`` is refused).
+- The ``batch_sizes`` of a packed sequence are ints, not a tensor.
+- A query that may look nowhere attends to nothing: its result is zeros, not NaN.
+- The gradient of :func:`~.functional.ctc_loss` is that of its formula; through a log-softmax it is PyTorch's.
+- There are no lazy modules, fractional pooling, adaptive softmax, synchronized or quantized layers.
 """
 
 from ..tensor import Parameter

@@ -1,4 +1,8 @@
-"""Optimizers, under PyTorch's names: they update parameters in place from their gradients."""
+"""Optimizers, under PyTorch's names: they update parameters in place from their gradients.
+
+Numbers and state dicts are PyTorch's.  The state is there from the start rather than from the first step, so that a
+jitted step compiles once; SGD with momentum and RMSprop count their steps in it.
+"""
 
 from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta
