@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Block, Emitter, Primitive, Value, type_of
+from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
 from .levels import Box, level_of, refuse_boxes
@@ -84,6 +85,16 @@ def payload(tensor: Tensor) -> Payload:
         return thread.trace.read(tensor)
     if isinstance(value, Value):
         raise at_user_line(RuntimeError(LEAKED))
+    return value
+
+
+def detached(value: Payload) -> Payload:
+    """What a tensor holds that has the same value and no history."""
+    if isinstance(value, Box):
+        return value.detached()
+    trace = thread.trace
+    if trace is not None and trace.region is not None and is_differentiable(value.dtype):
+        return trace.record(stop_gradient, [value], {})  # a block is differentiated as it stands, without the tape
     return value
 
 

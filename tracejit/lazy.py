@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
+from tracejit.ir import Block, Builder, Graph, Primitive, TensorType, Value, type_of
 
 from .locations import at_user_line, user_location
 from .paths import Check
 from .state import thread
-from .tape import AccumulateGrad, Node
+from .tape import AccumulateGrad, Node, RegionCall
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class LazyTrace:
         self.differentiated = None
         self.anomaly = False
         self.failed = None
+        self.region = None
         self._touched: dict[int, Tensor] = {}  # tensors from outside, which may have been given a value put off
         self._begin()
 
@@ -231,6 +232,22 @@ class LazyTrace:
         graph.results = [values[number] for number in numbers]
         return Executable(plan(optimize(graph)))
 
+    def record_control(
+        self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]
+    ) -> Sequence[np.ndarray]:
+        """The results of an op with regions: it is not put off."""
+        from tracejit.backends.cpu import control
+
+        arrays = [self.concrete(operand, "a loop or a branch") for operand in operands]
+        return control.evaluate(primitive, arrays, attributes, regions)
+
+    def settle(self) -> None:
+        """Compute everything that was put off, and have tensors hold what it is."""
+        self.flush()
+        for tensor in (*(found for ref in self.born if (found := ref()) is not None), *self._touched.values()):
+            if isinstance(tensor._value, LazyValue):
+                tensor._value = tensor._value.array
+
     # The end ----------------------------------------------------------------------------------------
 
     def finish(self) -> None:
@@ -255,6 +272,9 @@ class LazyTrace:
                 continue
             seen.add(id(node))
             nodes += [edge for edge in node.edges if edge is not None]
+            call = getattr(node, "call", None)
+            if isinstance(call, RegionCall):
+                call.replace(_computed)
             application = node.application
             if application is not None:
                 application.operands = tuple([_computed(operand) for operand in application.operands])

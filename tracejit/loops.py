@@ -25,22 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Value
-from tracejit.ir.primitives import control
-
 from .locations import user_location
 from .ops import elementwise
-from .regions import TracedBlock, trace_block, unite
-from .tape import apply_region, with_history
-from .tensor import Tensor, new_tensor
+from .structured import CannotCapture, branches, while_loop
+from .tensor import Tensor
 from .world import Untracked
 
 if TYPE_CHECKING:
     from .tracing import Trace
-
-
-class CannotCapture(BaseException):
-    """A loop's body does something that a block cannot hold."""
 
 
 @dataclass
@@ -272,108 +264,6 @@ def _carried(name: str, value: Any) -> Tensor:
 
         return weak_number(value)
     raise CannotCapture(f"{name} changes and is a {type(value).__name__}")
-
-
-# Blocks into ops ----------------------------------------------------------------------------------------
-
-
-def branches(trace: Trace, condition: Tensor, functions: Sequence[Callable[[], list[Tensor]]]) -> list[Tensor]:
-    """What one of ``functions`` gives, as the condition says; cells that they change are changed."""
-    first = [trace_block(trace, function, ()) for function in functions]
-    cells = list({id(cell): cell for traced in first for cell in traced.cells}.values())
-    checked = any(traced.checks for traced in first)
-
-    def with_cells(function: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
-        def run() -> list[Tensor]:
-            results = [*function(), *[_value_of(trace, cell) for cell in cells]]
-            return [*results, _verdict(trace, None)] if checked else results
-
-        return run
-
-    traced = [trace_block(trace, with_cells(function), ()) for function in functions]
-    _check_alike("the branches of a condition", *(block.result for block in traced))
-    imports = unite(traced)
-    operands = [condition, *[with_history(value, node) for value, node in imports]]
-    for block in traced:
-        block.block.results = [tensor._value for tensor in block.result]
-    results = apply_region(control.case, operands, {}, [block.block for block in traced])
-    return _settle(trace, results, traced[0].result, cells, traced)
-
-
-def while_loop(
-    trace: Trace,
-    condition: Callable[..., Tensor],
-    body: Callable[..., list[Tensor]],
-    carries: Sequence[Tensor],
-) -> list[Tensor]:
-    """Repeat ``carries = body(*carries)`` while ``condition(*carries)``; cells that the body changes are changed."""
-    first = trace_block(trace, body, carries)
-    cells, checked = first.cells, bool(first.checks)
-    count = len(carries)
-    start = [*carries, *[_value_of(trace, cell) for cell in cells], *([_truth(True)] if checked else [])]
-
-    def enter(twins: Sequence[Tensor]) -> None:
-        for cell, twin in zip(cells, twins[count:], strict=False):
-            cell._value, cell._node = twin._value, twin._node
-
-    def run_condition(*twins: Tensor) -> Tensor:
-        enter(twins)
-        return condition(*twins[:count])
-
-    def run_body(*twins: Tensor) -> list[Tensor]:
-        enter(twins)
-        results = [*body(*twins[:count]), *[_value_of(trace, cell) for cell in cells]]
-        return [*results, _verdict(trace, twins[-1])] if checked else results
-
-    test = trace_block(trace, run_condition, start)
-    step = trace_block(trace, run_body, start)
-    if test.checks or not all(any(cell is other for other in cells) for cell in test.cells):
-        raise CannotCapture("its condition has effects")
-    _check_alike("a loop's variables before and after a trip", start, step.result)
-    imports = unite([test, step])
-    test.block.results = [test.result._value]
-    step.block.results = [tensor._value for tensor in step.result]
-    operands = [*[with_history(value, node) for value, node in imports], *start]
-    results = apply_region(control.while_, operands, {"constants": len(imports)}, [test.block, step.block])
-    return _settle(trace, results, step.result, cells, [step])
-
-
-def _value_of(trace: Trace, cell: Any) -> Tensor:
-    """What a cell holds now, as a tensor."""
-    value = cell._value if isinstance(cell._value, Value) else trace.read(cell.tensor)
-    return with_history(value, cell._node)
-
-
-def _verdict(trace: Trace, before: Tensor | None) -> Tensor:
-    """Whether all checks of the block under construction hold, and held before."""
-    assert trace.region is not None
-    result = _truth(True) if before is None else before
-    for predicate, _ in trace.region.checks:
-        result = elementwise.logical_and(result, new_tensor(predicate))
-    return result
-
-
-def _settle(
-    trace: Trace, results: list[Tensor], like: Sequence[Tensor], cells: Sequence[Any], blocks: Sequence[TracedBlock]
-) -> list[Tensor]:
-    """An op's results: variables, then cells, which get their new values, then the verdict on checks."""
-    for result, twin in zip(results, like, strict=True):
-        result._weak = twin._weak
-    checks = [check for traced in blocks for check in traced.checks]
-    if checks:
-        trace.check_as(results[-1]._value, checks[0])
-        results = results[:-1]
-    count = len(results) - len(cells)
-    for cell, result in zip(cells, results[count:], strict=True):
-        cell._value, cell._node = result._value, result._node
-    return results[:count]
-
-
-def _check_alike(what: str, first: Sequence[Tensor], *others: Sequence[Tensor]) -> None:
-    for other in others:
-        for a, b in zip(first, other, strict=True):
-            if a.dtype != b.dtype or a.shape != b.shape or a._weak != b._weak:
-                raise CannotCapture(f"{what} have other types: {a.dtype}{list(a.shape)}, {b.dtype}{list(b.shape)}")
 
 
 # Capturing ----------------------------------------------------------------------------------------------

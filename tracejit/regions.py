@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tracejit.ir import Block, Constant, Value
+from tracejit.ir import Block, Builder, Constant, TensorType, Value
+from tracejit.ir.primitives.view import stop_gradient
+from tracejit.ir.types import is_differentiable
 
 from .tape import BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
@@ -30,6 +32,8 @@ class Region:
     block: Block = field(default_factory=Block)
     imports: dict[tuple[Value, int], tuple[Import, Value]] = field(default_factory=dict)
     own: set[Value] = field(default_factory=set)
+    constant: set[Value] = field(default_factory=set)  # computed without gradients
+    stopped: dict[Value, Value] = field(default_factory=dict)  # those, behind what stops gradients
     checks: list[tuple[Value, Check]] = field(default_factory=list)
 
     def local(self, value: Value, node: Node | None = None) -> Value:
@@ -47,12 +51,45 @@ class Region:
             self.imports[key] = (around, node), parameter
         return self.imports[key][1]
 
+    def note(self, value: Value, *, differentiable: bool) -> None:
+        """A value that an op of the block gives; ``differentiable`` unless under ``no_grad``."""
+        self.own.add(value)
+        if not differentiable and is_differentiable(value.dtype):
+            self.constant.add(value)
+
+    def readable(self, value: Value, builder: Builder) -> Value:
+        """The value as what is differentiated may read it: a block has no tape that would end where a history does."""
+        if value not in self.constant:
+            return value
+        if value not in self.stopped:
+            self.stopped[value] = builder.apply(stop_gradient, [value], {})
+            self.own.add(self.stopped[value])
+        return self.stopped[value]
+
+
+@dataclass(frozen=True)
+class Like:
+    """What stands for an argument of a block looks like this."""
+
+    type: TensorType
+    is_weak: bool = False
+    has_history: bool = False
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Like:
+        return cls(TensorType(tensor.dtype, tensor.shape), tensor._weak, node_of(tensor) is not None)
+
+    @classmethod
+    def slice_of(cls, tensor: Tensor) -> Like:
+        """A slice along the first axis."""
+        return cls(TensorType(tensor.dtype, tensor.shape[1:]), False, node_of(tensor) is not None)
+
 
 @dataclass
 class TracedBlock:
     """What a function did with some arguments, as a block without results yet."""
 
-    block: Block
+    region: Region
     imports: list[Import]
     imported: list[Value]  # the parameters that stand for them
     arguments: list[Value]  # the parameters that stand for the arguments
@@ -60,15 +97,24 @@ class TracedBlock:
     cells: list[Any]  # tensors from around it (or their shadows) that it gave another value
     checks: list[Check]
 
+    @property
+    def block(self) -> Block:
+        return self.region.block
 
-def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[Tensor]) -> TracedBlock:
+    def final(self, value: Value) -> Value:
+        """A value as a result of the block."""
+        return self.region.readable(value, Builder(self.block))
+
+
+def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[Tensor | Like]) -> TracedBlock:
     """Record ``function`` called with twins of ``arguments``; tensors from around it are as before afterwards."""
     region = Region(trace.region)
-    twins = [_twin(region, argument) for argument in arguments]
+    likes = [argument if isinstance(argument, Like) else Like.of(argument) for argument in arguments]
+    twins = [_twin(region, like) for like in likes]
     parameters: list[Value] = [twin._value for twin in twins]
     before = {id(cell): (cell, cell._value, cell._node) for cell in trace.cells()}
     gradients = trace.gradients()
-    graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region  # type: ignore[assignment]
+    graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region
     try:
         result = function(*twins)
         for shadow in trace.shadows.values():  # those that were read here first
@@ -83,18 +129,18 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
             cell._value, cell._node = value, node
     imports = list(region.imports.values())
     return TracedBlock(
-        region.block, [item for item, _ in imports], [parameter for _, parameter in imports], parameters, result, cells,
+        region, [item for item, _ in imports], [parameter for _, parameter in imports], parameters, result, cells,
         [check for _, check in region.checks],
     )  # fmt: skip
 
 
-def _twin(region: Region, argument: Tensor) -> Tensor:
+def _twin(region: Region, like: Like) -> Tensor:
     """A tensor that stands for an argument within a block."""
-    value = Value(argument._value.type)
+    value = Value(like.type)
     region.own.add(value)
     twin = new_tensor(value)
-    twin._weak = argument._weak
-    if node_of(argument) is not None:
+    twin._weak = like.is_weak
+    if like.has_history:
         twin._node, twin._requires_grad = BlockInput(value.type), True
     return twin
 

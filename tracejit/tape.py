@@ -113,6 +113,7 @@ class Call:
     """What was computed as a whole: by a compiled function, an op with regions, a ``Function`` of the user's."""
 
     name = "JittedCall"
+    is_of_graph = False  # a graph says how it is differentiated, without the tape
 
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
@@ -146,6 +147,9 @@ class CallNode(Node):
 
     def __init__(self, call: Call, edges: tuple[Node | None, ...], location: Location | None = None) -> None:
         super().__init__(None, edges, TensorType(float32, ()), location)
+        trace = thread.trace
+        if trace is not None and trace.region is not None and not call.is_of_graph:
+            trace.refuse("a loop's body or a branch uses a function with a derivative of its own")
         self.call: Call | None = call  # None once freed
         if thread.region is not None:
             thread.region.add(self)
@@ -299,6 +303,8 @@ def apply_region(
 class RegionCall(Call):
     """A primitive with regions that was applied to tensors which need gradients."""
 
+    is_of_graph = True
+
     def __init__(
         self,
         primitive: Control,
@@ -309,6 +315,10 @@ class RegionCall(Call):
         self.name = primitive.name.capitalize()
         self._primitive, self._differential = primitive, differential
         self._operands, self._residuals = operands, residuals
+
+    def replace(self, function: Callable[[Payload], Payload]) -> None:
+        """Hold something else in place of what is held."""
+        self._operands, self._residuals = list(map(function, self._operands)), list(map(function, self._residuals))
 
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         given = [cotangents.get(number) for number in range(len(self._differential.active))]

@@ -265,12 +265,14 @@ class Tensor(InPlaceMethods, TensorMethods):
 
     def detach(self) -> Tensor:
         """The same value without a history; a value of its own, so that changing it in place changes this one not."""
-        value = dispatch.payload(self)
-        return new_tensor(value.detached() if isinstance(value, Box) else value)
+        return new_tensor(dispatch.detached(dispatch.payload(self)))
 
     def detach_(self) -> Tensor:
         """Forget the history, in place: the tensor becomes a leaf that does not require gradients."""
         state = fields(self)
+        value = dispatch.payload(self)
+        if (detached := dispatch.detached(value)) is not value:
+            state._value = detached
         state._node, state._requires_grad = None, False
         return self
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -313,6 +314,24 @@ class Trace:
             return self.region.local(value, node_of(tensor) if thread.grad_enabled else None)
         return value
 
+    def around_blocks(self) -> AbstractContextManager[None]:
+        """Where a recorded block is applied: here."""
+        return nullcontext()
+
+    def imported(self, value: Value, node: Node | None) -> Tensor:
+        """A value from around a block, with its history."""
+        from .tape import with_history
+
+        return with_history(value, node)
+
+    def outside(self, tensor: Tensor) -> Tensor:
+        """A tensor of the trace, where blocks are applied."""
+        return tensor
+
+    def give(self, cell: Any, result: Tensor) -> None:
+        """Have a tensor (or its shadow) hold what a block has given it."""
+        cell._value, cell._node = result._value, result._node
+
     def cells(self) -> list[Any]:
         """Everything that may be given another value in place: tensors of the trace, and shadows of others."""
         alive = [tensor for ref in self.born if (tensor := ref()) is not None]
@@ -373,7 +392,7 @@ class Trace:
 
     def record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
         if self.region is not None:
-            operands = [self.region.local(operand) for operand in operands]
+            operands = self._in_region(operands)
         elif self._position is not None:
             return self._follow(primitive, operands, attributes).result
         self._locate()
@@ -382,22 +401,29 @@ class Trace:
         except (TypeError, ValueError) as error:
             raise at_user_line(error) from None
         if self.region is not None:
-            self.region.own.add(result)
+            self.region.note(result, differentiable=thread.grad_enabled)
         return result
+
+    def _in_region(self, operands: Sequence[Value]) -> list[Value]:
+        """Operands as the block that is being recorded may read them."""
+        assert self.region is not None
+        own = [self.region.local(operand) for operand in operands]
+        return [self.region.readable(value, self.builder) for value in own] if thread.grad_enabled else own
 
     def record_control(
         self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], regions: Sequence[Block]
     ) -> tuple[Value, ...]:
         """The results of an op with copies of the regions."""
         if self.region is not None:
-            operands = [self.region.local(operand) for operand in operands]
+            operands = self._in_region(operands)
         elif self._position is not None:
             return self._follow(primitive, operands, attributes, regions).results
         self._locate()
         blocks = [copy_block(block) for block in regions]
         results = self.builder.apply_several(primitive, operands, attributes, blocks)
         if self.region is not None:
-            self.region.own.update(results)
+            for result in results:
+                self.region.note(result, differentiable=thread.grad_enabled)
         return results
 
     def _locate(self) -> None:

@@ -21,7 +21,7 @@ from ..primitive import Elementwise, Primitive, Reduction, View
 from ..primitives.contraction import dot
 from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
 from ..primitives.placement import concatenate, pad
-from ..primitives.view import broadcast_in_dim, reshape, slice_, transpose
+from ..primitives.view import broadcast_in_dim, reshape, slice_, stop_gradient, transpose
 from ..types import DType, TensorType, bool_, is_floating
 
 
@@ -244,6 +244,11 @@ def _broadcast_in_dim(op: _Candidate) -> Value | None:
     return None
 
 
+def _stop_gradient(op: _Candidate) -> Value | None:
+    """Derivatives have been taken by now."""
+    return op.operands[0]
+
+
 def _reshape(op: _Candidate) -> Value | None:
     (x,) = op.operands
     if x.shape == op.type.shape:
@@ -388,6 +393,7 @@ RULES: dict[Primitive, Rule] = {
     select: _select,
     convert: _convert,
     broadcast_in_dim: _broadcast_in_dim,
+    stop_gradient: _stop_gradient,
     reshape: _reshape,
     transpose: _transpose,
     slice_: _slice,

@@ -130,6 +130,17 @@ optimization_barrier = View(
     batch=renamed(lambda size, number: {"number": number}),
 )
 
+# stop_gradient --------------------------------------------------------------------------------------
+
+# The operand, as far as its value goes; it has no derivative.
+stop_gradient = View(
+    name="stop_gradient",
+    type_rule=lambda x: x,
+    numpy=lambda x: x,
+    index_map=lambda index, x: index,
+    batch=renamed(lambda size: {}),
+)
+
 # slice ----------------------------------------------------------------------------------------------
 
 
