@@ -99,7 +99,7 @@ class Encoding:
             kernel, places = self._dot_kernel(call), self._dot_arguments(call, places)
             shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
             extent = contraction.parallel_units(*shape)
-            is_worth_it = call.work >= 16 * SERIAL_WORK and self._workers > 1
+            is_worth_it = call.work >= 4 * SERIAL_WORK and self._workers > 1
             grain = contraction.grain(*shape, self._workers) if is_worth_it else 0
         self.most_arguments = max(self.most_arguments, len(places))
         self.is_parallel = self.is_parallel or grain > 0
@@ -113,9 +113,11 @@ class Encoding:
         for number, operand in enumerate((call.lhs, call.rhs)):
             which, offset = places[number]
             places[number] = which, offset + operand.offset * size
-        numbers = [call.batch, call.m, call.n, call.k, *call.lhs.strides, *call.rhs.strides]
+        sizes = [call.batch, call.m, call.n, call.k]
+        strides = [*call.lhs.strides, *call.rhs.strides, call.m * call.n, call.n, 0, 0]
         scratch = (self._arena, self._program.arena_bytes)
-        return [*places, *map(self._number, numbers), scratch, self._number(self._scratch)]
+        numbers = map(self._number, [*sizes, *strides])
+        return [*places, self._number(0), *numbers, scratch, self._number(self._scratch)]
 
     def _branch(self, call: BranchCall) -> list[int]:
         blocks = [self._block(body.calls) for body in call.bodies]

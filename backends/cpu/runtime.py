@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
-from tracejit.ir.types import KERNEL_DTYPES, DType, Symbol, short_name
+from tracejit.ir.types import KERNEL_DTYPES, Symbol
 
 from ..program import DotCall, KernelCall, LoopCall, Program, plan, walk
 from . import buffers, compiler, contraction, entry, threads, walker
@@ -75,9 +75,11 @@ def runtime() -> _Runtime:
     return _Runtime()
 
 
-def _dot_kernel(dtype: DType) -> int:
-    name = f"dot_{short_name(dtype)}"
-    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, host_target()), hot=True)[0]
+def _dot_kernel(call: DotCall) -> int:
+    dtype, target = call.dtype, host_target()
+    sizes = call.batch, call.m, call.n, call.k
+    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides, call.rhs.strides)
+    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)[0]
 
 
 class Executable:
@@ -100,7 +102,7 @@ class Executable:
             default=0,
         )
         workers = self._runtime.workers
-        code = Encoding(program, cells, lambda call: _dot_kernel(call.dtype), per_worker, workers)
+        code = Encoding(program, cells, _dot_kernel, per_worker, workers)
         self.encoding = code
         self._workspace_bytes = program.arena_bytes + per_worker * workers
         self._workspaces: list[np.ndarray] = []

@@ -3,6 +3,7 @@
 import ctypes
 import ctypes.util
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,21 +55,43 @@ class Kernel:
     def __post_init__(self) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        module = llvm.parse_assembly(contraction.contraction_module(self.dtype, self.target))
-        module.verify()
-        machine = llvm.Target.from_triple(self.target.triple).create_target_machine(
-            cpu=self.target.cpu, features=self.target.features, opt=2, jit=True
-        )
-        self.engine = llvm.create_mcjit_compiler(module, machine)
-        self.engine.finalize_object()
-        address = self.engine.get_function_address({FLOAT32: "dot_f32", FLOAT64: "dot_f64"}[self.dtype])
-        self.function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
+        self.engines, self.functions = [], {}
+        for name in ("dot_f32", "dot_few_f32") if self.dtype == FLOAT32 else ("dot_f64", "dot_few_f64"):
+            module = llvm.parse_assembly(contraction.contraction_module(self.dtype, self.target, name))
+            module.verify()
+            machine = llvm.Target.from_triple(self.target.triple).create_target_machine(
+                cpu=self.target.cpu, features=self.target.features, opt=2, jit=True
+            )
+            engine = llvm.create_mcjit_compiler(module, machine)
+            engine.finalize_object()
+            self.engines.append(engine)
+            address = engine.get_function_address(name)
+            self.functions[name] = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
 
-    def __call__(self, a: np.ndarray, b: np.ndarray, pieces: int = 1) -> np.ndarray:
+    def __call__(self, a: np.ndarray, b: np.ndarray, pieces: int = 1, **options: Any) -> np.ndarray:
+        """What the kernel for the product gives; the one for all products gives the same."""
+        sizes = max(len(a), len(b)), a.shape[1], b.shape[2], a.shape[2]
+        strides = ([stride // x.itemsize for stride in x.strides] for x in (a, b))
+        name = contraction.kernel_name(self.dtype, self.target, sizes, *strides)
+        general = next(iter(self.functions))
+        result = self.run(name, a, b, pieces, **options)
+        if name != general:
+            assert_same_bits(result, self.run(general, a, b, pieces, **options))
+        return result
+
+    def run(
+        self, name: str, a: np.ndarray, b: np.ndarray, pieces: int, addend: np.ndarray | None = None, gap: int = 0
+    ) -> np.ndarray:
+        """The product, in rows that are ``gap`` elements apart, and the addend, which may be C's own memory."""
         (m, k), n, batch = a.shape[1:], b.shape[2], max(len(a), len(b))
         guard = 64  # elements on both sides that must stay as they are
-        memory = np.full(batch * m * n + 2 * guard, 7.5, self.dtype)
-        c = memory[guard : len(memory) - guard].reshape(batch, m, n)
+        row = n + gap
+        memory = np.full(batch * m * row + 2 * guard, 7.5, self.dtype)
+        wide = memory[guard : len(memory) - guard].reshape(batch, m, row)
+        c = wide[:, :, :n]
+        if addend is not None and addend.shape == c.shape and gap:
+            c[...] = addend
+            addend = c
         per_worker = contraction.scratch_bytes(self.dtype, self.target, m, n, k)
         scratch = np.full(2 * per_worker + guard, 0xA5, np.uint8)
         strides = [
@@ -76,13 +99,20 @@ class Kernel:
             for x in (a, b)
             for axis, stride in enumerate(x.strides)
         ]
-        pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data]
+        strides += [m * row, row]
+        if addend is None:
+            strides += [0, 0]
+        else:
+            strides += [0 if len(addend) == 1 else addend.strides[0] // addend.itemsize]
+            strides += [0 if addend.shape[1] == 1 else addend.strides[1] // addend.itemsize]
+        pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
         slots = np.array([*pointers, batch, m, n, k, *strides, scratch.ctypes.data, per_worker], np.int64)
         assert len(slots) == len(contraction.SLOTS)
         units = contraction.parallel_units(self.dtype, self.target, batch, m, n, k)
         edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
         for piece in range(pieces):
-            self.function(slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
+            self.functions[name](slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
+        assert (wide[:, :, n:] == 7.5).all()
         assert (memory[:guard] == 7.5).all()
         assert (memory[len(memory) - guard :] == 7.5).all()
         assert (scratch[2 * per_worker :] == 0xA5).all()
@@ -129,7 +159,7 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
 SHAPES = [
     (1, 1, 1), (1, 40, 1), (17, 3, 1), (1, 5, 300), (2, 9, 33), (4, 16, 16), (10, 20, 10), (12, 7, 32), (13, 8, 31),
     (25, 10, 48), (31, 33, 17), (5, 0, 7), (0, 4, 3), (3, 4, 0), (3, 255, 5), (2, 256, 3), (2, 257, 3), (3, 600, 2),
-    (1, 300, 140), (150, 300, 1), (2, 3, 1600),
+    (1, 300, 140), (150, 300, 1), (2, 3, 1600), (1, 30, 700), (700, 45, 1), (3, 50, 37), (50, 40, 40),
 ]  # fmt: skip
 
 
@@ -141,6 +171,23 @@ def test_the_order_of_summation_is_the_documented_one(kernel: Kernel, shape: tup
         right = LAYOUTS[(2 * number + 1) % len(LAYOUTS)]
         a, b = operand(rng, (1, m, k), kernel.dtype, left), operand(rng, (1, k, n), kernel.dtype, right)
         assert_same_bits(kernel(a, b), oracle(a, b))
+
+
+@pytest.mark.parametrize("shape", [(14, 9, 33), (3, 300, 40), (1, 270, 70), (40, 16, 64), (25, 33, 1)], ids=str)
+def test_an_addend_is_added_last_and_may_be_what_is_there(kernel: Kernel, shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(4)
+    for left, right in (("rows", "rows"), ("rows", "columns"), ("columns", "strided")):
+        a, b = operand(rng, (3, m, k), kernel.dtype, left), operand(rng, (3, k, n), kernel.dtype, right)
+        product = oracle(a, b)
+        for addend_shape in ((3, m, n), (1, m, n), (1, 1, n)) if n > 1 else ((3, m, n), (1, m, n)):
+            addend = operand(rng, addend_shape, kernel.dtype, "rows")
+            assert_same_bits(kernel(a, b, pieces=2, addend=addend), product + addend)
+        if n > 1:
+            assert_same_bits(np.ascontiguousarray(kernel(a, b, gap=3)), product)
+        if n > 1 and k <= contraction.DEPTH:
+            addend = operand(rng, (3, m, n), kernel.dtype, "rows")
+            assert_same_bits(np.ascontiguousarray(kernel(a, b, addend=addend, gap=5)), product + addend)
 
 
 def test_batches_and_operands_shared_by_the_batch(kernel: Kernel) -> None:

@@ -1,0 +1,316 @@
+"""Tiles of a matrix product: the sums of a few rows and vectors of columns, see :mod:`.contraction`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .vectors import ALIGNMENT, VectorWriter
+
+STREAMED_ROWS = 4  # rows of B at a time, where there is a single row of A
+PREFETCHED_BYTES = 384  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
+
+# Strides are in bytes.  Every tile function has this signature.  The sums are added to what is at %old, which is C or
+# -0.0, and then to what is at %addend, which may be -0.0 too: that changes no number, not even a zero.  %old_vector
+# and %addend_vector are the distances of the vectors there: those in memory, or 0.
+TILE_NAMES = (
+    "%a %a_row %a_k %b %b_k %b_strip %depth %c %c_row %columns %rows %old %old_row %old_vector "
+    "%addend %addend_row %addend_vector"
+).split()
+POINTERS = {"%a", "%b", "%c", "%old", "%addend"}
+TILE_TYPES = ["ptr" if name in POINTERS else "i64" for name in TILE_NAMES]
+TILE_PARAMETERS = ", ".join(f"{kind} {name}" for kind, name in zip(TILE_TYPES, TILE_NAMES, strict=True))
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Where the sums of a tile go: pointers to what they are stored to and what is added to them."""
+
+    c: str = "%c"
+    old: str = "%old"
+    addend: str = "%addend"
+
+    @property
+    def carried(self) -> list[tuple[str, str]]:
+        """As a loop carries it."""
+        return [("ptr", pointer) for pointer in (self.c, self.old, self.addend)]
+
+
+class TileWriter(VectorWriter):
+    """Writes the functions that multiply some rows of A by a panel of B."""
+
+    def tile(self, height: int) -> None:
+        """Multiply ``height`` rows of A by all strips of a panel.  The lower of the two tiles may have fewer rows: it
+        computes the last of them again in place of those it lacks."""
+        low = height == self.shape.low
+        with self.function(f"internal void @tile_{height}({TILE_PARAMETERS})", hot=True):
+            if low:
+                last = self.sub("%rows", "1")
+                bases = [self.offset("%a", self.mul("%a_row", self.min(last, i))) for i in range(height)]
+            else:
+                # A pointer to every third row: the next two are one and two strides on, which the address of a load
+                # can add.  Frozen, for otherwise LLVM sees that each row is one stride after the last, and makes one
+                # long chain of additions of them.
+                bases = [self.freeze("ptr", self.offset("%a", self.mul("%a_row", i))) for i in range(0, height, 3)]
+            buffer = self.buffer(2 * height)
+            start = [("ptr", "%b"), ("i64", "%columns"), *Corner().carried]
+            with self.loop("0" if low else str(self.lanes), "%columns", 2 * self.lanes, start) as strips:
+                b, left, *corner = strips.carried
+                b_next = self.offset(b, self.vector_bytes)
+                self.strip(height, bases, [b, b_next], left, buffer, Corner(*corner))
+                strips.next = [
+                    self.offset(b, "%b_strip"), self.sub(left, str(2 * self.lanes)),
+                    *self.moved(Corner(*corner), 2),
+                ]  # fmt: skip
+            if not low:
+                b, left, *corner = strips.carried
+                with self.when(self.compare("sgt", left, 0)):
+                    self.strip(height, bases, [b], left, buffer, Corner(*corner))
+
+    def row(self) -> None:
+        """Multiply a single row of A: four whole strips at a time, for a single row by two vectors would leave the
+        multipliers waiting for one another's results.  The other tile does what remains."""
+        low = self.shape.low
+        with self.function(f"internal void @tile_1({TILE_PARAMETERS})"):
+            buffer = self.buffer(8)
+            wide = self.add("%columns", 1 - 8 * self.lanes)
+            with self.loop("0", wide, 8 * self.lanes, [("ptr", "%b"), *Corner().carried]) as groups:
+                b, *corner = groups.carried
+                starts = [b]
+                for _ in range(3):
+                    starts += [self.offset(starts[-1], self.vector_bytes), self.offset(starts[-1], "%b_strip")]
+                starts.append(self.offset(starts[-1], self.vector_bytes))
+                for i, value in enumerate(self.sums(1, ["%a"], starts, [None] * 8)):
+                    self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
+                self.write_tile(buffer, 8, Corner(*corner), str(8 * self.lanes))
+                groups.next = [self.offset(starts[-2], "%b_strip"), *self.moved(Corner(*corner), 8)]
+            left = self.sub("%columns", groups.index)
+            with self.when(self.compare("sgt", left, 0)):
+                values = dict(zip(TILE_NAMES, TILE_NAMES, strict=True))
+                values |= dict(zip(("%b", "%c", "%old", "%addend"), groups.carried, strict=True), **{"%columns": left})
+                arguments = ", ".join(f"{kind} {values[n]}" for kind, n in zip(TILE_TYPES, TILE_NAMES, strict=True))
+                self.do(f"call void @tile_{low}({arguments})")
+
+    def moved(self, corner: Corner, vectors: int) -> list[str]:
+        """A corner's pointers so many vectors further."""
+        return [
+            self.offset(corner.c, vectors * self.vector_bytes),
+            self.offset(corner.old, self.mul("%old_vector", vectors)),
+            self.offset(corner.addend, self.mul("%addend_vector", vectors)),
+        ]
+
+    def buffer(self, vectors: int) -> str:
+        return self.let("buffer", f"alloca [{vectors} x {self.vector}], align {ALIGNMENT}")
+
+    def sums(self, height: int, a_bases: list[str], b_starts: list[str], masks: Sequence[str | None]) -> list[str]:
+        """The sums of one tile, row by row: ``height`` rows by one or more vectors."""
+        pointers = [("ptr", p) for p in [*a_bases, *b_starts]]
+        zeros = [(self.vector, "zeroinitializer")] * (height * len(b_starts))
+        with self.loop("0", "%depth", 1, [*pointers, *zeros], runs_once=True) as ks:
+            a = ks.carried[: len(a_bases)]
+            b = ks.carried[len(a_bases) : len(pointers)]
+            sums = iter(ks.carried[len(pointers) :])
+            columns = [self.load(p, mask) for p, mask in zip(b, masks, strict=True)]
+            ks.next = [*(self.offset(p, "%a_k") for p in a), *(self.offset(p, "%b_k") for p in b)]
+            if len(a) == height:
+                rows = a
+            else:
+                strides = [("i8", "0"), ("i8", "%a_row"), ("i16", "%a_row")]
+                rows = [self.offset(p, stride, unit=unit) for p in a for unit, stride in strides]
+            for row in rows:
+                x = self.broadcast(self.scalar, self.load_scalar(row))
+                ks.next += [self.fma(x, y, next(sums)) for y in columns]
+        return ks.next[len(pointers) :]
+
+    def strip(
+        self, height: int, a_bases: list[str], b_starts: list[str], left: str, buffer: str, corner: Corner
+    ) -> None:
+        """One tile, of whose columns the first ``left`` are within the matrix."""
+        width = len(b_starts)
+        masks: list[str | None] = [None] * width
+        if self.target.has_masked_memory:
+            for j in range(width):
+                # Frozen, for otherwise LLVM moves the comparison into the loop.
+                masks[j] = self.freeze(self.mask, self.first_lanes(self.sub(left, str(j * self.lanes))))
+        sums = self.sums(height, a_bases, b_starts, masks)
+        whole = self.compare("sge", left, width * self.lanes)
+        if height == self.shape.height:
+            with self.when(whole):
+                self.write_sums(sums, width, corner)
+            whole = self.negate(whole)
+        else:
+            whole = self.compare("sge", left, 0)
+        with self.when(whole):
+            for i, value in enumerate(sums):
+                self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
+            self.write_tile(buffer, width, corner, self.min(left, width * self.lanes))
+
+    # Into C
+
+    def write_sums(self, sums: list[str], width: int, corner: Corner) -> None:
+        """Bring a tile that is whole into C."""
+        c, old, addend = corner.c, corner.old, corner.addend
+        for number, new in enumerate(sums):
+            row, column = divmod(number, width)
+            if row and not column:
+                c, old, addend = (
+                    self.offset(c, "%c_row"), self.offset(old, "%old_row"), self.offset(addend, "%addend_row")
+                )  # fmt: skip
+            before = self.offset(old, self.mul("%old_vector", column)) if column else old
+            after = self.offset(addend, self.mul("%addend_vector", column)) if column else addend
+            self.write_vector(new, before, after, self.offset(c, column * self.vector_bytes))
+
+    def write_tile(self, buffer: str, width: int, corner: Corner, columns: str) -> None:
+        """Bring a tile's sums from the buffer into C."""
+        self.do(
+            f"call void @write(ptr {buffer}, i64 {width * self.vector_bytes}, i64 %rows, i64 {columns}, "
+            f"ptr {corner.c}, i64 %c_row, ptr {corner.old}, i64 %old_row, i64 %old_vector, "
+            f"ptr {corner.addend}, i64 %addend_row, i64 %addend_vector)"
+        )
+
+    def write(self) -> None:
+        """C = sums, C + sums, or either and the addend."""
+        parameters = (
+            "ptr %sums, i64 %sums_row, i64 %rows, i64 %columns, ptr %c, i64 %c_row, "
+            "ptr %old, i64 %old_row, i64 %old_vector, ptr %addend, i64 %addend_row, i64 %addend_vector"
+        )
+        with self.function(f"internal void @write({parameters})"):
+            start = [("ptr", "%sums"), *Corner().carried]
+            with self.loop("0", "%columns", self.lanes, start) as vectors:
+                sums, *corner = vectors.carried
+                left = self.sub("%columns", vectors.index)
+                mask = self.first_lanes(left) if self.target.has_masked_memory else None
+                with self.loop("0", "%rows", 1, [("ptr", sums), *Corner(*corner).carried], runs_once=True) as rows:
+                    new, c, old, addend = rows.carried
+                    if mask:
+                        self.write_vector(self.load(new), old, addend, c, mask)
+                    else:
+                        whole = self.compare("sge", left, self.lanes)
+                        with self.when(whole):
+                            self.write_vector(self.load(new), old, addend, c)
+                        with self.when(self.negate(whole)):
+                            self.write_lanes(new, old, addend, c, left)
+                    rows.next = [
+                        self.offset(new, "%sums_row"), self.offset(c, "%c_row"), self.offset(old, "%old_row"),
+                        self.offset(addend, "%addend_row"),
+                    ]  # fmt: skip
+                vectors.next = [self.offset(sums, self.vector_bytes), *self.moved(Corner(*corner), 1)]
+
+    def write_vector(self, new: str, old: str, addend: str, target: str, mask: str | None = None) -> None:
+        total = self.let("total", f"fadd {self.vector} {self.load(old, mask)}, {new}")
+        total = self.let("total", f"fadd {self.vector} {total}, {self.load(addend, mask)}")
+        self.store(total, target, mask)
+
+    def write_lanes(self, new: str, old: str, addend: str, target: str, count: str) -> None:
+        with self.loop("0", count, 1) as lanes:
+            byte = self.mul(lanes.index, self.size)
+            x, y, z = (self.load_scalar(self.offset(pointer, byte)) for pointer in (old, new, addend))
+            total = self.let("total", f"fadd {self.scalar} {x}, {y}")
+            total = self.let("total", f"fadd {self.scalar} {total}, {z}")
+            self.do(f"store {self.scalar} {total}, ptr {self.offset(target, byte)}, align {self.size}")
+
+    # Where B is read once
+
+    def stream(self) -> None:
+        """Multiply a single row of A by rows of B that are contiguous: a few of them at a time, along all columns, so
+        that memory is read as it lies.  The sums stay in the first-level cache."""
+        with self.function(f"internal void @stream({TILE_PARAMETERS})", hot=True):
+            buffer = self.buffer(self.shape.stream_block // self.lanes)
+            whole = self.let("whole", f"and i64 %columns, {-self.lanes}")
+            masked = self.target.has_masked_memory  # else only whole vectors come here
+            mask = self.freeze(self.mask, self.first_lanes(self.sub("%columns", whole))) if masked else None
+            rest = self.compare("slt", whole, "%columns")
+            with self.loop("0", "%columns", self.lanes) as vectors:
+                at = self.offset(buffer, self.mul(vectors.index, self.size))
+                self.store("zeroinitializer", at, aligned=True)
+            groups = self.let("groups", f"and i64 %depth, {-STREAMED_ROWS}")
+            for count, first, last in ((STREAMED_ROWS, "0", groups), (1, groups, "%depth")):
+                with self.loop(first, last, count) as ks:
+                    row = self.offset("%b", self.mul(ks.index, "%b_k"))
+                    element = self.offset("%a", self.mul(ks.index, "%a_k"))
+                    factors, rows = [], []
+                    for number in range(count):
+                        if number:
+                            row, element = self.offset(row, "%b_k"), self.offset(element, "%a_k")
+                        factors.append(self.broadcast(self.scalar, self.load_scalar(element)))
+                        rows.append(row)
+                    with self.loop("0", whole, self.lanes) as vectors:
+                        self.stream_vector(buffer, factors, rows, vectors.index, None)
+                    if mask:
+                        with self.when(rest):
+                            self.stream_vector(buffer, factors, rows, whole, mask)
+            self.write_tile(buffer, 0, Corner(), "%columns")
+
+    def stream_vector(self, buffer: str, factors: list[str], rows: list[str], column: str, mask: str | None) -> None:
+        byte = self.mul(column, self.size)
+        at = self.offset(buffer, byte)
+        total = self.load(at)
+        for x, row in zip(factors, rows, strict=True):
+            total = self.fma(x, self.load(self.offset(row, byte), mask), total)
+        self.store(total, at, aligned=True)
+
+    def columns(self) -> None:
+        """Multiply a few rows of A by columns of B that are contiguous, through squares of them that are transposed.
+
+        ``%b_strip`` is the distance of the columns.  There are at least as many as lanes; the last ones are computed
+        with those before them.
+        """
+        height = self.shape.low
+        with self.function(f"internal void @columns_{height}({TILE_PARAMETERS})", hot=True):
+            last_row = self.sub("%rows", "1")
+            a_rows = [self.offset("%a", self.mul("%a_row", self.min(last_row, i))) for i in range(height)]
+            buffer = self.buffer(height + 1)  # one more, for whole vectors are read at any place in the rows
+            square = self.buffer(self.lanes)
+            last = self.sub("%columns", str(self.lanes))
+            with self.loop("0", "%columns", self.lanes) as groups:
+                column = self.min(groups.index, last)
+                b = self.offset("%b", self.mul(column, "%b_strip"))
+                start = [(self.vector, "zeroinitializer")] * height
+                with self.loop("0", "%depth", self.lanes, start) as blocks:
+                    corner = self.offset(b, self.mul(blocks.index, self.size))
+                    self.transpose(corner, self.sub("%depth", blocks.index), square)
+                    count = self.min(self.sub("%depth", blocks.index), self.lanes)
+                    skipped = self.mul(blocks.index, "%a_k")
+                    carried = [("ptr", self.offset(row, skipped)) for row in a_rows]
+                    carried += [(self.vector, total) for total in blocks.carried]
+                    with self.loop("0", count, 1, carried) as ks:
+                        elements, totals = ks.carried[:height], ks.carried[height:]
+                        vector = self.load(self.offset(square, self.mul(ks.index, self.vector_bytes)))
+                        ks.next = [self.offset(element, "%a_k") for element in elements]
+                        for element, total in zip(elements, totals, strict=True):
+                            x = self.broadcast(self.scalar, self.load_scalar(element))
+                            ks.next.append(self.fma(x, vector, total))
+                    blocks.next = ks.carried[height:]
+                for i, value in enumerate(blocks.carried):
+                    self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
+                # What the group before has written is left alone.
+                known = self.mul(self.sub(groups.index, column), self.size)
+                vectors = self.let("vectors", f"udiv i64 {groups.index}, {self.lanes}")
+                into = Corner(
+                    self.offset("%c", self.mul(vectors, self.vector_bytes)),
+                    self.offset("%old", self.mul(vectors, "%old_vector")),
+                    self.offset("%addend", self.mul(vectors, "%addend_vector")),
+                )
+                left = self.min(self.sub("%columns", groups.index), self.lanes)
+                self.write_tile(self.offset(buffer, known), 1, into, left)
+
+    def transpose(self, corner: str, depth: str, square: str) -> None:
+        """The next columns, as many as lanes and as deep, as rows of the square."""
+        whole = self.compare("sge", depth, self.lanes)
+        with self.when(whole):
+            column, rows = corner, []
+            for number in range(self.lanes):
+                if number:
+                    column = self.offset(column, "%b_strip")
+                ahead = self.offset(column, PREFETCHED_BYTES)
+                self.do(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)")
+                rows.append(self.load(column))
+            for number, row in enumerate(self.transposed(rows)):
+                self.store(row, self.offset(square, number * self.vector_bytes), aligned=True)
+        start = [("ptr", corner), ("ptr", square)]
+        with self.when(self.negate(whole)), self.loop("0", str(self.lanes), 1, start) as js:
+            column, to = js.carried
+            with self.loop("0", depth, 1) as ks:
+                byte = self.mul(ks.index, self.size)
+                self.copy_scalar(self.offset(column, byte), self.offset(to, self.mul(byte, self.lanes)))
+            js.next = [self.offset(column, "%b_strip"), self.offset(to, self.size)]
