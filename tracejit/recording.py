@@ -32,7 +32,6 @@ from .world import Change, Untracked, World
 if TYPE_CHECKING:
     from .arguments import ArgumentsOfCall
 
-CAPTURES_LOOPS = False
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, np.dtype, np.generic)
 
 
@@ -67,7 +66,7 @@ def _record(
             args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
             roots_of_world = [*read, *_arguments_for_world(call, args, kwargs)]
             functions = functions_read_by(function)
-            trace.loops = Loops() if CAPTURES_LOOPS else None
+            trace.loops = Loops()
             trace.world = world = World(roots_of_world, functions)
             try:
                 _name_captured(trace, read)
