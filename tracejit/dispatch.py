@@ -117,7 +117,11 @@ def constant_payload(array: np.ndarray) -> Payload:
 def control_on_payloads(
     primitive: Primitive, operands: Sequence[Payload], attributes: Mapping[str, Any], regions: Sequence[Block]
 ) -> Sequence[Payload]:
-    """A primitive with regions on arrays or traced values, with no tape."""
+    """A primitive with regions on what tensors hold, with no tape."""
+    if thread.level is not None:
+        level = level_of(operands)
+        if level is not None:
+            return level.apply_control(primitive, operands, attributes, regions)
     trace = thread.trace
     if trace is not None:
         return trace.record_control(primitive, operands, attributes, regions)

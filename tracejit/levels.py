@@ -22,7 +22,7 @@ from .locations import at_user_line, user_location
 from .state import thread
 
 if TYPE_CHECKING:
-    from tracejit.ir import Location, Primitive
+    from tracejit.ir import Block, Location, Primitive
     from tracejit.ir.types import DType
 
     from .tensor import Tensor
@@ -118,6 +118,17 @@ class Level:
         """A primitive on boxes of this level; ``active`` unless under ``no_grad``."""
         raise NotImplementedError
 
+    def process_control(
+        self,
+        primitive: Primitive,
+        boxes: Sequence[Any],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block],
+        active: bool,
+    ) -> Sequence[Box]:
+        """The same for a primitive with regions."""
+        raise NotImplementedError
+
     def has(self, value: Any) -> bool:
         """Whether what a tensor holds is a box of this level."""
         return isinstance(value, Box) and value.level is self
@@ -137,6 +148,18 @@ class Level:
         thread.grad_enabled = active and self._outer_records
         try:
             return self.process(primitive, boxes, attributes, active)
+        finally:
+            thread.grad_enabled = active
+
+    def apply_control(
+        self, primitive: Primitive, payloads: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]
+    ) -> Sequence[Box]:
+        """The same for a primitive with regions."""
+        boxes = [self.box_of(value) for value in payloads]
+        active = thread.grad_enabled
+        thread.grad_enabled = active and self._outer_records
+        try:
+            return self.process_control(primitive, boxes, attributes, regions, active)
         finally:
             thread.grad_enabled = active
 

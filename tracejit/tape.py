@@ -19,7 +19,7 @@ from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
-from .levels import Box, Level, level_of, refuse_boxes
+from .levels import Level, level_of, refuse_boxes
 from .locations import at_user_line, user_location
 from .state import busy, thread
 from .tensor import Tensor, concrete_tensor, new_tensor
@@ -225,16 +225,18 @@ def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[
 
 
 def _apply_at(level: Level, primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    """A primitive on tensors that hold boxes; those of the levels below keep their history in boxes of their own."""
-    inside = [
-        tensor if isinstance(tensor._value, Box) and tensor._value.level is level else new_tensor(level.lifted(tensor))
-        for tensor in operands
-    ]
+    """A primitive on tensors that hold boxes."""
+    inside = _lifted(level, operands)
     payloads = [tensor._value for tensor in inside]
     result = new_tensor(level.apply(primitive, payloads, attributes))
     if primitive.vjp is not None and thread.grad_enabled:
         record_on_tape(primitive, inside, payloads, attributes, result)
     return result
+
+
+def _lifted(level: Level, operands: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors that hold boxes of a level; those of the levels below keep their history in boxes of their own."""
+    return [tensor if level.has(tensor._value) else new_tensor(level.lifted(tensor)) for tensor in operands]
 
 
 def record_on_tape(
@@ -277,6 +279,9 @@ def apply_region(
 
     The regions are not changed, and may be used again.
     """
+    if thread.level is not None:
+        level = level_of([tensor._value for tensor in operands])
+        operands = operands if level is None else _lifted(level, operands)
     payloads = [dispatch.payload(operand) for operand in operands]
     edges: tuple[Node | None, ...] = ()
     if thread.grad_enabled:
@@ -332,6 +337,11 @@ class RegionCall(Call):
         residuals = values[len(differential.active) :]
         given = [cotangents.get(number) for number in range(len(differential.active))]
         return differential.backward(tensor_emitter(), operands, residuals, given)
+
+    def backward_below(self, cotangents: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+        operands, residuals = ([box.tensor for box in boxes] for boxes in (self._operands, self._residuals))
+        given = [cotangents.get(number) for number in range(len(self._differential.active))]
+        return self._differential.backward(tensor_emitter(), operands, residuals, given)
 
 
 # Backward -------------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir import Primitive
+from tracejit.ir import Block, Primitive
 from tracejit.ir.batching import BatchedApplication
 from tracejit.ir.primitives.collective import Collective, all_gather, all_reduce
+from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import format_shape, int64
+from tracejit.ir.vectorize import batch_control
 
 from .. import dispatch, tree
 from ..levels import Box, Level
@@ -80,6 +82,22 @@ class Batch(Level):
         if primitive.batch is None:
             raise at_user_line(NotImplementedError(f"vmap: {primitive.name} has no batching rule"))
         return Batched(self, primitive.batch(_emitter, application), True)
+
+    def process_control(
+        self,
+        primitive: Primitive,
+        boxes: Sequence[Any],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block],
+        active: bool,
+    ) -> Sequence[Batched]:
+        assert isinstance(primitive, Control)
+        operands, flags = [box.tensor for box in boxes], [box.is_batched for box in boxes]
+        try:
+            results, are_batched = batch_control(_emitter, primitive, operands, flags, self.size, attributes, regions)
+        except NotImplementedError as error:
+            raise at_user_line(error) from None
+        return [Batched(self, x, flag) for x, flag in zip(results, are_batched, strict=True)]
 
     def has_one_value(self, box: Any) -> bool:
         return not box.is_batched

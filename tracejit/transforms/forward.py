@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.ir import Application, Primitive
+from tracejit.ir import Application, Block, Primitive
+from tracejit.ir.forward import push_control
+from tracejit.ir.graph import infer_types
+from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import TensorType, format_shape, is_differentiable
 
 from .. import tree
 from ..levels import Box, Level
 from ..locations import at_user_line
-from ..tape import apply, same_value, tensor_emitter
+from ..tape import apply, apply_region, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from .arguments import as_results, as_variable, checked_callable, flat, outside, pair, same_structure
 
@@ -49,6 +52,21 @@ class Forward(Level):
         )
         return Dual(self, result, primitive.jvp(tensor_emitter(), tangents, application))
 
+    def process_control(
+        self,
+        primitive: Primitive,
+        boxes: Sequence[Any],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block],
+        active: bool,
+    ) -> Sequence[Dual]:
+        assert isinstance(primitive, Control)
+        operands, tangents = [box.tensor for box in boxes], [box.tangent if active else None for box in boxes]
+        results, changes = push_control(tensor_emitter(), primitive, operands, tangents, attributes, regions)
+        if any(tangent is not None and isinstance(tangent._value, Recorded) for tangent in tangents):
+            results = apply_region(primitive, operands, attributes, regions)  # which no tangent is needed for
+        return [Dual(self, result, change) for result, change in zip(results, changes, strict=True)]
+
 
 class Recorded(Box):
     """A tangent that is not known yet, by its number among the steps of a linear map."""
@@ -74,6 +92,7 @@ class _Step:
     primitive: Primitive
     operands: tuple[int | Tensor, ...]
     attributes: Mapping[str, Any]
+    regions: Sequence[Block] = ()
 
 
 class Recorder(Level):
@@ -83,25 +102,46 @@ class Recorder(Level):
 
     def __init__(self, types: Sequence[TensorType]) -> None:
         super().__init__()
-        self._count = len(types)
         self.tangents = [new_tensor(Recorded(self, i, type)) for i, type in enumerate(types)]
+        self._count = len(types)
         self._steps: list[_Step] = []
 
     def lifted(self, tensor: Tensor) -> Box:
         return Box(self, same_value(tensor), tensor.shape)
 
     def process(self, primitive: Primitive, boxes: Sequence[Any], attributes: Mapping[str, Any], active: bool) -> Box:
-        operands = tuple([box.number if isinstance(box, Recorded) else box.tensor for box in boxes])
         type = primitive.infer([TensorType(box.dtype, box.shape) for box in boxes], attributes)
-        self._steps.append(_Step(primitive, operands, attributes))
-        return Recorded(self, self._count + len(self._steps) - 1, type)
+        return self._recorded(_Step(primitive, self._operands(boxes), attributes), [type])[0]
+
+    def process_control(
+        self,
+        primitive: Primitive,
+        boxes: Sequence[Any],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block],
+        active: bool,
+    ) -> Sequence[Box]:
+        types = infer_types(primitive, [TensorType(box.dtype, box.shape) for box in boxes], attributes, regions)
+        return self._recorded(_Step(primitive, self._operands(boxes), attributes, regions), types)
+
+    @staticmethod
+    def _operands(boxes: Sequence[Any]) -> tuple[int | Tensor, ...]:
+        return tuple([box.number if isinstance(box, Recorded) else box.tensor for box in boxes])
+
+    def _recorded(self, step: _Step, types: Sequence[TensorType]) -> list[Box]:
+        self._steps.append(step)
+        first, self._count = self._count, self._count + len(types)
+        return [Recorded(self, first + i, type) for i, type in enumerate(types)]
 
     def replay(self, tangents: Sequence[Tensor], wanted: Sequence[Tensor | None]) -> list[Tensor | None]:
         """What ``wanted`` comes to, now that the first tangents are known."""
         known = list(tangents)
         for step in self._steps:
             operands = [known[item] if isinstance(item, int) else item for item in step.operands]
-            known.append(apply(step.primitive, operands, step.attributes))
+            if step.regions:
+                known += apply_region(step.primitive, operands, step.attributes, step.regions)
+            else:
+                known.append(apply(step.primitive, operands, step.attributes))
         return [None if change is None else same_value(self._found(change, known)) for change in wanted]
 
     @staticmethod

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracejit.ir import Primitive
+from tracejit.ir import Block, Primitive
 from tracejit.ir.types import TensorType, format_shape, is_differentiable
 
 from .. import dispatch, tree
@@ -14,7 +14,7 @@ from ..levels import Box, Level
 from ..locations import at_user_line
 from ..ops import arithmetic
 from ..promotion import as_tensor
-from ..tape import Variable, apply, node_of, propagate, same_value, tensor_emitter
+from ..tape import Variable, apply, apply_region, node_of, propagate, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from .arguments import (
     as_results,
@@ -42,6 +42,17 @@ class Reverse(Level):
     def process(self, primitive: Primitive, boxes: Sequence[Any], attributes: Mapping[str, Any], active: bool) -> Box:
         result = apply(primitive, [box.tensor for box in boxes], attributes)
         return Box(self, result, result.shape)
+
+    def process_control(
+        self,
+        primitive: Primitive,
+        boxes: Sequence[Any],
+        attributes: Mapping[str, Any],
+        regions: Sequence[Block],
+        active: bool,
+    ) -> Sequence[Box]:
+        results = apply_region(primitive, [box.tensor for box in boxes], attributes, regions)
+        return [Box(self, result, result.shape) for result in results]
 
     def variable(self, tensor: Tensor) -> Tensor:
         """A tensor of the level below as one that the function is differentiated in."""
