@@ -29,7 +29,7 @@ from .locations import user_location
 from .ops import elementwise
 from .structured import CannotCapture, branches, while_loop
 from .tensor import Tensor
-from .world import Untracked
+from .world import Untracked, World
 
 if TYPE_CHECKING:
     from .tracing import Trace
@@ -41,6 +41,7 @@ class Loop:
 
     test: ast.expr
     goes_on: bool  # whether the loop goes on while the test is true
+    answer: bool  # of the part of the test that Python asks for, which ends the loop
     statements: tuple[ast.stmt, ...]  # what runs between two tests
     file: str
     line: int
@@ -102,7 +103,8 @@ def _as_loop(node: ast.While, file: str, start: Any, end: Any) -> Loop | None:
     if _contains(node.test, start, end):
         if _leaves(node.body) or not _is_plain(node.test):
             return None
-        return Loop(node.test, True, tuple(node.body), file, node.lineno)
+        answer = _is_negated(node.test, start, end)
+        return Loop(node.test, True, answer, tuple(node.body), file, node.lineno)
     # while True: ...; if done: break; ...
     if not (isinstance(node.test, ast.Constant) and node.test.value):
         return None
@@ -112,7 +114,8 @@ def _as_loop(node: ast.While, file: str, start: Any, end: Any) -> Loop | None:
             ends = len(statement.body) > 0 and isinstance(statement.body[-1], ast.Break | ast.Return)
             if not ends or statement.orelse or _leaves(list(rest)) or not _is_plain(statement.test):
                 return None
-            return Loop(statement.test, False, rest, file, node.lineno)
+            answer = not _is_negated(statement.test, start, end)
+            return Loop(statement.test, False, answer, rest, file, node.lineno)
     return None
 
 
@@ -146,7 +149,13 @@ def _leaves(statements: Sequence[ast.stmt]) -> bool:
 
 
 def _is_plain(test: ast.expr) -> bool:
-    return not any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield) for node in ast.walk(test))
+    return not any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.IfExp) for node in ast.walk(test))
+
+
+def _is_negated(test: ast.expr, start: Any, end: Any) -> bool:
+    """Whether a part of a test stands under an odd number of ``not``."""
+    around = [n for n in ast.walk(test) if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not)]
+    return sum(_contains(node.operand, start, end) for node in around) % 2 == 1
 
 
 # Running statements in a block --------------------------------------------------------------------------
@@ -293,7 +302,7 @@ class Loops:
             return None
         place = id(frame), loop.line
         if place in self._over and position > self._over[place]:  # another part of the condition that ended it
-            return not loop.goes_on
+            return loop.answer
         self._over.pop(place, None)
         if (id(frame), position) not in self._seen and trace.region is None:
             self._seen.add((id(frame), position))
@@ -307,7 +316,7 @@ class Loops:
                 raise
             return None
         self._over[place] = position
-        return not loop.goes_on
+        return loop.answer
 
     def clear(self) -> None:
         self._frames.clear()
@@ -328,7 +337,9 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
             continue
         names.append(name)
         carries.append(_carried(name, value))
-    changes = _labels(trace)
+    assert trace.world is not None
+    roots = [(name, _always(item), item) for name, item in variables.items()] + trace.world.roots
+    world = World(roots, trace.world.functions)
 
     def namespace(twins: Sequence[Tensor]) -> _Namespace:
         made = _Namespace(trace, frame, loop)
@@ -347,22 +358,29 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
         return [_carried(name, inside.variables[name]) for name in names]
 
     trace.capturing += 1
+    mark = trace.mark()
     try:
         results = while_loop(trace, condition, body, carries)
+        if _has_changed(world):
+            raise CannotCapture("it changes Python objects")
+    except BaseException:
+        world.restore()
+        trace.back_to(mark)
+        raise
     finally:
         trace.capturing -= 1
-    if _labels(trace) != changes:
-        raise CannotCapture("it changes Python objects")
     _set_variables(frame, dict(zip(names, results, strict=True)))
 
 
-def _labels(trace: Trace) -> list[Any]:
-    if trace.world is None:
-        return []
+def _has_changed(world: World) -> bool:
     try:
-        return [(c.label, c.kind, id(c.value) if c.kind != "append" else len(c.value)) for c in trace.world.changes()]
+        return bool(world.changes())
     except Untracked:
-        return ["untracked"]
+        return True
+
+
+def _always(item: Any) -> Callable[[], Any]:
+    return lambda: item
 
 
 def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:

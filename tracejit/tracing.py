@@ -332,6 +332,17 @@ class Trace:
         """Have a tensor (or its shadow) hold what a block has given it."""
         cell._value, cell._node = result._value, result._node
 
+    def mark(self) -> tuple[int, int]:
+        """Where the recording stands, for :meth:`back_to`."""
+        return len(self.builder.graph.ops), len(self.segment.checks)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Forget what was recorded since."""
+        ops, checks = mark
+        if self._position is None:
+            del self.builder.graph.ops[ops:]
+            del self.segment.checks[checks:]
+
     def cells(self) -> list[Any]:
         """Everything that may be given another value in place: tensors of the trace, and shadows of others."""
         alive = [tensor for ref in self.born if (tensor := ref()) is not None]

@@ -80,6 +80,7 @@ class World:
     """What can be reached from some named roots; ``extra`` objects count as reached from nowhere."""
 
     def __init__(self, roots: Iterable[tuple[str, Find, Any]], functions: Iterable[types.FunctionType]) -> None:
+        self.roots, self.functions = list(roots), list(functions)
         self.places: dict[int, list[Reached]] = {}
         self._held: list[_Held] = []
         self._seen: dict[int, Any] = {}  # kept alive, so that an identity is not used again
@@ -87,9 +88,9 @@ class World:
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
         self._generators: list[tuple[Any, Any]] = []
         self._count = 0
-        for function in functions:
+        for function in self.functions:
             self._watch_variables(function)
-        pending = deque((label, find, value, 0) for label, find, value in roots)
+        pending = deque((label, find, value, 0) for label, find, value in self.roots)
         while pending and self._count < MAX_ITEMS:
             pending.extend(self._visit(*pending.popleft()))
         self._numpy_state = _numpy_random_state()

@@ -1,0 +1,281 @@
+"""``while`` statements on traced values: captured as one loop where they can be, and right in any case."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+
+
+def scalars(*values):
+    return [(tj.tensor(value),) for value in values]
+
+
+def counted(x):
+    n = 0
+    while x < 10:
+        x = x + 3
+        n += 1
+    else:
+        x = x * 2
+    return x, n
+
+
+def negated(x):
+    while not (x > 10):
+        x = x * 2
+    return x
+
+
+def either(x):
+    y = x * 0.5 - 3
+    while x < 10 or y < 5:
+        x = x + 1
+        y = y + 1
+    return x, y
+
+
+def chained(x):
+    while 0 < x < 100:
+        x = x * 1.5 - 1
+    return x
+
+
+def bounded(x):
+    n = 0
+    while x < 1e6 and n < 7:
+        x = x * 2
+        n += 1
+    return x, n
+
+
+def broken_off(x):
+    while True:
+        step = (x * x - 2) / (2 * x)
+        if abs(step) < 1e-6:
+            break
+        x = x - step
+    return x
+
+
+def returned(x):
+    while True:
+        x = x * 2
+        if x > 50:
+            return x - 1
+
+
+def branching(x):
+    n = 0
+    while x > 1:
+        if x - 2 * (x // 2) > 0.5:
+            x = 3 * x + 1
+        elif x - 4 * (x // 4) > 0.5:
+            x = x / 2
+        else:
+            x = x / 4
+            n += 1
+        n += 1
+    return n
+
+
+def nested(x):
+    total = x * 0
+    while x > 1:
+        y = x
+        while y > 1:
+            y = y / 2
+            total = total + y
+        x = x - 1
+    return total
+
+
+def run_again(x):
+    found = []
+    for k in range(3):
+        y = x * (k + 1)
+        while y < 100:
+            y = y * 2
+        found.append(y)
+    return found
+
+
+def in_place(x):
+    y = x * 1
+    alias = y
+    while y < 10:
+        y += 1
+    return y, alias
+
+
+def with_a_float(x):
+    t = 0.0
+    while t < 1.0:
+        x = x + 0.25 * x
+        t += 0.25
+    return x, t
+
+
+def differentiated(x):
+    x = x.detach().requires_grad_()
+    y, n = x, 0
+    while y < 100:
+        y = y * y + 1
+        n += 1
+    (g,) = tj.autograd.grad(y, x)
+    return y.detach(), g, n
+
+
+def inner_gradient(x):
+    while x * x > 1e-3:
+        y = x.detach().requires_grad_()
+        (g,) = tj.autograd.grad(y * y, y)
+        x = x - 0.1 * g
+    return x
+
+
+CAPTURED = {
+    counted: (1.0, 11.0, 5.0), negated: (1.0, 3.0, 20.0), either: (1.0, 3.0, 80.0), chained: (1.0, 3.0, 30.0, -1.0),
+    bounded: (1.0, 3e5, 2e6), broken_off: (1.0, 3.0, 1e6), returned: (1.0, 60.0), branching: (6.0, 27.0, 1.0, 97.0),
+    nested: (5.0, 2.0, 0.0), run_again: (5.0, 7.0, 200.0), in_place: (0.5, 3.0, 20.0), with_a_float: (1.0, 2.0),
+    differentiated: (0.1, 2.0, 0.0), inner_gradient: (1.0, 5.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", CAPTURED, ids=lambda function: function.__name__)
+def test_a_captured_loop_runs_any_number_of_trips(function):
+    jitted = tj.jit(function)
+    for arguments in scalars(*CAPTURED[function]) * 2:
+        assert repr(jitted(*arguments)) == repr(function(*arguments))
+    info = jitted.cache_info()
+    assert info.lazy == 0
+    # The first trip is code like any other: its branches are paths.
+    assert info.misses <= (4 if function in (run_again, branching) else 2), jitted.explain()
+    assert "while" in jitted.ir(tj.tensor(CAPTURED[function][0]))
+
+
+def continued(x):
+    n = 0
+    while x < 10:
+        x = x + 1
+        if x > 5:
+            continue
+        n += 1
+    return x, n
+
+
+def collected(x):
+    found = []
+    while x < 4:
+        x = x + 1
+        found.append(x)
+    return found
+
+
+class Counter:
+    count = 0
+
+
+def counting(x):
+    while x < 4:
+        x = x + 1
+        Counter.count += 1
+    return x
+
+
+NOT_CAPTURED = {continued: (1.0, 7.0, 3.0), collected: (1.0, 0.0, 0.5), counting: (1.0, 2.0)}
+
+
+@pytest.mark.parametrize("function", NOT_CAPTURED, ids=lambda function: function.__name__)
+def test_a_loop_that_cannot_be_captured_is_right_too(function):
+    jitted = tj.jit(function)
+    for arguments in scalars(*NOT_CAPTURED[function]) * 2:
+        Counter.count = 0
+        expected = function(*arguments), Counter.count
+        Counter.count = 0
+        assert repr((jitted(*arguments), Counter.count)) == repr(expected)
+
+
+def test_gradients_flow_through_a_captured_loop():
+    w = tj.tensor([0.5, 0.7], requires_grad=True)
+
+    def f(x):
+        while x.sum() < 50:
+            x = x + w * x
+        return x
+
+    jitted = tj.jit(f)
+    for value in (1.0, 2.0, 3.0, 100.0):
+        found = []
+        for function in (f, jitted):
+            w.grad = None
+            result = function(tj.tensor([value, value]))
+            if result.requires_grad:
+                result.sum().backward()
+            found.append((result.tolist(), None if w.grad is None else w.grad.tolist()))
+        assert found[0] == found[1]
+    assert jitted.cache_info().misses == 2
+
+
+def test_checks_and_random_numbers_in_a_loop():
+    def sum_from(x, i):
+        total = tj.tensor(0.0)
+        while i < 4:
+            total = total + x[i]
+            i = i + 1
+        return total
+
+    jitted = tj.jit(sum_from)
+    for start in (0, 2):
+        assert jitted(tj.arange(6.0), tj.tensor(start)).item() == sum_from(tj.arange(6.0), tj.tensor(start)).item()
+    with pytest.raises(IndexError, match="out of bounds for axis 0 with size 3"):
+        jitted(tj.arange(3.0), tj.tensor(0))
+
+    def draw(x):
+        while x.sum() < 10:
+            x = x + tj.rand(3)
+        return x
+
+    jitted = tj.jit(draw)
+    found = []
+    for function in (draw, jitted):
+        tj.manual_seed(0)
+        found.append([function(tj.zeros(3)).tolist() for _ in range(3)])
+    assert found[0] == found[1]
+    assert jitted.cache_info().misses == 1
+
+
+def test_a_captured_loop_may_run_for_long():
+    @tj.jit
+    def decay(x, rate):
+        n = 0
+        while x > 1e-3:
+            x = x * rate
+            n += 1
+        return n
+
+    assert decay(tj.tensor(1.0), 0.5) == 10
+    assert decay(tj.tensor(1.0), 0.9999) == pytest.approx(69074, abs=100)
+    assert decay.cache_info().misses == 1
+
+
+def test_a_loop_whose_source_cannot_be_read_is_right():
+    space = {"tj": tj}
+    exec("def f(x):\n    while x < 4:\n        x = x + 1\n    return x", space)
+    jitted = tj.jit(space["f"])
+    for value in (0.0, 2.5, 9.0):
+        assert jitted(tj.tensor(value)).item() == space["f"](tj.tensor(value)).item()
+
+
+def test_bits_of_a_vector_loop():
+    def f(x):
+        while tj.max(abs(x)) > 0.5:
+            x = tj.sin(x) * 0.9
+        return x
+
+    jitted = tj.jit(f)
+    for seed in range(4):
+        x = tj.tensor(np.random.default_rng(seed).normal(size=100).astype(np.float32))
+        assert np.asarray(jitted(x)).tobytes() == np.asarray(f(x)).tobytes()
+    assert jitted.cache_info().misses <= 2
