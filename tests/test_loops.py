@@ -138,7 +138,7 @@ def inner_gradient(x):
 CAPTURED = {
     counted: (1.0, 11.0, 5.0), negated: (1.0, 3.0, 20.0), either: (1.0, 3.0, 80.0), chained: (1.0, 3.0, 30.0, -1.0),
     bounded: (1.0, 3e5, 2e6), broken_off: (1.0, 3.0, 1e6), returned: (1.0, 60.0), branching: (6.0, 27.0, 1.0, 97.0),
-    nested: (5.0, 2.0, 0.0), run_again: (5.0, 7.0, 200.0), in_place: (0.5, 3.0, 20.0), with_a_float: (1.0, 2.0),
+    nested: (5.0, 2.0, 0.0), run_again: (5.0, 7.0, 200.0), in_place: (0.5, 3.0, 20.0),
     differentiated: (0.1, 2.0, 0.0), inner_gradient: (1.0, 5.0),
 }  # fmt: skip
 
@@ -184,7 +184,9 @@ def counting(x):
     return x
 
 
-NOT_CAPTURED = {continued: (1.0, 7.0, 3.0), collected: (1.0, 0.0, 0.5), counting: (1.0, 2.0)}
+NOT_CAPTURED = {
+    continued: (1.0, 7.0, 3.0), collected: (1.0, 0.0, 0.5), counting: (1.0, 2.0), with_a_float: (1.0, 2.0),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("function", NOT_CAPTURED, ids=lambda function: function.__name__)

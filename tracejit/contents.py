@@ -94,8 +94,12 @@ def is_module(item: Any) -> bool:
 
 def is_plain_instance(item: Any) -> bool:
     """Whether something is an object of a class of the user's."""
-    kind = type(item)
-    return hasattr(item, "__dict__") and kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
+    return hasattr(item, "__dict__") and is_users_class(type(item))
+
+
+def is_users_class(kind: type) -> bool:
+    """Whether a class is the user's own."""
+    return kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
 
 
 def _fields(item: Any) -> dict[str, Any] | None:

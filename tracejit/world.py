@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .contents import is_module, is_plain_instance
+from .contents import is_module, is_plain_instance, is_users_class
 from .sources import Reached
 from .tensor import Tensor
 
@@ -86,6 +86,7 @@ class World:
         self._seen: dict[int, Any] = {}  # kept alive, so that an identity is not used again
         self._cells: list[tuple[str, types.CellType, Any]] = []
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
+        self._classes: list[tuple[type, dict[str, Any]]] = []
         self._generators: list[tuple[Any, Any]] = []
         self._count = 0
         for function in self.functions:
@@ -108,6 +109,9 @@ class World:
         if isinstance(item, Tensor):
             self.places.setdefault(id(item), []).append(Reached(label, find, item))
             return
+        if isinstance(item, type) and is_users_class(item) and id(item) not in self._seen:
+            self._seen[id(item)] = item
+            self._classes.append((item, _attributes_of_class(item)))
         if isinstance(item, _ATOMS) or id(item) in self._seen:
             return
         self._seen[id(item)] = item
@@ -131,6 +135,7 @@ class World:
             yield from self._visit_module(label, item, depth)
         elif is_plain_instance(item):
             attributes = _attributes_of(find)
+            yield type(item).__name__, _constant(type(item)), type(item), depth
             self._hold(vars(item), attributes, label, "{}.{}")
             for name, value in vars(item).items():
                 yield f"{label}.{name}", _item_of(attributes, name), value, depth + 1
@@ -176,6 +181,9 @@ class World:
             if now is not before:
                 kind = "gone" if now is _ABSENT else "item"
                 found.append(Change(name, _constant(space), kind, name, now))
+        for kind, before in self._classes:
+            if not _same_items(_attributes_of_class(kind), before):
+                raise Untracked(f"it changes the class {kind.__name__}")
         if any(generator.bit_generator.state != state for generator, state in self._generators):
             raise Untracked("it draws from a random generator of NumPy's")
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
@@ -200,6 +208,14 @@ class World:
                 space.pop(name, None)
             else:
                 space[name] = before
+        for kind, attributes in self._classes:
+            now = _attributes_of_class(kind)
+            if not _same_items(now, attributes):
+                for name in now.keys() - attributes.keys():
+                    delattr(kind, name)
+                for name, value in attributes.items():
+                    if now.get(name, _ABSENT) is not value:
+                        setattr(kind, name, value)
         for generator, state in self._generators:
             generator.bit_generator.state = state
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
@@ -237,6 +253,10 @@ def _same_items(now: Any, before: Any) -> bool:
     if isinstance(now, set):
         return now == before
     return all(a is b for a, b in zip(now, before, strict=True))
+
+
+def _attributes_of_class(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(kind).items() if not name.startswith("__")}
 
 
 def _item_of(find: Find, key: Any) -> Find:
