@@ -154,8 +154,8 @@ def pull(
     if primitive.vjp_moves:
         return rule(e, index, cotangent, application), _Moved(mask, index, application)
     if primitive.name == "broadcast_in_dim":
-        kept = _Any(mask, shape, whole, application.attributes["dimensions"])
-        return rule(e, index, cotangent, application), kept
+        any_of = _Any(mask, shape, whole, application.attributes["dimensions"])
+        return rule(e, index, cotangent, application), any_of
     if not isinstance(primitive, Elementwise):
         return rule(e, index, cotangent, application), None
     if not primitive.saves:  # what it multiplies by is finite
