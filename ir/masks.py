@@ -20,7 +20,7 @@ from .primitive import Application, Elementwise, Emitter
 from .types import Shape, TensorType
 
 
-@dataclass
+@dataclass(slots=True)
 class Settings:
     """``masked``: whether cotangents take the predicates of ``select`` along."""
 

@@ -12,7 +12,7 @@ def _is_set(variable: str, otherwise: str = "") -> bool:
     return os.environ.get(variable, otherwise) not in ("", "0")
 
 
-@dataclass
+@dataclass(slots=True)
 class Config:
     """``disable_jit`` (``TRACEJIT_DISABLE_JIT=1``): jitted functions run as plain Python, for debugging.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import Location, Value
 
 from .contents import contents
+from .places import Place
 from .sources import Argument, Captured, Reached, Source
-from .tensor import RemovableHandle, Retyped, Tensor
+from .state import changes
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from tracejit.ir.types import TensorType
@@ -94,16 +96,16 @@ class NoHooks(Guard):
 
     def __init__(self, source: Source, name: str) -> None:
         self._source, self._name = source, name
-        self._seen = RemovableHandle.changes
+        self._seen = changes.hooks
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
-        if self._seen == RemovableHandle.changes:
+        if self._seen == changes.hooks:
             return True
-        changes = RemovableHandle.changes
+        now = changes.hooks
         tensor = self._source.find(arguments)
         if tensor is None or has_hooks(tensor):
             return False
-        self._seen = changes
+        self._seen = now
         return True
 
     def describe(self) -> str:
@@ -118,7 +120,7 @@ def has_hooks(tensor: Tensor) -> bool:
 class SameContents(Guard):
     """A captured container or object still holds what it held."""
 
-    def __init__(self, what: str, find: Callable[[], Any], expected: Any) -> None:
+    def __init__(self, what: str, find: Place, expected: Any) -> None:
         self._what, self._find, self._expected = what, find, expected
         self._leave_out: frozenset[int] = frozenset()
 
@@ -148,13 +150,13 @@ class SameTypes(Guard):
     def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
         self._expected = [(s, v.type, getattr(s, "tensor", None)) for s, v in captured if not isinstance(s, Argument)]
         self._reached = [item for item in self._expected if isinstance(item[0], Reached)]
-        self._seen = Retyped.count
+        self._seen = changes.types
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
-        if self._seen != Retyped.count:
+        if self._seen != changes.types:
             if not all(self._fits(s.find(arguments), type) for s, type, _ in self._expected):
                 return False
-            self._seen = Retyped.count
+            self._seen = changes.types
         others = False
         for source, type, before in self._reached:
             try:
@@ -197,7 +199,7 @@ class SamePlaces(Guard):
 class SameValue(Guard):
     """A name or an attribute still holds what it held: the same object, or an equal number or string."""
 
-    def __init__(self, what: str, find: Callable[[], Any], expected: Any) -> None:
+    def __init__(self, what: str, find: Place, expected: Any) -> None:
         self._what, self._find, self._expected = what, find, expected
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:

@@ -19,6 +19,7 @@ from tracejit.ir import Block, Builder, Graph, Primitive, TensorType, Value, typ
 
 from .locations import at_user_line, user_location
 from .paths import Check
+from .places import Place
 from .state import thread
 from .tape import AccumulateGrad, Node, RegionCall
 from .tensor import Tensor
@@ -106,8 +107,8 @@ class LazyTrace:
     def constant(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def number(self, owner: Any, name: Any, find: Callable[[], float]) -> LazyValue:
-        array = np.asarray(find(), np.float64)
+    def number(self, owner: Any, name: Any, find: Place) -> LazyValue:
+        array = np.asarray(float(find()), np.float64)
         return LazyValue(type_of(array), -1, array)
 
     def guard(self, key: Any, guard: Guard) -> None:

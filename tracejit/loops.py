@@ -27,6 +27,7 @@ import numpy as np
 
 from .locations import user_location
 from .ops import elementwise
+from .places import Itself
 from .structured import CannotCapture, branches, while_loop
 from .tensor import Tensor
 from .world import Untracked, World
@@ -338,7 +339,7 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
         names.append(name)
         carries.append(_carried(name, value))
     assert trace.world is not None
-    roots = [(name, _always(item), item) for name, item in variables.items()] + trace.world.roots
+    roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
     world = World(roots, trace.world.functions)
 
     def namespace(twins: Sequence[Tensor]) -> _Namespace:
@@ -377,10 +378,6 @@ def _has_changed(world: World) -> bool:
         return bool(world.changes())
     except Untracked:
         return True
-
-
-def _always(item: Any) -> Callable[[], Any]:
-    return lambda: item
 
 
 def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:

@@ -8,16 +8,16 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 from . import tree
 from .locations import is_library
+from .places import Content, Item, Itself, Place
 
 
-def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[str, Callable[[], Any], Any]]:
+def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[str, Place, Any]]:
     """The globals and closure variables that a function reads, and those of the functions of the user's it reads."""
-    found: list[tuple[str, Callable[[], Any], Any]] = []
+    found: list[tuple[str, Place, Any]] = []
     for current in functions_read_by(function):
         for name, find in _variables(current):
             try:
@@ -87,13 +87,13 @@ def _methods_of(item: Any) -> list[Any]:
     ]
 
 
-def _variables(function: types.FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, Place]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield name, partial(getattr, cell, "cell_contents")
+        yield name, Content(cell)
     space = function.__globals__
     for name in _global_names(function.__code__):
         if name in space:
-            yield name, partial(space.__getitem__, name)
+            yield name, Item(Itself(space), name)
 
 
 def _global_names(code: types.CodeType) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from .impurity import Watch
 from .loops import Loops
 from .names import functions_read_by, names_read_by, only_appended_to
 from .paths import Segment, choose
+from .places import Given, Itself, Place
 from .sources import Source
 from .state import thread
 from .tape import FREED, node_of, propagate
@@ -101,9 +101,7 @@ def _record(
     return trace.path
 
 
-def _guard_names(
-    trace: Trace, read: Sequence[tuple[str, Callable[[], Any], Any]], call: ArgumentsOfCall
-) -> Iterator[SameContents]:
+def _guard_names(trace: Trace, read: Sequence[tuple[str, Place, Any]], call: ArgumentsOfCall) -> Iterator[SameContents]:
     for what, find, value in read:
         if hasattr(type(value), "__next__"):
             raise Untraceable(f"it reads the iterator {what}")
@@ -112,10 +110,10 @@ def _guard_names(
         trace.guard(("name", what, id(value)), SameValue(what, find, value))
         yield from _guard_contents(trace, what, find, value)
     for item in call.named_by_identity:
-        yield from _guard_contents(trace, "an argument", partial(_itself, item), item)
+        yield from _guard_contents(trace, "an argument", Itself(item), item)
 
 
-def _guard_contents(trace: Trace, what: str, find: Callable[[], Any], item: Any) -> Iterator[SameContents]:
+def _guard_contents(trace: Trace, what: str, find: Place, item: Any) -> Iterator[SameContents]:
     """Guard what a captured container or plain object holds, where that is more than its identity."""
     held = contents(item)
     if held is not None:
@@ -126,29 +124,20 @@ def _guard_contents(trace: Trace, what: str, find: Callable[[], Any], item: Any)
 
 def _arguments_for_world(
     call: ArgumentsOfCall, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[tuple[str, Callable[[], Any], Any]]:
+) -> Iterator[tuple[str, Place, Any]]:
     """The arguments' containers as roots: what is done to them is done to the caller's."""
     for item in call.named_by_identity:
-        yield type(item).__name__, partial(_itself, item), item
+        yield type(item).__name__, Itself(item), item
     for position, item in enumerate(args):
         if _may_be_changed(item):
-            yield f"argument {position}", partial(_argument, 0, position), item
+            yield f"argument {position}", Given(0, position), item
     for name, item in kwargs.items():
         if _may_be_changed(item):
-            yield name, partial(_argument, 1, name), item
+            yield name, Given(1, name), item
 
 
 def _may_be_changed(argument: Any) -> bool:
     return isinstance(argument, list | dict) or (hasattr(argument, "__dict__") and not isinstance(argument, Tensor))
-
-
-def _argument(which: int, key: Any) -> Any:
-    assert thread.arguments is not None
-    return thread.arguments[which][key]
-
-
-def _itself(item: Any) -> Any:
-    return item
 
 
 @contextmanager
@@ -304,7 +293,7 @@ def _effects_of(trace: Trace, shadow: Shadow, before: Value | None, add: Callabl
     return effects
 
 
-def _name_captured(trace: Trace, read: Sequence[tuple[str, Callable[[], Any], Any]]) -> None:
+def _name_captured(trace: Trace, read: Sequence[tuple[str, Place, Any]]) -> None:
     """Name the tensors that the function can reach as the user's code would."""
     assert trace.world is not None
     for name, _, item in read:

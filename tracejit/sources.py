@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .places import Place
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -46,7 +48,7 @@ class Number(Input):
 
     __slots__ = ("_owner", "find", "name")
 
-    def __init__(self, owner: Any, name: Any, find: Callable[[], float]) -> None:
+    def __init__(self, owner: Any, name: Any, find: Place) -> None:
         self._owner, self.name, self.find = owner, name, find
 
     @property
@@ -54,7 +56,7 @@ class Number(Input):
         return Number, id(self._owner), self.name
 
     def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
-        return np.asarray(self.find(), np.float64)
+        return np.asarray(float(self.find()), np.float64)
 
 
 class Source(Input):
@@ -109,7 +111,7 @@ class Reached(Source):
 
     __slots__ = ("label", "look_up", "tensor")
 
-    def __init__(self, label: str, look_up: Callable[[], Any], tensor: Tensor) -> None:
+    def __init__(self, label: str, look_up: Place, tensor: Tensor) -> None:
         self.label = label
         self.look_up = look_up
         self.tensor = tensor  # what it held when this was made

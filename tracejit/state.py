@@ -47,4 +47,17 @@ def _is_on(value: Any) -> bool:
     return value is not None and value is not False
 
 
+class Changes:
+    """What was changed so far of things that compiled functions rely on: each is another object after each change.
+
+    ``types``: any tensor was given a value of another dtype or shape.  ``hooks``: any hook was added or taken away.
+    """
+
+    __slots__ = ("hooks", "types")
+
+    def __init__(self) -> None:
+        self.hooks = self.types = 0
+
+
+changes = Changes()
 thread = ThreadState()

@@ -26,7 +26,7 @@ from .levels import Box
 from .locations import at_user_line
 from .lost_writes import UNNAMED_ITEM
 from .methods import TensorMethods
-from .state import busy, thread
+from .state import busy, changes, thread
 
 if TYPE_CHECKING:
     from .tape import AccumulateGrad, Node
@@ -518,34 +518,27 @@ def twin_of(tensor: Tensor) -> Tensor:
     return twin
 
 
-class Retyped:
-    """How often any tensor was given a value of another dtype in place: compiled functions look whether it moved."""
-
-    count = 0
-
-
 def retype(tensor: Tensor, value: Payload) -> None:
     """Give a leaf's cell a value of another dtype, as ``Module.to`` does."""
     tensor._value = value if thread.trace is None else thread.trace.concrete(value, "a conversion")
     if tensor._accumulator is not None:
         tensor._accumulator.type = type_of(tensor._value)
-    Retyped.count += 1
+    changes.types += 1
 
 
 class RemovableHandle:
     """Takes a hook away again: ``handle.remove()``, or at the end of a ``with handle:``."""
 
-    changes = 0  # how often any hook was added or taken away: compiled functions look whether it moved
     _numbers = itertools.count()
 
     def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
         self._hooks, self._number = hooks, next(self._numbers)
         hooks[self._number] = hook
-        RemovableHandle.changes += 1
+        changes.hooks += 1
 
     def remove(self) -> None:
         self._hooks.pop(self._number, None)
-        RemovableHandle.changes += 1
+        changes.hooks += 1
 
     def __enter__(self) -> RemovableHandle:
         return self

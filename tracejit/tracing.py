@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from tracejit.ir.structure import regions_key
 from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
 from .locations import at_user_line, user_location
 from .paths import Check, Decision, Segment
+from .places import Place
 from .sources import Argument, Captured, GradientOf, Input, Number, Reached, Source
 from .state import thread
 from .tensor import Tensor
@@ -371,7 +372,7 @@ class Trace:
         self.inputs[value] = source
         return value
 
-    def number(self, owner: Any, name: Any, find: Callable[[], float]) -> Value:
+    def number(self, owner: Any, name: Any, find: Place) -> Value:
         """A Python float that is looked up afresh at each call, as a 0-d float64."""
         number = Number(owner, name, find)
         if number.key not in self._numbers:

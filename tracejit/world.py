@@ -12,12 +12,13 @@ import ctypes
 import dis
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .contents import is_module, is_plain_instance, is_users_class
+from .places import Attributes, Item, Itself, Place
 from .sources import Reached
 from .tensor import Tensor
 
@@ -25,14 +26,12 @@ MAX_ITEMS = 50_000  # of all containers together: what lies deeper in a larger w
 MAX_DEPTH = 8
 _ABSENT = object()
 
-Find = Callable[[], Any]
-
 
 class Change:
     """Something that a container holds now and did not before."""
 
     def __init__(
-        self, label: str, find: Find, kind: str, key: Any, value: Any, module: Any = None, container: Any = None
+        self, label: str, find: Place, kind: str, key: Any, value: Any, module: Any = None, container: Any = None
     ) -> None:
         self.label = label  # for people: self.hidden
         self.container = container  # of an "append"
@@ -65,7 +64,7 @@ class _Held:
 
     __slots__ = ("container", "copy", "find", "label", "module", "template")
 
-    def __init__(self, container: Any, find: Find, label: str, template: str, module: Any) -> None:
+    def __init__(self, container: Any, find: Place, label: str, template: str, module: Any) -> None:
         self.container, self.find, self.label = container, find, label
         self.template = template  # what an item is called
         self.module = module  # whose attributes these are
@@ -79,7 +78,7 @@ class Untracked(Exception):
 class World:
     """What can be reached from some named roots; ``extra`` objects count as reached from nowhere."""
 
-    def __init__(self, roots: Iterable[tuple[str, Find, Any]], functions: Iterable[types.FunctionType]) -> None:
+    def __init__(self, roots: Iterable[tuple[str, Place, Any]], functions: Iterable[types.FunctionType]) -> None:
         self.roots, self.functions = list(roots), list(functions)
         self.places: dict[int, list[Reached]] = {}
         self._held: list[_Held] = []
@@ -105,7 +104,7 @@ class World:
         for name in {i.argval for i in _instructions(function.__code__) if i.opname in _GLOBAL_STORES}:
             self._globals.append((space, name, space.get(name, _ABSENT)))
 
-    def _visit(self, label: str, find: Find, item: Any, depth: int) -> Iterator[tuple[str, Find, Any, int]]:
+    def _visit(self, label: str, find: Place, item: Any, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
         if isinstance(item, Tensor):
             self.places.setdefault(id(item), []).append(Reached(label, find, item))
             return
@@ -122,11 +121,11 @@ class World:
             return
         if isinstance(item, dict):
             self._hold(item, find, label)
-            yield from ((f"{label}[{key!r:.30}]", _item_of(find, key), value, depth + 1) for key, value in item.items())
+            yield from ((f"{label}[{key!r:.30}]", Item(find, key), value, depth + 1) for key, value in item.items())
         elif isinstance(item, list | tuple | deque):
             if not isinstance(item, tuple):
                 self._hold(item, find, label)
-            yield from ((f"{label}[{i}]", _item_of(find, i), value, depth + 1) for i, value in enumerate(item))
+            yield from ((f"{label}[{i}]", Item(find, i), value, depth + 1) for i, value in enumerate(item))
         elif isinstance(item, set):
             self._hold(item, find, label)
         elif isinstance(item, types.MethodType):
@@ -134,26 +133,26 @@ class World:
         elif is_module(item):
             yield from self._visit_module(label, item, depth)
         elif is_plain_instance(item):
-            attributes = _attributes_of(find)
-            yield type(item).__name__, _constant(type(item)), type(item), depth
+            attributes = Attributes(find)
+            yield type(item).__name__, Itself(type(item)), type(item), depth
             self._hold(vars(item), attributes, label, "{}.{}")
             for name, value in vars(item).items():
-                yield f"{label}.{name}", _item_of(attributes, name), value, depth + 1
+                yield f"{label}.{name}", Item(attributes, name), value, depth + 1
 
-    def _visit_module(self, label: str, module: Any, depth: int) -> Iterator[tuple[str, Find, Any, int]]:
+    def _visit_module(self, label: str, module: Any, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
         """A module: its attributes, buffers and children; its parameters stay what they are while its version does."""
         for name in (None, "_parameters", "_buffers", "_modules"):
             fields = vars(module) if name is None else vars(module).get(name, {})
-            find = _constant(fields)
+            find = Itself(fields)
             self._hold(fields, find, label, "{}.{}", module)
             if name == "_parameters":
                 continue
             for key, value in fields.items():
                 if name is not None or key not in _REGISTRIES:
                     # A child counts as no deeper than its parent: models are nested at will.
-                    yield f"{label}.{key}", _item_of(find, key), value, depth if name == "_modules" else depth + 1
+                    yield f"{label}.{key}", Item(find, key), value, depth if name == "_modules" else depth + 1
 
-    def _hold(self, container: Any, find: Find, label: str, template: str = "{}[{!r}]", module: Any = None) -> None:
+    def _hold(self, container: Any, find: Place, label: str, template: str = "{}[{!r}]", module: Any = None) -> None:
         self._count += len(container)
         if self._count < MAX_ITEMS:
             self._held.append(_Held(container, find, label, template, module))
@@ -175,12 +174,12 @@ class World:
             if now is not before:
                 if now is _ABSENT:
                     raise Untracked(f"it deletes {name}")
-                found.append(Change(name, _constant(cell), "cell", None, now))
+                found.append(Change(name, Itself(cell), "cell", None, now))
         for space, name, before in self._globals:
             now = space.get(name, _ABSENT)
             if now is not before:
                 kind = "gone" if now is _ABSENT else "item"
-                found.append(Change(name, _constant(space), kind, name, now))
+                found.append(Change(name, Itself(space), kind, name, now))
         for kind, before in self._classes:
             if not _same_items(_attributes_of_class(kind), before):
                 raise Untracked(f"it changes the class {kind.__name__}")
@@ -257,18 +256,6 @@ def _same_items(now: Any, before: Any) -> bool:
 
 def _attributes_of_class(kind: type) -> dict[str, Any]:
     return {name: value for name, value in vars(kind).items() if not name.startswith("__")}
-
-
-def _item_of(find: Find, key: Any) -> Find:
-    return lambda: find()[key]
-
-
-def _attributes_of(find: Find) -> Find:
-    return lambda: vars(find())
-
-
-def _constant(item: Any) -> Find:
-    return lambda: item
 
 
 def _content(cell: types.CellType) -> Any:

@@ -18,6 +18,7 @@ from ..guards import Guard, SameValue
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
 from ..ops.creation import from_numpy
+from ..places import Item, Itself, Place, Truth
 from ..state import thread
 from ..tensor import Tensor, _rebuild as untraced_tensor, new_tensor
 
@@ -221,13 +222,13 @@ class Optimizer:
     def _number(self, group: Group, key: str, index: int | None = None) -> Any:
         """A float setting: the number itself, or in a trace a weak 0-d tensor that is looked up at each call."""
 
-        def find() -> float:
-            return float(group[key] if index is None else group[key][index])
-
+        place: Place = Item(Itself(group), key)
+        if index is not None:
+            place = Item(place, index)
         trace = thread.trace
         if trace is None:
-            return find()
-        value = trace.number(group, (key, index), find)
+            return float(place())
+        value = trace.number(group, (key, index), place)
         value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
         number = new_tensor(value)
         number._weak = True
@@ -245,14 +246,11 @@ class Optimizer:
 
     def _enabled(self, group: Group, key: str) -> bool:
         """Whether a setting is on, or not zero; a trace that is told holds only while that stays so."""
-
-        def find() -> bool:
-            return bool(group[key])
-
-        enabled = find()
+        place = Truth(Item(Itself(group), key))
+        enabled = place()
         if thread.trace is not None:
             what = f"whether {type(self).__name__}'s {key} is on"
-            thread.trace.guard(("enabled", id(group), key), SameValue(what, find, enabled))
+            thread.trace.guard(("enabled", id(group), key), SameValue(what, place, enabled))
         return enabled
 
     # Saving -----------------------------------------------------------------------------------------
