@@ -101,9 +101,10 @@ def _set_functions(apply: Any, compare: Any) -> None:
 def _compiled() -> Operators | None:
     """The operators in native code; ``None`` where there can be none."""
     from tracejit.backends.cpu import objects, operators
+    from tracejit.backends.cpu.instances import Instances
     from tracejit.backends.cpu.operators import Function
     from tracejit.backends.cpu.records import Record
-    from tracejit.backends.cpu.tape import Instances, Tape
+    from tracejit.backends.cpu.tape import Tape
 
     if objects.why_unsupported() is not None or not _node_is_as_expected():
         return None

@@ -257,7 +257,7 @@ class ObjectWriter(Writer):
         """An instance with empty slots: a new reference, or null with an error set."""
         return self.call("PyType_GenericAlloc", "ptr", f"ptr {cls}", "i64 0")
 
-    def new_tuple(self, count: int) -> str:
+    def new_tuple(self, count: str | int) -> str:
         """A tuple without items: a new reference, or null with an error set."""
         return self.call("PyTuple_New", "ptr", f"i64 {count}")
 

@@ -20,6 +20,7 @@ from tracejit.ir import TensorType
 from tracejit.ir.types import DType, float32, is_floating
 
 from . import compiler, objects
+from .instances import Instances
 from .records import (
     ARRAY_NUMBER,
     ARRAYS,
@@ -41,7 +42,7 @@ from .records import (
     UNARY,
     Record,
 )
-from .tape import Instances, Tape, TapeWriter
+from .tape import Tape, TapeWriter
 
 MISS = "inttoptr (i64 1 to ptr)"  # in place of a result
 LARGEST_EXACT_INTEGER = 1 << 53  # of a double
@@ -61,25 +62,7 @@ class Function:
 class OperatorWriter(TapeWriter):
     """Writes the operators for the instances of some classes."""
 
-    def __init__(self, instances: Instances, tape: Tape) -> None:
-        super().__init__(instances, tape)
-        self._fresh = [(self.slots[slot], repr(value)) for slot, value in instances.fresh.items()]
-        self._classes = [f"class.{number}" for number in range(len(instances.classes))]
-
     # Operands -----------------------------------------------------------------------------------------------
-
-    def is_instance(self, item: str) -> str:
-        cls = self.type_of(item)
-        found, *others = [self.is_same(cls, self.address(name)) for name in self._classes]
-        for other in others:
-            found = self.either(found, other)
-        return found
-
-    def array_of(self, item: str, miss: str) -> str:
-        """An instance's array."""
-        found = self.load(item, self.array, name="array")
-        self.guard_plain(found, miss)
-        return found
 
     def known_dtype_of(self, found: str, miss: str) -> tuple[str, str]:
         """An array's dtype and its number; a miss where it is not the one object that stands for a type of kernels."""
@@ -134,7 +117,7 @@ class OperatorWriter(TapeWriter):
                 ready, form="i64", like="ptr", dtype="ptr", kind="i64", gradient="i1", x="ptr", y="ptr", x_data="ptr",
                 y_data="ptr",
             )  # fmt: skip
-            self.guard(self.is_same(self.load(self.address("busy"), 0, "i64"), 0, "i64"), miss)
+            self.guard_computing(miss)
             size = self.size_of(like)
             self.guard(self.let("small", f"icmp ule i64 {size}, {MOST_ELEMENTS}"), miss)
             number = self.mul(self.add(self.mul(form, NUMBERS), kind), KERNEL_BYTES)
@@ -227,11 +210,7 @@ class OperatorWriter(TapeWriter):
             self.store(value, "%arguments", self.mul(slot, 8), type)
         code = self.load(self.load(kernel, CELL), name="code")
         self.do(f"call void {code}(ptr %arguments, i64 0, i64 {size}, i64 0)")
-        instance = self.new_instance(self.address(self._classes[0]))
-        self.guard(self.is_other(instance, "null"), dropped)
-        self.store(result, instance, self.array)
-        for offset, name in self._fresh:
-            self.fill_slot(instance, offset, self.address(name))
+        instance = self.instance_with(result, dropped)
         self.jump(computed)
         self.begin(dropped)
         self.decref(result)
@@ -321,9 +300,7 @@ def compile_operators(
     writer.comparison()
     for name, function in functions.items():
         writer.lookup(name, function.key)
-    named: dict[str, Any] = {f"class.{number}": cls for number, cls in enumerate(instances.classes)}
-    named |= {repr(value): value for value in (None, False, True)}
-    named |= {cls.__name__: cls for cls in (np.ndarray, float, int)}
+    named: dict[str, Any] = {cls.__name__: cls for cls in (np.ndarray, float, int)}
     named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread")}
     named |= {"mode": sys.intern(tape.mode)} | {f"slow.{name}": function.slow for name, function in functions.items()}
     records = [*operators.values(), *relations]
@@ -331,9 +308,9 @@ def compile_operators(
         for kind, found in (("unary", function.unary), ("binary", function.binary)):
             records += found.values()
             named[f"{kind}.{name}"] = {key: record.address for key, record in found.items()}
-    known = {name: objects.immortal(item) for name, item in named.items()}
+    known = instances.known() | {name: objects.immortal(item) for name, item in named.items()}
     known |= {f"record.{name}": record.address for name, record in operators.items()}
-    known |= {"busy": instances.busy, "request": objects.callback(_request(records))}
+    known["request"] = objects.callback(_request(records))
     known["records.compare"] = objects.words([record.address for record in relations])
     known["dtypes"] = objects.words([objects.immortal(DTYPES[n]) if n in DTYPES else 0 for n in range(NUMBERS)])
     known["bounds"] = objects.words([bound for n in range(NUMBERS) for bound in _bounds(DTYPES.get(n))])

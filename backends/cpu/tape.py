@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +12,8 @@ from tracejit.ir import TensorType
 from tracejit.ir.types import float32
 
 from . import objects
-from .objects import ObjectWriter
+from .instances import Instances, InstanceWriter
 from .records import ARRAYS, ATTRIBUTES, NUMBER_ARRAY, PRIMITIVE, SAVES, SAVES_RESULT, SAVES_X, SAVES_Y
-
-
-@dataclass(frozen=True)
-class Instances:
-    """The class whose instances the operators take, and how it holds an array.
-
-    ``classes`` are those whose instances are ordinary; results are of the first.  ``fresh`` gives the slots of a new
-    instance but for ``array``; ``gradient`` is the slot that is ``False`` where nothing is to be recorded.  ``busy`` is
-    the address of a word that is 0 while operations are nothing but computed.
-    """
-
-    classes: tuple[type, ...]
-    array: str
-    gradient: str
-    fresh: Mapping[str, Any]
-    busy: int
 
 
 @dataclass(frozen=True)
@@ -51,23 +35,16 @@ class Tape:
     mode: str
 
 
-class TapeWriter(ObjectWriter):
+class TapeWriter(InstanceWriter):
     """Writes what gives the results of operations on instances their nodes."""
 
     def __init__(self, instances: Instances, tape: Tape) -> None:
-        super().__init__()
-        self.slots = {
-            slot: objects.slot_offset(instances.classes[0], slot) for slot in (instances.array, *instances.fresh)
-        }
-        self.array, self.gradient = self.slots[instances.array], self.slots[instances.gradient]
+        super().__init__(instances)
         self._node, self._accumulator = self.slots[tape.node], self.slots[tape.accumulator]
         self._of_node, self._of_application = (
             {slot: objects.slot_offset(cls, slot) for slot in cls.__slots__}  # type: ignore[attr-defined]
             for cls in (tape.Node, tape.Application)
         )
-
-    def wants_gradient(self, item: str) -> str:
-        return self.is_other(self.load(item, self.gradient), self.address("False"))
 
     def compute_on_tape(
         self, compute: Callable[[str], str], x: str, y: str, form: str, kind: str, dtype: str, failed: str
@@ -120,7 +97,7 @@ class TapeWriter(ObjectWriter):
                 saved.append(own(self.let("saved", f"call ptr @saved(i64 {wanted}, {where})")))
             result_type = self.select(self.is_same("%form", NUMBER_ARRAY, "i64"), "ptr", types[-1], types[0])
             wanted = self.is_other(self.let("wanted", f"and i64 {saves}, {SAVES_RESULT}"), 0, "i64")
-            result = self.select(wanted, "ptr", self.load("%result", self.array), self.address("None"))
+            result = self.select(wanted, "ptr", self.value_of("%result"), self.address("None"))
             tuples = [own(self.new_tuple(operands)) for _ in range(3)]
             application = own(self.new_instance(self.address("Application")))
             node = own(self.new_instance(self.address("Node")))
