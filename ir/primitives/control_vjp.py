@@ -14,7 +14,7 @@ split into a forward and a backward part.  What the backward part reads of the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class _Halves:
     gradients: list[bool]  # which parameters have one
 
 
-def _halves(region: Block, wanted: Sequence[bool], given: Sequence[bool]) -> _Halves:
+def _halves(region: Block, wanted: Sequence[bool], given: Sequence[bool], again: bool = False) -> _Halves:
+    """The two parts; the backward part computes ``again`` what it needs of the forward part's values, if need be."""
     joint = differentiate(region, wanted, given)
     cotangents = [value for value in joint.cotangents if value is not None]
     gradients = [value for value in joint.gradients if value is not None]
@@ -57,8 +58,8 @@ def _halves(region: Block, wanted: Sequence[bool], given: Sequence[bool]) -> _Ha
     backward: Block
     forward, backward, saved = split(joint.graph, joint.forward_ops, cotangents, gradients)
     known = {dim for parameter in region.parameters for dim in parameter.shape}
-    if any(isinstance(dim, Symbol) and dim not in known for value in saved for dim in value.shape):
-        # An extent that is found out within the region means nothing outside of it: what has it is computed again.
+    # An extent that is found out within the region means nothing outside of it: what has it is computed again.
+    if again or any(isinstance(dim, Symbol) and dim not in known for value in saved for dim in value.shape):
         forward = copy_block(region)
         saved = list(joint.graph.parameters)
         backward = copy_block(Block([*saved, *cotangents], joint.graph.ops, gradients))
@@ -110,32 +111,79 @@ def _any_of(masks: Sequence[Sequence[bool]]) -> list[bool]:
     return [any(column) for column in zip(*masks, strict=True)]
 
 
+@dataclass(slots=True)
+class _CaseDerivative:
+    """The parts of the derivative of a ``case``: its forward regions, with ``slots``, and its backward regions.
+
+    Those take the operands that are ``read``, by number, the slots, and the cotangents of the ``given`` results; they
+    give the gradients of the flagged operands.
+    """
+
+    forward: list[Block]
+    slots: list[TensorType]
+    read: list[int]
+    given: list[bool]
+    backward: list[Block]
+    gradients: list[bool]
+
+    def pull_back(
+        self,
+        emitter: Emitter,
+        operands: Sequence[Any],
+        residuals: Sequence[Any],
+        cotangents: Sequence[Any],
+        types: Types,
+    ) -> list[Any]:
+        given = _filled(emitter, cotangents, self.given, types)
+        values = [operands[0], *(operands[1 + number] for number in self.read), *residuals, *given]
+        found = emitter.control(PRIMITIVES["case"], tuple(values), {}, tuple(self.backward))
+        return [None, *_spread(found, self.gradients)]
+
+
 def case_differential(
     types: Types, attributes: Attributes, regions: Sequence[Block], flags: Sequence[bool]
 ) -> Differential:
     active = _any_of([active_results(region, flags[1:]) for region in regions])
-    halves = [_halves(region, flags[1:], active) for region in regions]
-    slots, places = _share_slots([half.residuals for half in halves])
-    forward = [_with_slots(half, slots, place) for half, place in zip(halves, places, strict=True)]
-    read = sorted({number for half in halves for number in half.parameters})
-    gradients = _any_of([half.gradients for half in halves])
     results = [value.type for value in regions[0].results]
-    inputs = [types[1 + number] for number in read] + slots + _chosen(results, active)
-    wanted = _chosen(types[1:], gradients)
-    backward = [
-        _case_backward(half, read, place, inputs, len(slots), active, gradients, wanted)
-        for half, place in zip(halves, places, strict=True)
-    ]
+    usual = _case_derivative(types, regions, flags, active, again=False)
 
     def pull_back(
         emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
     ) -> Any:
-        given = _filled(emitter, cotangents, active, results)
-        values = [operands[0], *(operands[1 + number] for number in read), *residuals, *given]
-        found = emitter.control(PRIMITIVES["case"], tuple(values), {}, tuple(backward))
-        return [None, *_spread(found, gradients)]
+        given = [
+            flag and (cotangent is not None or type.is_static)  # there may be no zeros of an extent that is found out
+            for flag, cotangent, type in zip(active, cotangents, results, strict=True)
+        ]
+        if given == active:
+            return usual.pull_back(emitter, operands, residuals, cotangents, results)
+        return _case_derivative(types, regions, flags, given, again=True).pull_back(
+            emitter, operands, (), cotangents, results
+        )
 
-    return Differential(attributes, tuple(forward), len(slots), tuple(active), pull_back)
+    return Differential(attributes, tuple(usual.forward), len(usual.slots), tuple(active), pull_back)
+
+
+def _case_derivative(
+    types: Types, regions: Sequence[Block], flags: Sequence[bool], given: list[bool], *, again: bool
+) -> _CaseDerivative:
+    halves = [_halves(region, flags[1:], given, again) for region in regions]
+    slots, places = _share_slots([half.residuals for half in halves])
+    read = sorted({number for half in halves for number in half.parameters})
+    gradients = _any_of([half.gradients for half in halves])
+    inputs = [types[1 + number] for number in read] + slots
+    inputs += _chosen([value.type for value in regions[0].results], given)
+    wanted = _chosen(types[1:], gradients)
+    return _CaseDerivative(
+        [_with_slots(half, slots, place) for half, place in zip(halves, places, strict=True)],
+        slots,
+        read,
+        given,
+        [
+            _case_backward(half, read, place, inputs, len(slots), given, gradients, wanted)
+            for half, place in zip(halves, places, strict=True)
+        ],
+        gradients,
+    )
 
 
 def _share_slots(residuals: Sequence[Types]) -> tuple[list[TensorType], list[list[int]]]:
@@ -234,10 +282,6 @@ class _LoopDerivative:
     parameters: list[bool]  # which parameters of the body are differentiated
     results: list[bool]  # which results of the body have a cotangent
     is_symbolic: bool  # the number of steps is a symbol, of which an input has to tell what it is
-    step: Block = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.step = self._backward()
 
     @property
     def constants(self) -> range:
@@ -267,10 +311,7 @@ class _LoopDerivative:
     @property
     def counts(self) -> bool:
         """Whether something has to be stacked for the number of steps alone."""
-        stacked = (
-            self.read_inputs or self.read_carries or self.halves.residuals or any(self.results[len(self.carries) :])
-        )
-        return self.is_symbolic and not stacked
+        return self.is_symbolic and not (self.read_inputs or self.read_carries or self.halves.residuals)
 
     def forward(self) -> Block:
         """The body, which stacks the residuals: the carries that the backward part reads are among them."""
@@ -292,8 +333,8 @@ class _LoopDerivative:
         """The carries whose cotangent goes from step to step."""
         return [number for number in self.carries if self.parameters[number]]
 
-    def _backward(self) -> Block:
-        """The step of the backward ``scan``.
+    def step(self, given: Sequence[bool]) -> Block:
+        """The step of the backward ``scan``, where there are cotangents for the ``given`` ones of the results.
 
         Constants: those read.  Carries: the cotangents of the carries, the sums for the constants.  Inputs: the inputs
         read, the residuals, the cotangents of what the body stacks.  It stacks the inputs' gradients.
@@ -312,14 +353,17 @@ class _LoopDerivative:
         if self.counts:
             builder.parameter(TensorType(bool_, ()))
         count = len(self.carries)
-        outputs = [value.type for value in half.forward.results[count : len(half.cotangents)]]
-        stacked = [builder.parameter(type) for type in _chosen(outputs, self.results[count:])]
-        given = [cotangents.get(number) for number in self.carries] + _spread(stacked, self.results[count:])
-        operands = [
-            *(values[number] for number in half.parameters), *computed, *_chosen(given, half.cotangents)
-        ]  # fmt: skip
         emitter = graph_emitter(builder)
-        found = _spread(_inline(builder, half.backward, operands), half.gradients)
+        outputs = [value.type for value in half.forward.results[count : len(half.cotangents)]]
+        stacked = [
+            builder.parameter(type) if is_given else None for type, is_given in zip(outputs, given[count:], strict=True)
+        ]
+        arriving: list[Any] = [cotangents.get(number) for number in self.carries]
+        arriving += [emitter.full(0, t) if g is None else g for g, t in zip(stacked, outputs, strict=True)]
+        operands = [
+            *(values[number] for number in half.parameters), *computed, *_chosen(arriving, half.cotangents)
+        ]  # fmt: skip
+        found = _spread(_inline(builder, copy_block(half.backward), operands), half.gradients)
         before = [emitter.full(0, types[n]) if found[n] is None else found[n] for n in self.carried()]
         after = [emitter.add(sums[number], found[number]) for number in self.summed()]
         block.results = [*before, *after, *(found[number] for number in self.inputs if half.gradients[number])]
@@ -339,18 +383,26 @@ class _LoopDerivative:
         shift = self.layout.counters
         constants = [operands[number - shift] for number in self.read_constants]
         count = len(self.carries)
-        given = _filled(emitter, cotangents, self.results, types)
-        active = sum(self.results[:count])
-        sums = [_nothing(emitter, operands[number - shift]) for number in self.summed()]
-        inputs = [*(operands[number - shift] for number in self.read_inputs), *residuals, *given[active:]]
-        carries = [*given[:active], *sums]
+        given = self.given(cotangents)
+        carries = _filled(emitter, cotangents[:count], self.results[:count], types[:count])
+        carries += [_nothing(emitter, operands[number - shift]) for number in self.summed()]
+        stacked = _chosen(cotangents[count:], given[count:])
+        inputs = [*(operands[number - shift] for number in self.read_inputs), *residuals, *stacked]
         attributes = {"constants": len(constants), "carries": len(carries), "length": length, "reverse": reverse}
-        found = iter(emitter.control(PRIMITIVES["scan"], (*constants, *carries, *inputs), attributes, (self.step,)))
+        step = self.step(given)
+        found = iter(emitter.control(PRIMITIVES["scan"], (*constants, *carries, *inputs), attributes, (step,)))
         gradients: list[Any] = [None] * len(self.parameters)
-        stacked = [number for number in self.inputs if self.halves.gradients[number]]
-        for number in (*self.carried(), *self.summed(), *stacked):
+        sliced = [number for number in self.inputs if self.halves.gradients[number]]
+        for number in (*self.carried(), *self.summed(), *sliced):
             gradients[number] = next(found)
         return gradients[shift:]
+
+    def given(self, cotangents: Sequence[Any]) -> tuple[bool, ...]:
+        """Which results have a cotangent: all carries do that may have one, and what is stacked if it was used."""
+        count = len(self.carries)
+        return tuple(
+            [flag and (number < count or cotangents[number] is not None) for number, flag in enumerate(self.results)]
+        )
 
 
 def _nothing(emitter: Emitter, like: Any) -> Any:
@@ -389,35 +441,42 @@ def while_differential(
     primitive: Any = PRIMITIVES["while"]
     loop = _loop_derivative(primitive.layout(len(types), attributes), body, flags, True)
     results = primitive.infer(types, {**attributes, "regions": regions})
-    backward, gradients = _while_backward(types, attributes, condition, loop, results)
 
     def pull_back(
         emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
     ) -> Any:
-        given = _filled(emitter, cotangents, loop.results, results)
-        values = (emitter.scalar(0, int64), *operands, *given)
-        return _spread(emitter.control(PRIMITIVES["case"], values, {}, (backward,)), gradients)
+        count = len(loop.carries)
+        given = loop.given(cotangents)
+        backward, gradients = _while_backward(types, attributes, condition, loop, results, given)
+        values = [emitter.scalar(0, int64), *operands]
+        values += _filled(emitter, cotangents[:count], given[:count], results[:count])
+        values += _chosen(cotangents[count:], given[count:])
+        return _spread(emitter.control(PRIMITIVES["case"], tuple(values), {}, (backward,)), gradients)
 
     return Differential(attributes, tuple(regions), 0, tuple(loop.results), pull_back)
 
 
 def _while_backward(
-    types: Types, attributes: Attributes, condition: Block, loop: _LoopDerivative, results: Types
+    types: Types,
+    attributes: Attributes,
+    condition: Block,
+    loop: _LoopDerivative,
+    results: Types,
+    given: Sequence[bool],
 ) -> tuple[Block, list[bool]]:
-    """Takes the operands and the cotangents of the active results; gives the operands' gradients, where flagged.
+    """Takes the operands and the cotangents of the ``given`` results; gives the operands' gradients, where flagged.
 
     It is a region of its own because the number of steps is a symbol, which means something in one block only.
     """
     block = Block()
     builder = Builder(block)
     operands = [builder.parameter(type) for type in types]
-    cotangents = [builder.parameter(type) for type in _chosen(results, loop.results)]
+    cotangents = _spread([builder.parameter(type) for type in _chosen(results, given)], given)
     emitter = graph_emitter(builder)
     body = loop.forward()
-    length = attributes.get("length") or _fresh_symbol("steps", types, (condition, body, loop.step))
+    length = attributes.get("length") or _fresh_symbol("steps", types, (condition, body, loop.halves.backward))
     again = emitter.control(PRIMITIVES["while"], tuple(operands), {**attributes, "length": length}, (condition, body))
-    residuals = again[len(results) :]
-    found = loop.run_backward(emitter, operands, residuals, _spread(cotangents, loop.results), results, length, True)
+    found = loop.run_backward(emitter, operands, again[len(results) :], cotangents, results, length, True)
     block.results = [gradient for gradient in found if gradient is not None]
     return block, [gradient is not None for gradient in found]
 

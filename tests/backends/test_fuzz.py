@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.backends.poison import guarded_memory
+from tests.ir.random_control import random_control
 from tests.ir.random_graphs import BACKEND_OPS, COMPLEX_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import fusion, program
 from tracejit.backends.cpu import compiler, encoding, runtime
@@ -32,6 +33,7 @@ from tracejit.ir.types import (
     float64,
     int32,
     int64,
+    uint8,
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("first_code_only")
@@ -58,6 +60,8 @@ FAMILIES = {
     "long": graphs(6, COMMON, LONG, 20_000),
     "every dtype": graphs(6, COMPILED, EXTENTS, 1000),
     "tiny": graphs(20, COMMON[:4], TINY, 100),
+    "control": random_control(6, COMMON, EXTENTS, 1000, BACKEND_OPS),
+    "control, tiny": random_control(6, (*COMMON, uint8), TINY, 100),
     "with NumPy": graphs(10, (*BY_NUMPY, float32, float32, int64), TINY, 100, COMPLEX_OPS),
 }
 
@@ -187,7 +191,7 @@ def test_layouts(data: st.DataObject) -> None:
 @fuzz(40)
 @given(data=st.data())
 def test_threads(data: st.DataObject) -> None:
-    graph = data.draw(st.one_of(FAMILIES["small"], FAMILIES["long"]))
+    graph = data.draw(st.one_of(FAMILIES["small"], FAMILIES["long"], FAMILIES["control"]))
     arguments = data.draw(random_arguments(graph))
     expected = interpret(graph, arguments, evaluate)
     with guarded_memory():

@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
+from tests.ir.random_control import random_control
+from tests.ir.random_graphs import random_arguments, reference, same_bits
+from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import ParseError, parse
+from tracejit.ir.passes import PASSES, optimize
+from tracejit.ir.printer import graph_constants
 from tracejit.ir.types import float32, int64
 from tracejit.ir.verifier import verify
 
@@ -176,3 +182,46 @@ def test_mistakes(mistake):
     text, message = MISTAKES[mistake]
     with pytest.raises(ParseError, match=message):
         parse(text)
+
+
+# Random graphs --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(graph=random_control())
+def test_any_graph_survives(graph):
+    verify(graph)
+    assert parse(str(graph), graph_constants(graph)) == graph == graph.copy()
+
+
+@pytest.mark.parametrize("step", [*PASSES, optimize])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_bit_changes(step, data):
+    graph = data.draw(random_control())
+    text = str(graph)
+    after = step(graph)
+    verify(after)
+    assert str(graph) == text
+    arguments = data.draw(random_arguments(graph))
+    results = zip(interpret(graph, arguments, reference), interpret(after, arguments, reference), strict=True)
+    for expected, found in results:
+        assert same_bits(expected, found), f"{graph}\nbecame\n{after}\n{expected} became {found} on {arguments}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_graph_has_a_vjp(data):
+    graph = data.draw(random_control())
+    graph.results = [value for value in graph.results if value.type.is_static]
+    derivative = vjp(graph)
+    verify(derivative)
+    optimized = optimize(derivative)
+    verify(optimized)
+    arguments = data.draw(random_arguments(derivative))
+    expected = interpret(derivative, arguments, reference)
+    for one, other in zip(interpret(optimized, arguments, reference), expected, strict=True):
+        assert same_bits(one, other)
+    alone = interpret(graph, arguments[: len(graph.parameters)], reference)
+    for one, other in zip(alone, expected, strict=False):
+        assert same_bits(one, other)
