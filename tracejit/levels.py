@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.ir.types import TensorType
+
 from .locations import at_user_line, user_location
 from .state import thread
 
@@ -39,12 +41,18 @@ class Box:
 
     __slots__ = ("dtype", "level", "shape", "tensor")
     __array_ufunc__ = None  # NumPy must not take it for a number
+    name: str | None = None  # as a value of a graph would have one
 
     def __init__(self, level: Level, tensor: Tensor, shape: tuple[int, ...]) -> None:
         self.level = level
         self.tensor = tensor
         self.shape = shape
         self.dtype: DType = tensor.dtype
+
+    @property
+    def type(self) -> TensorType:
+        """The type of a value of a graph that would stand for it."""
+        return TensorType(self.dtype, self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError("NumPy cannot read a tensor of a function that is being transformed")
@@ -90,7 +98,8 @@ class Level:
 
     def __enter__(self) -> Level:
         self._outer = thread.level
-        self.depth = 1 if self._outer is None else self._outer.depth + 1
+        around = self._outer or thread.hidden
+        self.depth = 1 if around is None else around.depth + 1
         self._outer_records, thread.grad_enabled = thread.grad_enabled, True
         self.is_open = True
         thread.level = self
@@ -228,6 +237,18 @@ class Level:
 
 
 @contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Within it code knows of no transformation: a block is recorded that each of them will transform."""
+    level, around = thread.level, thread.hidden
+    if level is not None:
+        thread.level, thread.hidden = None, level
+    try:
+        yield
+    finally:
+        thread.level, thread.hidden = level, around
+
+
+@contextlib.contextmanager
 def reopened(level: Level | None) -> Iterator[None]:
     """Within it code runs as in a transformation that may be over, with the tensors of that."""
     around, was_open = thread.level, []
@@ -269,10 +290,14 @@ def refuse_boxes(payloads: Sequence[Any]) -> None:
 
 
 def level_of(payloads: Sequence[Any]) -> Level | None:
-    """The innermost level of what tensors hold; ``None`` where none of it is a box."""
+    """The innermost level of what tensors hold; ``None`` where none of it is a box.
+
+    Boxes of the transformations around a block that is recorded do not count: the block gets them as operands.
+    """
     found: Level | None = None
+    hidden = 0 if thread.hidden is None else thread.hidden.depth
     for value in payloads:
-        if isinstance(value, Box):
+        if isinstance(value, Box) and value.level.depth > hidden:
             level = value.level
             check_open(level)
             if found is None or level.depth > found.depth:

@@ -51,7 +51,7 @@ class Generator:
 
     def bits(self, count: int) -> Tensor:
         """``count`` random uint32; the position moves by the blocks of four that they take."""
-        if thread.level is None:
+        if thread.level is None and thread.hidden is None:
             return self._draw(count)
         from .transforms.batch import spread_draw
 

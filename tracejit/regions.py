@@ -14,6 +14,7 @@ from tracejit.ir import Block, Builder, Constant, TensorType, Value
 from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
+from .levels import hidden
 from .tape import BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
 
@@ -116,7 +117,8 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
     gradients = trace.gradients()
     graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region
     try:
-        result = function(*twins)
+        with hidden():
+            result = function(*twins)
         for shadow in trace.shadows.values():  # those that were read here first
             if id(shadow) not in before or before[id(shadow)][1] is None:
                 before[id(shadow)] = shadow, shadow.first, None

@@ -20,6 +20,7 @@ class ThreadState(threading.local):
 
     trace: Trace | None = None
     level: Level | None = None
+    hidden: Level | None = None  # the innermost transformation around the block that is recorded, which knows of none
     region: Recording | None = None  # of a function that will be run again when its derivative is wanted
     grad_enabled: bool = True
     anomaly: bool = False
@@ -39,7 +40,7 @@ class ThreadState(threading.local):
 # How many reasons there are, in all threads, to do more with an operation than compute it and leave a node: native
 # code, which looks at this word, leaves operations to Python then.
 busy = array("q", [0])
-_ORDINARY = frozenset(("quiet", "grad_enabled", "arguments"))
+_ORDINARY = frozenset(("quiet", "grad_enabled", "arguments", "hidden"))
 _lock = threading.Lock()
 
 

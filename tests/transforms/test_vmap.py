@@ -105,7 +105,7 @@ def test_layers() -> None:
         (lambda x: tj.ones(3)[x.astype("int64").item()], "item()"),
         (lambda x: tj.ones(5)[: int(x)], "a number"),
         (lambda x: np.asarray(x), "numpy()"),
-        (lambda x: tj.reshape(x, (1,))[tj.reshape(x, (1,)) > 0], "a boolean mask"),
+        (lambda x: tj.reshape(x, (1,))[tj.reshape(x, (1,)) > 0], "the number of elements that are not zero"),
         (lambda x: [1, 2, 3][x.astype("int64")], "an index"),
     ],
 )

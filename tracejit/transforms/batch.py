@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -257,8 +257,7 @@ def spread_draw(draw: Callable[[int], Tensor], count: int) -> Tensor:
     The n-th element gets what the n-th of as many draws in a row would.
     """
     batches: list[Batch] = []
-    level = thread.level
-    while level is not None:
+    for level in _around():
         if isinstance(level, Batch):
             if level.randomness == "error":
                 raise at_user_line(
@@ -269,9 +268,9 @@ def spread_draw(draw: Callable[[int], Tensor], count: int) -> Tensor:
                 )
             if level.randomness == "different":
                 batches.insert(0, level)
-        level = level.outer
     if not batches:
         return draw(count)
+    _refuse_in_block("random numbers that differ from element to element of a batch")
     step = -(-count // 4) * 4  # draws take blocks of four
     sizes = [batch.size for batch in batches]
     drawn = manipulation.reshape(draw(int(np.prod(sizes)) * step), (*sizes, step))[..., :count]
@@ -280,15 +279,30 @@ def spread_draw(draw: Callable[[int], Tensor], count: int) -> Tensor:
     return drawn
 
 
+def _around() -> Iterator[Level]:
+    """The transformations that are running, the innermost first; those around a block that is recorded too."""
+    for level in (thread.level, thread.hidden):
+        while level is not None:
+            yield level
+            level = level.outer
+
+
+def _refuse_in_block(what: str) -> None:
+    """Leave it to Python to call the function whose block is recorded: no block holds such things."""
+    if thread.hidden is not None:
+        from ..structured import CannotCapture
+
+        raise CannotCapture(what)
+
+
 # Collectives ----------------------------------------------------------------------------------------
 
 
 def _named(name: Any) -> Batch:
-    level = thread.level
-    while level is not None:
+    for level in _around():
         if isinstance(level, Batch) and level.axis_name == name and name is not None:
+            _refuse_in_block("what elements of a batch tell each other")
             return level
-        level = level.outer
     raise at_user_line(NameError(f"unbound axis name: {name!r} is the axis_name of no vmap that is running"))
 
 
