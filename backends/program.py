@@ -162,7 +162,8 @@ class HostCall:
             assert value.op is not None
             return value.op.primitive.evaluate(elements(value.op.operands[0]), **value.op.attributes)
 
-        return [evaluate(self.op.primitive, tuple(map(elements, self.op.operands)), self.op.attributes)]
+        result = evaluate(self.op.primitive, tuple(map(elements, self.op.operands)), self.op.attributes)
+        return result if isinstance(result, tuple) else [result]
 
 
 Call = KernelCall | DotCall | HostCall | CopyCall | BranchCall | LoopCall
@@ -512,7 +513,7 @@ class _Plan:
         for result in op.results:
             if not result.type.is_static:
                 self.memory.grows(result)
-        if any(0 not in result.shape for result in op.results):
+        if not op.results or any(0 not in result.shape for result in op.results):
             kept = [value for value in sources if not isinstance(value, Constant)]
             self.calls.append(HostCall(op, kept, self.symbols if op in self.whole else {}))
 

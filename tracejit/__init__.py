@@ -42,7 +42,7 @@ from tracejit.ir.types import (  # noqa: E402
     uint64,
 )  # fmt: skip
 
-from . import autograd, fft, linalg, random  # noqa: E402
+from . import autograd, debug, fft, linalg, random  # noqa: E402
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
 from .config import config  # noqa: E402
 from .control import (  # noqa: E402
@@ -405,8 +405,8 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "block", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to",
     "can_cast", "ceil", "checkpoint", "clip", "column_stack", "complex128", "complex64", "concat", "cond", "config",
     "conj", "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cummax",
-    "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
-    "diagonal", "diff", "digamma", "digitize", "divide", "dot", "dstack", "e", "ediff1d", "einsum", "empty",
+    "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "debug", "deg2rad",
+    "diag", "diagonal", "diff", "digamma", "digitize", "divide", "dot", "dstack", "e", "ediff1d", "einsum", "empty",
     "empty_like", "enable_grad", "equal", "erf", "erfc", "erfcx", "erfinv", "exp", "exp2", "expand_dims", "expm1",
     "eye", "fft", "finfo", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float16", "float32", "float64",
     "floor", "floor_divide", "fmax", "fmin", "fori_loop", "from_dlpack", "full", "full_like", "gammaln", "geomspace",

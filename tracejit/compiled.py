@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
-from . import dispatch, tree
+from . import debug, dispatch, tree
 from .locations import at_user_line
 from .paths import Segment, choose
 from .sources import Input, Source
@@ -313,6 +314,18 @@ def _result_names(segment: Segment, results: list[Value]) -> list[str]:
 
 def run(roots: Sequence[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
     """Walk down the tree; ``(False, None)`` where an outcome or a guard is new."""
+    found = False
+    try:
+        found, result = _run(roots, call)
+    finally:
+        if thread.callbacks is not None:
+            if found or sys.exc_info()[0] is not None:
+                debug.run_callbacks()
+            thread.callbacks = None  # of a run that is done again
+    return found, result
+
+
+def _run(roots: Sequence[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
     root = choose(roots, call.tensors)
     if root is None:
         return False, None

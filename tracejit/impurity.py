@@ -68,7 +68,7 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
             return
     elif not (name in _CLOCKS and isinstance(owner, type)):
         return
-    if frame.f_code.co_filename.startswith("<frozen importlib"):  # a module that is imported for the first time
+    if _is_importing(frame):
         return
     caller: FrameType | None = frame
     while caller is not None and caller.f_code.co_filename.startswith(_STANDARD_LIBRARY):
@@ -89,6 +89,15 @@ def _is_collecting(frame: FrameType | None) -> bool:
     callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
         if frame.f_code in callbacks or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported for the first time."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

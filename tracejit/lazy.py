@@ -22,7 +22,7 @@ from .paths import Check
 from .places import Place
 from .state import thread
 from .tape import AccumulateGrad, Node, RegionCall
-from .tensor import Tensor
+from .tensor import Tensor, new_tensor
 
 if TYPE_CHECKING:
     from tracejit.backends.cpu.runtime import Executable
@@ -139,6 +139,10 @@ class LazyTrace:
         return value.array if isinstance(value, Value) else value
 
     shown = concrete
+
+    def effect(self, function: Callable[..., None], operands: Sequence[Tensor]) -> None:
+        """Call ``function`` now."""
+        function(*[new_tensor(self.concrete(operand._value, "a callback")) for operand in operands])
 
     def item(self, tensor: Tensor) -> Any:
         return self.concrete(self.read(tensor), "item()").item()

@@ -125,7 +125,7 @@ def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool
         for code in _codes(function.__code__):
             instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]
             for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
-                if instruction.argval == name and instruction.opname.startswith("LOAD_"):
+                if instruction.argval == name and instruction.opname in _LOADS:
                     if following is None or following.opname not in ("LOAD_METHOD", "LOAD_ATTR"):
                         return False
                     if following.argval not in ("append", "extend"):
@@ -138,3 +138,9 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
+
+
+_LOADS = (
+    "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR",
+    "LOAD_METHOD",
+)  # fmt: skip

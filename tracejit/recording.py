@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def _record(
             trace.world = world = World(roots_of_world, functions)
             try:
                 _name_captured(trace, read)
-                contained = list(_guard_names(trace, read, call))
+                contained = list(_guard_names(trace, read, functions, call))
                 with Watch(function):
                     result = function(*args, **kwargs)
                 if trace.failed is not None:  # swallowed by a bare except
@@ -101,14 +102,17 @@ def _record(
     return trace.path
 
 
-def _guard_names(trace: Trace, read: Sequence[tuple[str, Place, Any]], call: ArgumentsOfCall) -> Iterator[SameContents]:
+def _guard_names(
+    trace: Trace, read: Sequence[tuple[str, Place, Any]], functions: Sequence[FunctionType], call: ArgumentsOfCall
+) -> Iterator[SameContents]:
     for what, find, value in read:
         if hasattr(type(value), "__next__"):
             raise Untraceable(f"it reads the iterator {what}")
         if isinstance(value, Tensor):
             continue  # which tensor it is, is looked at where it is read
         trace.guard(("name", what, id(value)), SameValue(what, find, value))
-        yield from _guard_contents(trace, what, find, value)
+        if not (isinstance(value, list) and only_appended_to(functions, what)):
+            yield from _guard_contents(trace, what, find, value)
     for item in call.named_by_identity:
         yield from _guard_contents(trace, "an argument", Itself(item), item)
 

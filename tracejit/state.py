@@ -24,6 +24,7 @@ class ThreadState(threading.local):
     region: Recording | None = None  # of a function that will be run again when its derivative is wanted
     grad_enabled: bool = True
     anomaly: bool = False
+    callbacks: list[tuple[Any, list[np.ndarray]]] | None = None  # those that are due at the end of the call under way
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # of the jitted call under way, for its changes
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from . import (
     contraction,
     control,
     decomposition,
+    effect,
     elementary,
     elementwise,
     exact,
@@ -19,6 +20,6 @@ from . import (
 )
 
 __all__ = [
-    "collective", "contraction", "control", "decomposition", "elementary", "elementwise", "exact", "generation",
-    "indexing", "inversion", "library", "placement", "reduction", "special", "view",
+    "collective", "contraction", "control", "decomposition", "effect", "elementary", "elementwise", "exact",
+    "generation", "indexing", "inversion", "library", "placement", "reduction", "special", "view",
 ]  # fmt: skip

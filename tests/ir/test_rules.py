@@ -12,6 +12,7 @@ from tests.ir.primitive_cases import CASES, DIFFERENTIABLE, Case
 from tracejit.ir.batching import BatchedApplication
 from tracejit.ir.primitive import PRIMITIVES, Application, Emitter, Primitive
 from tracejit.ir.primitives.collective import Collective
+from tracejit.ir.primitives.effect import Effect
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.primitives.decomposition import eigh_shapes, svd_shapes
 from tracejit.ir.primitives.matrices import pack, unpack
@@ -86,7 +87,7 @@ def outer_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def test_every_primitive_has_an_example() -> None:
-    elsewhere = Control | Collective
+    elsewhere = Control | Collective | Effect
     assert {case.name for case in CASES} == {p.name for p in PRIMITIVES.values() if not isinstance(p, elsewhere)}
 
 
