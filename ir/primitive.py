@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batching import BatchRule, elementwise
-from .types import DType, Shape, TensorType, broadcast_shapes, format_shape
+from .types import KERNEL_DTYPES, DType, Shape, TensorType, broadcast_shapes, format_shape
 
 if TYPE_CHECKING:
     from .graph import Block
@@ -99,7 +99,9 @@ class Primitive:
         return inferred
 
     def evaluate(self, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
-        return np.asarray(self.numpy(*arrays, **attributes))
+        """By NumPy: of complex numbers that lie in order, for the last bits of its results depend on that."""
+        settled = [a if a.dtype in KERNEL_DTYPES or a.flags.c_contiguous else a.copy(order="C") for a in arrays]
+        return np.asarray(self.numpy(*settled, **attributes))
 
     def is_differentiable_in(self, index: int) -> bool:
         return self.vjp is not None and (self.differentiable_operands is None or index in self.differentiable_operands)

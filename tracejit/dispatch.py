@@ -31,9 +31,13 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
     """Evaluate a primitive now; what goes wrong names the user's line."""
     try:
         if primitive.exact:
-            if arrays and arrays[0].dtype.kind == "b":  # NumPy adds bools; the primitive says whether it does
+            function = primitive.numpy
+            kind = arrays[0].dtype.kind if arrays else ""
+            if kind == "b":  # NumPy adds bools; the primitive says whether it does
                 primitive.infer([type_of(array) for array in arrays], attributes)
-            result = thread.quiet.run(primitive.numpy, *arrays, **attributes)
+            elif kind == "c":
+                function = primitive.evaluate
+            result = thread.quiet.run(function, *arrays, **attributes)
             if type(result) is not np.ndarray:
                 result = np.asarray(result)
         else:

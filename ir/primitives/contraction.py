@@ -32,7 +32,10 @@ def _oriented(type: TensorType, transposed: bool) -> tuple[Dim, Dim]:
 def _dot_numpy(
     lhs: np.ndarray, rhs: np.ndarray, transpose_lhs: bool = False, transpose_rhs: bool = False
 ) -> np.ndarray:
-    product = np.matmul(lhs.mT if transpose_lhs else lhs, rhs.mT if transpose_rhs else rhs)
+    # What BLAS rounds depends on how the operands lie in memory.
+    left = np.ascontiguousarray(lhs.mT if transpose_lhs else lhs)
+    right = np.ascontiguousarray(rhs.mT if transpose_rhs else rhs)
+    product = np.matmul(left, right)
     return product.astype(lhs.dtype, copy=False)  # ml_dtypes multiplies bfloat16 into float32
 
 

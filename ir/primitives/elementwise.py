@@ -326,6 +326,8 @@ def _vectorized(function: Callable[[float], float]) -> Callable[[np.ndarray], np
     """A function of Python floats as an oracle on arrays."""
 
     def evaluate(x: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "c":
+            raise TypeError("of real numbers only")
         return np.vectorize(function, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
 
     return evaluate

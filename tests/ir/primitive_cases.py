@@ -235,7 +235,8 @@ CASES: list[Case] = [
         for right in (False, True)
     ),
     Case("nonzero", (lambda generator: np.arange(12).reshape(3, 4) % 5,), {"size": 9}),
-    Case("unique", (lambda generator: np.arange(12.0) % 5,), {"part": "counts", "axis": None, "equal_nan": False, "size": 5}),
+    Case("unique", (lambda generator: np.arange(12.0) % 5,), {"part": "counts", "axis": None, "equal_nan": False,
+        "size": 5}),
     Case("repeated_positions", (lambda generator: np.arange(4),), {"size": 6}),
     Case("argsort", (numbers(3, 4),), {"axis": 1}),
     Case("searchsorted", (lambda generator: np.sort(generator.random(6)), inside(3, 2)), {"side": "left"}),

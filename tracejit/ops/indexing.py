@@ -1,7 +1,7 @@
 """Reading and replacing elements: ``x[key]``, ``take``, ``take_along_axis``.
 
-A key is what NumPy takes: integers, slices, ``None``, ``...``, integer arrays, and a boolean mask (whose
-count of true elements must be known, so it is read when the function is traced).
+A key is what NumPy takes: integers, slices, ``None``, ``...``, integer arrays, and boolean masks (whose
+count of true elements must be known, so they are read when the function is traced).
 """
 
 from __future__ import annotations
@@ -45,8 +45,21 @@ class _Key:
     together: bool  # whether the indexed axes are neighbours, so that the result's axes stay in place
 
 
+@dataclass
+class _Places:
+    """Where a mask is true along one of its axes; of a 0-d mask, along a new axis of extent 1."""
+
+    index: Tensor
+    mask_shape: tuple[int, ...]
+    axis: int  # of the mask
+
+
 def _is_array(item: Any) -> bool:
-    return isinstance(item, Tensor | np.ndarray | list)
+    return isinstance(item, Tensor | np.ndarray | list | bool | np.bool_)
+
+
+def _uses_axis(item: Any) -> bool:
+    return item is not None and item is not Ellipsis and not (isinstance(item, _Places) and not item.mask_shape)
 
 
 def _parse(x: Tensor, key: Any) -> _Key:
@@ -54,8 +67,8 @@ def _parse(x: Tensor, key: Any) -> _Key:
     items = [_index_array(item) if _is_array(item) else item for item in items]
     expanded: list[Any] = []
     for item in items:  # a mask stands for as many index arrays as it has axes
-        expanded += _mask_positions(item) if isinstance(item, Tensor) and item.dtype == bool_ else [item]
-    used = sum(1 for item in expanded if item is not None and item is not Ellipsis)
+        expanded += _mask_places(item) if isinstance(item, Tensor) and item.dtype == bool_ else [item]
+    used = sum(map(_uses_axis, expanded))
     if sum(1 for item in expanded if item is Ellipsis) > 1:
         raise at_user_line(IndexError("an index can only have a single ellipsis ('...')"))
     if used > x.ndim:
@@ -78,18 +91,23 @@ def _resolve(x: Tensor, items: list[Any]) -> _Key:
     shape: list[int] = []
     indices: list[tuple[int, Tensor]] = []
     positions: list[int] = []  # where, among the items, index arrays stand
-    any_array = any(isinstance(item, Tensor) for item in items)
+    any_array = any(isinstance(item, Tensor | _Places) for item in items)
     for place, item in enumerate(items):
-        if item is None:
+        if not _uses_axis(item):
+            if item is not None:
+                indices.append((len(shape), item.index))
+                positions.append(place)
             shape.append(1)
             continue
         extent = x.shape[len(slices)]
         if isinstance(item, slice):
             slices.append(_whole_slice(item, extent))
             shape.append(view.slice_extent(slices[-1].start, slices[-1].limit, slices[-1].step))
-        elif isinstance(item, Tensor):
+        elif isinstance(item, Tensor | _Places):
+            axis = len(slices)
             slices.append(_Slice(0, extent, 1))
-            indices.append((len(shape), _checked_positions(item, extent, len(slices) - 1)))
+            index = _checked_positions(item, extent, axis) if isinstance(item, Tensor) else _fitting(item, x, axis)
+            indices.append((len(shape), index))
             positions.append(place)
             shape.append(extent)
         else:
@@ -104,7 +122,7 @@ def _resolve(x: Tensor, items: list[Any]) -> _Key:
 
 
 def _integer(item: Any, extent: int, axis: int) -> int:
-    if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
+    if not hasattr(item, "__index__"):
         raise at_user_line(
             TypeError(
                 "tensor indices must be integers, slices (':'), ellipsis ('...'), None, integer tensors or boolean "
@@ -137,8 +155,22 @@ def _index_array(item: Any) -> Tensor:
     return tensor
 
 
-def _mask_positions(mask: Tensor) -> list[Tensor]:
-    return list(nonzero(mask))
+def _mask_places(mask: Tensor) -> list[_Places]:
+    found = nonzero(mask if mask.ndim else manipulation.reshape(mask, (1,)))
+    return [_Places(index, mask.shape, axis) for axis, index in enumerate(found)]
+
+
+def _fitting(places: _Places, x: Tensor, axis: int) -> Tensor:
+    """The index array, if the mask is as long as the axis."""
+    if places.mask_shape[places.axis] != x.shape[axis]:
+        first = axis - places.axis
+        raise at_user_line(
+            IndexError(
+                f"the shape of the mask {format_shape(places.mask_shape)} at axis {first} does not match the shape "
+                f"of the indexed tensor, {format_shape(x.shape)}"
+            )
+        )
+    return places.index
 
 
 def _checked_positions(index: Tensor, extent: int, axis: int) -> Tensor:
@@ -177,8 +209,6 @@ def get_item(x: Tensor, key: Any) -> Tensor:
             return concrete_tensor(np.asarray(x._value[key]))
         except (IndexError, TypeError, ValueError):
             pass  # to be told in this library's words
-    if _is_scalar_mask(key):
-        return get_item(manipulation.expand_dims(x, 0), manipulation.reshape(key, (1,)))
     parsed = _parse(x, key)
     result = manipulation.reshape(_sliced(x, parsed), parsed.shape)
     if not parsed.indices:
@@ -200,11 +230,6 @@ def _is_basic(key: Any) -> bool:
 
 
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
-
-
-def _is_scalar_mask(key: Any) -> bool:
-    """Whether the key is a 0-d boolean tensor: a mask of a new first axis of extent 1."""
-    return isinstance(key, Tensor) and key.ndim == 0 and key.dtype == bool_
 
 
 def _to_place(count: int, first: int, ndim: int) -> list[int]:
@@ -229,9 +254,6 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     if isinstance(key, Tensor) and key.dtype == bool_ and key.shape == x.shape and _is_scalar(value):
         replacement = _as_dtype(value, x.dtype)
         return elementwise.where(key, replacement, x)
-    if _is_scalar_mask(key):
-        mask = manipulation.reshape(key, (1,))
-        return manipulation.reshape(with_item(manipulation.expand_dims(x, 0), mask, value), x.shape)
     parsed = _parse(x, key)
     update = _as_dtype(value, x.dtype)
     attributes = {

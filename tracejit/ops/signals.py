@@ -229,7 +229,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Ten
     upper = elementwise.clip(place, 1, knots.size - 1)
     lower = elementwise.subtract(upper, 1)
     x0, x1, y0, y1 = take(knots, lower), take(knots, upper), take(values, lower), take(values, upper)
-    part = elementwise.divide(elementwise.subtract(at, x0), elementwise.subtract(x1, x0))
+    width = elementwise.subtract(x1, x0)
+    width = elementwise.where(elementwise.equal(width, 0), 1, width)  # where points coincide
+    part = elementwise.divide(elementwise.subtract(at, x0), width)
     inside = elementwise.add(y0, elementwise.multiply(elementwise.subtract(y1, y0), part))
     inside = elementwise.where(elementwise.equal(at, knots[-1]), values[-1], inside)
     below, above = elementwise.less(at, knots[0]), elementwise.greater(at, knots[-1])

@@ -90,7 +90,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     falls = reduction.all(elementwise.greater_equal(behind, ahead))
     check(elementwise.logical_or(rises, falls), ValueError, "digitize: bins must be monotonic")
     rising = searchsorted(bounds, values, "left" if right else "right")
-    from_end = searchsorted(manipulation.flip(bounds), values, "right" if right else "left")
+    from_end = searchsorted(manipulation.flip(bounds), values, "left" if right else "right")
     return elementwise.where(rises, rising, elementwise.subtract(bounds.size, from_end))
 
 
@@ -167,9 +167,7 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
     tensor = as_tensor(x, "nonzero")
     if tensor.ndim == 0:
         raise at_user_line(ValueError("nonzero: a 0-d tensor has no positions"))
-    count = int(count_nonzero(tensor.detach())._concrete("the number of elements that are not zero"))
-    positions = apply(primitives.nonzero, (tensor.detach(),), {"size": count})
-    return arrangement.unstack(positions, axis=1)
+    return arrangement.unstack(argwhere(tensor), axis=1)
 
 
 def flatnonzero(x: Any) -> Tensor:
@@ -186,11 +184,11 @@ def argwhere(x: Any) -> Tensor:
     tensor([[0, 1],
             [1, 0]])
     """
-    tensor = as_tensor(x, "argwhere")
+    tensor = as_tensor(x, "argwhere").detach()
+    count = int(count_nonzero(tensor)._concrete("the number of elements that are not zero"))
     if tensor.ndim == 0:
-        count = flatnonzero(tensor).size
         return creation.zeros((count, 0), dtype=int64)
-    return manipulation.stack(nonzero(tensor), axis=1)
+    return apply(primitives.nonzero, (tensor,), {"size": count})
 
 
 def count_nonzero(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
