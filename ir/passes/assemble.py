@@ -120,13 +120,13 @@ def _padded(op: Op) -> _Parts | None:
     x, fill = op.operands
     low, high, interior = (op.attributes[name] for name in ("low", "high", "interior"))
     axes = [axis for axis in range(x.ndim) if low[axis] or high[axis]]
-    if len(axes) != 1 or any(interior) or not _is_zero(fill) or 0 in x.shape:
+    if len(axes) != 1 or any(interior) or not is_zero(fill) or 0 in x.shape:
         return None
     (axis,) = axes
     return _Parts(axis, [low[axis]], {low[axis]: x})
 
 
-def _is_zero(value: Value) -> bool:
+def is_zero(value: Value) -> bool:
     """Whether a value is the constant 0, but not -0.0."""
     if not isinstance(value, Constant) or value.array.size != 1 or value.dtype.kind == "c":
         return False
