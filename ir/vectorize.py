@@ -131,6 +131,26 @@ def batch_control(
     return results, wanted
 
 
+def differs_in_end(
+    primitive: Control, is_batched: Flags, size: int, attributes: Mapping[str, Any], regions: Sequence[Block]
+) -> bool:
+    """Whether a loop goes on for some elements of a batch when it is over for others."""
+    if not primitive.conditions or not any(is_batched):
+        return False
+    layout = primitive.layout(len(is_batched), attributes)
+    flags = list(is_batched)
+    first = layout.operand(layout.first_carry)
+    while True:
+        condition, body = (_BatchedBlock(region, flags, size) for region in regions)
+        if condition.flags[0]:
+            return True
+        grown = [first + i for i, flag in enumerate(body.flags[: layout.carries]) if flag and not flags[first + i]]
+        if not grown:
+            return False
+        for carry in grown:
+            flags[carry] = True
+
+
 def _chosen(e: Emitter, operands: Sequence[Any], is_batched: Flags, size: int, regions: Sequence[Block]) -> list[Any]:
     """What each element's branch gives, of all branches; a number that is out of range means the nearest."""
     index, rest = operands[0], operands[1:]
@@ -199,4 +219,4 @@ class _BatchedBlock:
         return self.block
 
 
-__all__ = ["batch_control", "batch_ops", "vmap"]
+__all__ = ["batch_control", "batch_ops", "differs_in_end", "vmap"]

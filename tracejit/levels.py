@@ -60,6 +60,11 @@ class Box:
     def __repr__(self) -> str:
         return f"{self.level.name}({self.tensor!r})"
 
+    @property
+    def below(self) -> Tensor | None:
+        """The value one level down, if it is known."""
+        return self.tensor
+
     def seen(self, what: str) -> Tensor:
         """One level down, the tensor whose value Python asks for."""
         return self.tensor

@@ -281,7 +281,13 @@ def apply_region(
     """
     if thread.level is not None:
         level = level_of([tensor._value for tensor in operands])
-        operands = operands if level is None else _lifted(level, operands)
+        if level is not None:
+            from .transforms.batch import loop_of_the_batch
+
+            results = loop_of_the_batch(level, primitive, operands, attributes, regions)  # type: ignore[arg-type]
+            if results is not None:
+                return results
+            operands = _lifted(level, operands)
     payloads = [dispatch.payload(operand) for operand in operands]
     edges: tuple[Node | None, ...] = ()
     if thread.grad_enabled:

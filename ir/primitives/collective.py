@@ -64,6 +64,12 @@ def _all_gather_batch(e: Emitter, op: BatchedApplication) -> Any:
     return e.transpose(gathered, permutation=(1, 0, *range(2, len(gathered.shape))))
 
 
+def _split_batch(e: Emitter, op: BatchedApplication) -> Any:
+    x = op.stretched(e, 0)
+    first = e.transpose(x, permutation=(1, 0, *range(2, len(x.shape))))
+    return e.apply(op.primitive, (first, op.operands[1]), op.attributes)
+
+
 # The values of all places, along a new first axis.
 all_gather = Collective(
     name="all_gather",
@@ -75,4 +81,30 @@ all_gather = Collective(
     differentiable_operands=(0,),
     jvp=linear,
     batch=_all_gather_batch,
+)
+
+
+# The batch itself as a first axis, which is not a batch any more, and back: what is done between the two is done to the
+# batch as a whole.  Each is the other's derivative.
+gather_batch = Collective(
+    name="gather_batch",
+    type_rule=lambda x, index, axis, size: TensorType(x.dtype, (size, *x.shape)),
+    numpy=_unbound,
+    join=lambda e, x: x,
+    vjp=lambda e, number, g, op: e.split_batch(g, op.operands[1], **op.attributes),
+    saves="1",
+    differentiable_operands=(0,),
+    jvp=linear,
+    batch=_all_gather_batch,
+)
+split_batch = Collective(
+    name="split_batch",
+    type_rule=lambda x, index, axis, size: TensorType(x.dtype, x.shape[1:]),
+    numpy=_unbound,
+    join=lambda e, x: x,
+    vjp=lambda e, number, g, op: e.gather_batch(g, op.operands[1], **op.attributes),
+    saves="1",
+    differentiable_operands=(0,),
+    jvp=linear,
+    batch=_split_batch,
 )

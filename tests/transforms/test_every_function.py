@@ -18,6 +18,7 @@ from tracejit.tape import apply
 
 pytestmark = pytest.mark.usefixtures("first_code_only")
 
+
 def pushed(function: Callable[..., Any], operands: Sequence[Any], tangents: Sequence[Any]) -> tj.Tensor:
     return tj.jvp(function, tuple(operands), tuple(tangents))[1]
 

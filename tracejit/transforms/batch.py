@@ -10,10 +10,10 @@ import numpy as np
 
 from tracejit.ir import Block, Primitive
 from tracejit.ir.batching import BatchedApplication
-from tracejit.ir.primitives.collective import Collective, all_gather, all_reduce
+from tracejit.ir.primitives.collective import Collective, all_gather, all_reduce, gather_batch, split_batch
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import format_shape, int64
-from tracejit.ir.vectorize import batch_control
+from tracejit.ir.vectorize import batch_control, differs_in_end
 
 from .. import dispatch, tree
 from ..levels import Box, Level
@@ -78,10 +78,19 @@ class Batch(Level):
             return Batched(self, apply(primitive, operands, attributes), False)
         application = BatchedApplication(primitive, attributes, operands, is_batched, self.size)
         if isinstance(primitive, Collective) and attributes["axis"] == self.depth:
+            if primitive is split_batch:
+                return Batched(self, _own_part(operands[0]) if is_batched[0] else operands[0], True)
             return Batched(self, primitive.join(_emitter, application.stretched(_emitter, 0)), False)
         if primitive.batch is None:
             raise at_user_line(NotImplementedError(f"vmap: {primitive.name} has no batching rule"))
         return Batched(self, primitive.batch(_emitter, application), True)
+
+    def part_of(self, value: Any) -> bool:
+        """Whether what a tensor holds is, some levels down, a batch of this level."""
+        while isinstance(value, Box) and not self.has(value):
+            below = value.below
+            value = None if below is None else below._value
+        return isinstance(value, Batched) and value.is_batched
 
     def process_control(
         self,
@@ -106,6 +115,12 @@ class Batch(Level):
     def index(self) -> Tensor:
         """The number of each place."""
         return new_tensor(Batched(self, new_tensor(dispatch.payload_emitter.iota(size=self.size, dtype=int64)), True))
+
+
+def _own_part(wholes: Tensor) -> Tensor:
+    """Of an array that has a part for each element of a batch, and is different for each, each element's own part."""
+    numbers = _emitter.iota(size=wholes.shape[0], dtype=int64)
+    return _emitter.gather(wholes, numbers, numbers, axes=(0, 1))
 
 
 # vmap -----------------------------------------------------------------------------------------------
@@ -246,6 +261,37 @@ def _result(level: Batch, leaf: Any, place: int | None) -> Any:
         shape = format_shape(value.shape[1:])
         raise at_user_line(ValueError(f"vmap: out_axes is {place}, but the result of shape {shape} has no such place"))
     return arrangement.moveaxis(value, 0, place)
+
+
+def loop_of_the_batch(
+    level: Level,
+    primitive: Control,
+    operands: Sequence[Tensor],
+    attributes: Mapping[str, Any],
+    regions: Sequence[Block],
+) -> list[Tensor] | None:
+    """A loop that ends for each element of a batch at a time of its own, in a function that is differentiated.
+
+    The loop's derivative would have to be batched, and takes as many steps back as the loop took, one number for all.
+    So here, above the derivative, it is made a loop of the whole batch first.  ``None`` where there is no need.
+    """
+    batch = level.outer
+    while batch is not None:
+        if isinstance(batch, Batch):
+            flags = [batch.part_of(operand._value) for operand in operands]
+            if differs_in_end(primitive, flags, batch.size, attributes, regions):
+                break
+        batch = batch.outer
+    else:
+        return None
+    place = {"axis": batch.depth, "size": batch.size}
+    whole = [
+        apply(gather_batch, (x, batch.index), place) if flag else x for x, flag in zip(operands, flags, strict=True)
+    ]
+    results, are_batched = batch_control(_emitter, primitive, whole, flags, batch.size, attributes, regions)
+    return [
+        apply(split_batch, (x, batch.index), place) if flag else x for x, flag in zip(results, are_batched, strict=True)
+    ]
 
 
 # Random numbers -------------------------------------------------------------------------------------

@@ -78,6 +78,10 @@ class Recorded(Box):
         self.number = number
         self.dtype, self.shape = type.dtype, type.static_shape
 
+    @property
+    def below(self) -> None:
+        return None
+
     def __repr__(self) -> str:
         return f"tangent({TensorType(self.dtype, self.shape)!r})"
 
