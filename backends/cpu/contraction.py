@@ -204,6 +204,10 @@ class ContractionWriter(TileWriter, PackingWriter):
 
                 by_row = self.compare("eq", b_column, self.size)
                 packed, copied = ("false", "false") if few else self.copies(a_row, a_k, b_k, by_row, rows, columns)
+                streamed = self.both(by_row, single)  # where k is 1, rows and columns of B may both be contiguous
+                if not self.target.has_masked_memory:
+                    edge = self.let("edge", f"and i64 {n}, {shape.lanes - 1}")
+                    streamed = self.both(streamed, self.compare("eq", edge, 0))
                 with self.loop("0", k, DEPTH) as ks:
                     depth = self.min(self.sub(k, ks.index), DEPTH)
                     a_block = self.offset(a, self.mul(ks.index, a_k))
@@ -236,7 +240,7 @@ class ContractionWriter(TileWriter, PackingWriter):
                         )
                     panel_of_b = f"ptr {tile_b}, i64 {tile_b_k}, i64 {tile_b_strip}"
                     if few:
-                        function = self.select(by_row, "ptr", "@stream", f"@columns_{shape.low}")
+                        function = self.select(streamed, "ptr", "@stream", f"@columns_{shape.low}")
                         self.multiply(function, (a_block, a_row, a_k), panel_of_b, depth, columns, rows, into)
                     else:
                         self.tiles((a_block, a_row, a_k), (copied, copy), panel_of_b, depth, columns, rows, into)
