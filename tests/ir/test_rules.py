@@ -12,9 +12,9 @@ from tests.ir.primitive_cases import CASES, DIFFERENTIABLE, Case
 from tracejit.ir.batching import BatchedApplication
 from tracejit.ir.primitive import PRIMITIVES, Application, Emitter, Primitive
 from tracejit.ir.primitives.collective import Collective
-from tracejit.ir.primitives.effect import Effect
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.primitives.decomposition import eigh_shapes, svd_shapes
+from tracejit.ir.primitives.effect import Effect
 from tracejit.ir.primitives.matrices import pack, unpack
 from tracejit.ir.types import is_differentiable, type_of
 
