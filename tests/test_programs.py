@@ -228,6 +228,31 @@ def lambdas_and_partials():
     return functools.partial(lambda a, b, x: a * x + b, w, 2.0), TWICE, nothing
 
 
+@program(2)
+def a_mutable_default_argument():
+    def f(x, cache={}):  # noqa: B006
+        cache["last"] = x * 2
+        return x
+
+    return f, TWICE, lambda: f.__defaults__[0]
+
+
+@program(2)
+def a_number_of_the_instance_of_a_method():
+    class Net:
+        factor = 1.0
+
+        def forward(self, x):
+            return x * self.factor
+
+        def run(self, x, factor):
+            self.factor = factor
+            return self.forward(x)
+
+    net = Net()
+    return net.run, [(random(4), 2.0)] * 3, lambda: net.factor
+
+
 @program()
 def a_callable_object():
     class Scale:

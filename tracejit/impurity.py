@@ -26,6 +26,7 @@ _FUNCTIONS: dict[str, frozenset[str] | None] = {
     )),
     "_io": None,
     "_random": None,
+    "_warnings": frozenset(("warn", "warn_explicit")),
     "_socket": None,
     "_ctypes": None,
 }  # fmt: skip
@@ -77,7 +78,7 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
         return
     from .tracing import Untraceable
 
-    if name in ("exec", "eval") and caller is not frame:  # as namedtuple and dataclass do
+    if name in ("exec", "eval", "next") and caller is not frame:  # as namedtuple, dataclass and contextmanager do
         return
     if _is_collecting(frame):
         return

@@ -18,6 +18,8 @@ from .places import Content, Item, Itself, Place
 def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[str, Place, Any]]:
     """The globals and closure variables that a function reads, and those of the functions of the user's it reads."""
     found: list[tuple[str, Place, Any]] = []
+    for owner in _owners(function):
+        found.append(("self", Itself(owner), owner))
     for current in functions_read_by(function):
         for name, find in _variables(current):
             try:
@@ -27,6 +29,19 @@ def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[
             if not isinstance(value, types.ModuleType) and len(found) < limit:
                 found.append((name, find, value))
     return found
+
+
+def _owners(function: Any) -> list[Any]:
+    """The objects that a callable holds: a method's instance, what a partial was given, defaults, an instance."""
+    if isinstance(function, types.MethodType):
+        return [function.__self__, *_owners(function.__func__)]
+    if isinstance(function, functools.partial):
+        given = [item for item in (*function.args, *function.keywords.values()) if not isinstance(item, _PLAIN)]
+        return [*_owners(function.func), *given]
+    if isinstance(function, types.FunctionType):
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        return [item for item in defaults if isinstance(item, list | dict | set)]
+    return [] if isinstance(function, types.BuiltinFunctionType | type) else [function]
 
 
 def functions_read_by(function: Callable[..., Any], limit: int = 256) -> list[types.FunctionType]:
@@ -140,6 +155,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
+_PLAIN = (int, float, str, bytes, bool, type(None))
 _LOADS = (
     "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR",
     "LOAD_METHOD",

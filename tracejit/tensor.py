@@ -401,6 +401,11 @@ class Tensor(InPlaceMethods, TensorMethods):
             raise at_user_line(RuntimeError("only leaf tensors can be pickled or copied; use detach()"))
         return _rebuild, (type(self), self._concrete("pickling"), self._requires_grad)
 
+    def __copy__(self) -> Tensor:
+        from .tape import same_value
+
+        return same_value(self)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if fields(self)._node is not None:
             raise at_user_line(

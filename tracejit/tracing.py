@@ -501,9 +501,12 @@ class Trace:
             alive = [tensor for ref in self.born if (tensor := ref()) is not None and id(tensor) not in known]
             if not alive:
                 return False
-            del alive
             if attempt == 0:
+                del alive
                 gc.collect()
+        for tensor in alive:  # wherever they are, they must hold something
+            if isinstance(tensor._value, Value):
+                tensor._value, tensor._node = self.evaluate(tensor._value), None
         return True
 
 
