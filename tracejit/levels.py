@@ -286,6 +286,14 @@ def check_open(level: Level) -> None:
         raise at_user_line(RuntimeError(f"{message}; return it from the function instead"))
 
 
+def innermost(value: Any) -> Any:
+    """What a tensor holds, out of all boxes: an array, a value of a graph, or nothing that is known."""
+    while isinstance(value, Box):
+        below = value.below
+        value = None if below is None else below._value
+    return value
+
+
 def refuse_boxes(payloads: Sequence[Any]) -> None:
     """``RuntimeError`` for a box where there is no transformation that could take it."""
     for value in payloads:

@@ -24,6 +24,7 @@ from tracejit.ir.primitives import effect
 from tracejit.ir.structure import regions_key
 
 from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
+from .levels import innermost
 from .locations import at_user_line, user_location
 from .paths import Check, Decision, Segment
 from .places import Place
@@ -487,8 +488,10 @@ class Trace:
     def name_values(self, variables: Mapping[str, Any]) -> None:
         """Give values the names of the user's variables that hold them."""
         for name, item in variables.items():
-            if isinstance(item, Tensor) and isinstance(item._value, Value) and item._value.name is None:
-                item._value.name = name
+            if isinstance(item, Tensor):
+                value = innermost(item._value)
+                if isinstance(value, Value) and value.name is None:
+                    value.name = name
 
     def let_go(self) -> None:
         """Keep nothing alive but what the path needs."""

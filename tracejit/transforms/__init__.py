@@ -1,4 +1,20 @@
-"""Functions of functions: their derivatives, and the same for a batch."""
+"""Functions of functions: their derivatives, and the same for a batch.
+
+Each runs the function it is given on tensors that know a little more (see :mod:`tracejit.levels`), so that they work on
+plain eager code, within each other in any order, and under ``jit``, which compiles what they do.
+
+========================================================  ============================================================
+``grad value_and_grad vjp``                               backward, by the tape: :mod:`.reverse`
+``jvp linearize``                                         forward: :mod:`.forward`
+``jacrev jacfwd jacobian hessian hvp``                    derivatives as arrays: :mod:`.jacobians`
+``vmap``; ``psum pmean pmax pmin axis_index axis_size``   batches, and what their elements tell each other: :mod:`.batch`
+``custom_vjp custom_jvp stop_gradient``                   derivatives of one's own: :mod:`.custom`
+``checkpoint``                                            values that are computed again: :mod:`.checkpointing`
+========================================================  ============================================================
+
+A jitted function that is called within a transformed one runs as the Python code that it is; ``jit`` outside of the
+transformation compiles it all.
+"""
 
 from .batch import axis_index, axis_size, pmax, pmean, pmin, psum, vmap
 from .checkpointing import checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,11 @@ from ..tape import same_value
 from ..tensor import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def wraps(function: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Give a transformed function the name, the documentation and the signature of ``function``, if it has them."""
+    return functools.wraps(function, updated=())
 
 
 def name_of(function: Any) -> str:

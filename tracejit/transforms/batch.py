@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from ..promotion import as_tensor
 from ..state import thread
 from ..tape import apply, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
-from .arguments import checked_callable, flat, name_of, outside
+from .arguments import checked_callable, flat, name_of, outside, wraps
 
 RANDOMNESS = ("error", "different", "same")
 _emitter = tensor_emitter()
@@ -160,7 +159,7 @@ def vmap(
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
 
-    @functools.wraps(function)
+    @wraps(function)
     def batched(*args: Any, **kwargs: Any) -> Any:
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
             raise at_user_line(

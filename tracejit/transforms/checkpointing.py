@@ -16,7 +16,7 @@ from ..locations import at_user_line
 from ..state import thread
 from ..tape import Call, CallNode, Forgotten, Node, apply, node_of, same_value, with_history
 from ..tensor import Tensor, new_tensor
-from .arguments import checked_callable, flat, name_of
+from .arguments import checked_callable, flat, name_of, wraps
 
 _barriers: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()  # of each trace
 
@@ -34,7 +34,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     checked_callable("checkpoint", function)
 
-    @functools.wraps(function)
+    @wraps(function)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not thread.grad_enabled:
             return function(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from .. import tree
 from ..locations import at_user_line
 from ..ops import arithmetic, creation, manipulation
 from ..tensor import Tensor
-from .arguments import as_variable, checked_callable, flat, pair, selected, with_arguments
+from .arguments import as_variable, checked_callable, flat, pair, selected, with_arguments, wraps
 from .batch import vmap
 from .forward import Pushed, Recorder, jvp
 from .reverse import Pullback, grad
@@ -72,7 +71,7 @@ def jacrev(
     """
     checked_callable("jacrev", function)
 
-    @functools.wraps(function)
+    @wraps(function)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         variables = _Variables("jacrev", function, args, kwargs, argnums, holomorphic)
 
@@ -113,7 +112,7 @@ def jacfwd(
     """
     checked_callable("jacfwd", function)
 
-    @functools.wraps(function)
+    @wraps(function)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         variables = _Variables("jacfwd", function, args, kwargs, argnums, holomorphic)
         types = [TensorType(tensor.dtype, tensor.shape) for tensor in variables.tensors]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from .arguments import (
     same_structure,
     selected,
     with_arguments,
+    wraps,
 )
 
 
@@ -191,7 +191,7 @@ def grad(
     """
     evaluate = _differentiated("grad", function, argnums, has_aux, holomorphic)
 
-    @functools.wraps(function)
+    @wraps(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
         value, found = evaluate(*args, **kwargs)
         return (found, value[1]) if has_aux else found
@@ -204,7 +204,7 @@ def _differentiated(
 ) -> Callable[..., Any]:
     checked_callable(transformation, function)
 
-    @functools.wraps(function)
+    @wraps(function)
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         positions = selected(transformation, args, argnums)
         leaves, structure = flat([args[i] for i in positions])
