@@ -7,7 +7,7 @@ plain eager code, within each other in any order, and under ``jit``, which compi
 ``grad value_and_grad vjp``                               backward, by the tape: :mod:`.reverse`
 ``jvp linearize``                                         forward: :mod:`.forward`
 ``jacrev jacfwd jacobian hessian hvp``                    derivatives as arrays: :mod:`.jacobians`
-``vmap``; ``psum pmean pmax pmin axis_index axis_size``   batches, and what their elements tell each other: :mod:`.batch`
+``vmap``; ``psum pmean pmax pmin axis_index axis_size``   batches, and what elements tell each other: :mod:`.batch`
 ``custom_vjp custom_jvp stop_gradient``                   derivatives of one's own: :mod:`.custom`
 ``checkpoint``                                            values that are computed again: :mod:`.checkpointing`
 ========================================================  ============================================================
