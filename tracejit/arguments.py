@@ -110,7 +110,7 @@ class ArgumentsOfCall:
 
     def family_key(self) -> Any:
         """The key without extents and ints."""
-        parts = []
+        parts: list[Any] = []
         for part in self.key[1]:
             match part:
                 case (np.dtype() as dtype, tuple() as shape, *rest):

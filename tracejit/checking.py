@@ -9,6 +9,7 @@ import numpy as np
 
 from . import tree
 from .names import functions_read_by, names_read_by
+from .places import Itself
 from .tensor import Tensor
 from .world import World
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def checked_call(jitted: JittedFunction, function: Callable[..., Any], call: ArgumentsOfCall) -> Any:
     """The jitted call's result; ``AssertionError`` where the eager one gives another, or changes a tensor otherwise."""
     read = names_read_by(function)
-    arguments = [(f"argument {i}", _always(item), item) for i, item in enumerate([*call.args, *call.kwargs.values()])]
+    arguments = [(f"argument {i}", Itself(item), item) for i, item in enumerate([*call.args, *call.kwargs.values()])]
     world = World([*read, *arguments], functions_read_by(function))
     tensors = _tensors(world, read, call)
     before = [(tensor._value, tensor._grad, tensor._node, tensor._requires_grad) for _, tensor in tensors]
@@ -93,7 +94,3 @@ def _shown(part: Any) -> str:
         array = np.frombuffer(part[2], part[0]).reshape(part[1]) if part[0] != "bfloat16" else part[1]
         return f"{part[0]}{list(part[1])} {np.array2string(np.asarray(array), threshold=8)}"
     return str(part)
-
-
-def _always(item: Any) -> Callable[[], Any]:
-    return lambda: item

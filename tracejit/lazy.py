@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Block, Builder, Graph, Primitive, TensorType, Value, type_of
+from tracejit.ir import Block, Builder, Constant, Graph, Primitive, TensorType, Value, type_of
 
 from .locations import at_user_line, user_location
 from .paths import Check
@@ -136,7 +136,7 @@ class LazyTrace:
                 self.flush()
             assert value.array is not None
             return value.array
-        return value.array if isinstance(value, Value) else value
+        return value.array if isinstance(value, Constant) else value
 
     shown = concrete
 

@@ -133,7 +133,7 @@ class TensorMethods:
     __hash__ = object.__hash__
 
     def __getitem__(self, key: Any) -> Tensor:
-        return ops.indexing.get_item(self, key)
+        return ops.indexing.get_item(self, key)  # type: ignore[arg-type]
 
     # In place ---------------------------------------------------------------------------------------
 
@@ -431,7 +431,7 @@ def _with_numbers(function: Any, x: Any, y: Any) -> Any:
 
 
 def _plain(number: Any) -> Any:
-    return number._number() if isinstance(number, TensorMethods) else number
+    return number._number() if hasattr(number, "_number") else number
 
 
 def _unary(function: Any, x: Any) -> Any:

@@ -180,9 +180,9 @@ class World:
             if now is not before:
                 kind = "gone" if now is _ABSENT else "item"
                 found.append(Change(name, Itself(space), kind, name, now))
-        for kind, before in self._classes:
-            if not _same_items(_attributes_of_class(kind), before):
-                raise Untracked(f"it changes the class {kind.__name__}")
+        for users_class, before in self._classes:
+            if not _same_items(_attributes_of_class(users_class), before):
+                raise Untracked(f"it changes the class {users_class.__name__}")
         if any(generator.bit_generator.state != state for generator, state in self._generators):
             raise Untracked("it draws from a random generator of NumPy's")
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
@@ -277,12 +277,12 @@ def _numpy_random_state() -> bytes | None:
 
     ``mt19937_state`` is 624 words and a position.
     """
-    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    generator = np.random.mtrand._rand._bit_generator
     return ctypes.string_at(generator.ctypes.state_address, 2500) if _is_usual(generator) else None
 
 
 def _set_numpy_random_state(state: bytes) -> None:
-    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    generator = np.random.mtrand._rand._bit_generator
     if _is_usual(generator):
         ctypes.memmove(generator.ctypes.state_address, state, len(state))
 

@@ -236,11 +236,11 @@ class _Run:
         call = code.host_calls[number]
         extents = {symbol: words[code.word(word)] for symbol, word in call.symbols.items()}
         sources = [self._array(value, words, extents) for value in call.sources]
-        for value, array in zip(call.op.results, call.evaluate(sources, extents, evaluate), strict=True):
+        for value, found in zip(call.op.results, call.evaluate(sources, extents, evaluate), strict=True):
             if not value.type.is_static:
                 cursor = ctypes.addressof(words) + 8 * code.position(value)[0]
-                self._executable._runtime.reserve(cursor, array.nbytes)
-            np.copyto(self._array(value, words, extents), array, casting="no")
+                self._executable._runtime.reserve(cursor, found.nbytes)
+            np.copyto(self._array(value, words, extents), found, casting="no")
 
     def _array(self, value: Value, words: Any, extents: Mapping[Symbol, int]) -> np.ndarray:
         """A value's memory as an array."""

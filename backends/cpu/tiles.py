@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .vectors import ALIGNMENT, VectorWriter
+from .vectors import VectorWriter
 
 STREAMED_ROWS = 4  # rows of B at a time, where there is a single row of A
 PREFETCHED_BYTES = 384  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
@@ -98,9 +98,6 @@ class TileWriter(VectorWriter):
             self.offset(corner.old, self.mul("%old_vector", vectors)),
             self.offset(corner.addend, self.mul("%addend_vector", vectors)),
         ]
-
-    def buffer(self, vectors: int) -> str:
-        return self.let("buffer", f"alloca [{vectors} x {self.vector}], align {ALIGNMENT}")
 
     def sums(self, height: int, a_bases: list[str], b_starts: list[str], masks: Sequence[str | None]) -> list[str]:
         """The sums of one tile, row by row: ``height`` rows by one or more vectors."""

@@ -140,3 +140,6 @@ class VectorWriter(Writer):
     def fma(self, x: str, y: str, total: str) -> str:
         v = self.vector
         return self.let("fma", f"call {v} @llvm.fma.{self.suffix}({v} {x}, {v} {y}, {v} {total})")
+
+    def buffer(self, vectors: int) -> str:
+        return self.let("buffer", f"alloca [{vectors} x {self.vector}], align {ALIGNMENT}")

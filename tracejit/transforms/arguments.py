@@ -23,7 +23,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def wraps(function: Callable[..., Any]) -> Callable[[Function], Function]:
     """Give a transformed function the name, the documentation and the signature of ``function``, if it has them."""
-    return functools.wraps(function, updated=())
+    made: Any = functools.wraps(function, updated=())
+    return made
 
 
 def name_of(function: Any) -> str:
