@@ -221,6 +221,9 @@ class Graph(Block):
         return rewriter.graph(self)
 
 
+NOTHING: Mapping[Value, Value] = {}
+
+
 class Emit:
     """Adds ops where a rule of :meth:`Graph.rewrite` is at work."""
 
@@ -240,8 +243,13 @@ class Emit:
         operands: Sequence[Value],
         attributes: Mapping[str, Any],
         regions: Sequence[Block] = (),
+        known: Mapping[Value, Value] = NOTHING,
     ) -> tuple[Value, ...]:
-        """The results of a new op; ``regions`` are blocks of the old graph, rewritten by the same rule."""
+        """The results of a new op; ``regions`` are blocks of the old graph, rewritten by the same rule.
+
+        ``known`` are constants for some of the values that the regions read.
+        """
+        self.rewriter.know(known)
         copies = [self.rewriter.block(region, Block()) for region in regions]
         types = infer_types(primitive, [operand.type for operand in operands], attributes, copies)
         op = Op(primitive, operands, attributes, types, self.location, copies)
@@ -267,6 +275,10 @@ class _Rewriter:
     def now(self, value: Value) -> Value:
         """What stands for ``value`` in the copy."""
         return self._copies.get(value, value)
+
+    def know(self, values: Mapping[Value, Value]) -> None:
+        """What stands for some values."""
+        self._copies.update(values)
 
     def graph(self, source: Graph) -> Graph:
         graph = Graph(source.name, result_names=source.result_names)

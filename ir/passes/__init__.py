@@ -19,12 +19,14 @@ from .assemble import assemble
 from .cse import cse
 from .dce import dce
 from .fold import fold
+from .hoist import hoist
+from .inline import inline
 from .simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
-PASSES: list[Pass] = [simplify, fold, cse, dce, assemble]
+PASSES: list[Pass] = [simplify, fold, inline, hoist, cse, dce, assemble]
 ROUNDS = 3
 
 
@@ -77,4 +79,7 @@ def _verify_after(name: str, graph: Graph) -> None:
         raise
 
 
-__all__ = ["PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "optimize", "simplify"]
+__all__ = [
+    "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline", "optimize",
+    "simplify",
+]  # fmt: skip

@@ -105,15 +105,15 @@ class _Liveness:
 
     def _control(self, op: Op, needed: set[Value], symbols: set[Symbol]) -> bool:
         """Whether the op is needed; if so, adds what it needs."""
-        length = op.attributes.get("length")
-        used = {number for number, result in enumerate(op.results) if result in needed}
-        if not used and not _has_effect(op) and length not in symbols:
-            return False
-        primitive = op.primitive
+        primitive, length = op.primitive, op.attributes.get("length")
         assert isinstance(primitive, Control)
+        used = {number for number, result in enumerate(op.results) if result in needed}
+        counts = primitive.conditions > 0 and length in symbols
+        if not used and not _has_effect(op) and not counts:
+            return False
         layout = primitive.layout_of(op)
         carries = range(layout.carries)
-        if length in symbols and not any(number not in carries for number in used):
+        if counts and not any(number not in carries for number in used):
             used.add(min(set(range(len(op.results))) - set(carries)))  # the symbol is the extent of what is stacked
         while True:
             parameters: set[int] = set(range(layout.counters))

@@ -9,7 +9,7 @@ from tests.ir.random_graphs import random_arguments, reference, same_bits
 from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import ParseError, parse
-from tracejit.ir.passes import PASSES, optimize
+from tracejit.ir.passes import PASSES, dce, hoist, inline, optimize
 from tracejit.ir.printer import graph_constants
 from tracejit.ir.types import float32, int64
 from tracejit.ir.verifier import verify
@@ -182,6 +182,247 @@ def test_mistakes(mistake):
     text, message = MISTAKES[mistake]
     with pytest.raises(ParseError, match=message):
         parse(text)
+
+
+# Passes ---------------------------------------------------------------------------------------------
+
+# One row a rewrite: the pass, the graph before, the graph after.
+REWRITES = {
+    "a carry that nobody reads goes": (
+        dce,
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %a, %b = scan %x, %y {carries=2, constants=0, length=3} : f32[], f32[]
+            (%i: i64[], %x: f32[], %y: f32[]) {
+              %p = negate %x : f32[]
+              %q = add %y, %x : f32[]
+              return %p, %q
+            }
+          return %a
+        }""",
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %a = scan %x {carries=1, constants=0, length=3} : f32[]
+            (%i: i64[], %x: f32[]) { %p = negate %x : f32[]  return %p }
+          return %a
+        }""",
+    ),
+    "a carry that another one reads stays": (
+        dce,
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %a, %b, %s = scan %x, %y {carries=2, constants=0, length=3} : f32[], f32[], f32[3]
+            (%i: i64[], %x: f32[], %y: f32[]) {
+              %p = negate %x : f32[]
+              %q = add %y, %x : f32[]
+              return %p, %q, %q
+            }
+          return %b
+        }""",
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %a, %b = scan %x, %y {carries=2, constants=0, length=3} : f32[], f32[]
+            (%i: i64[], %x: f32[], %y: f32[]) {
+              %p = negate %x : f32[]
+              %q = add %y, %x : f32[]
+              return %p, %q
+            }
+          return %b
+        }""",
+    ),
+    "inputs and constants that nobody reads go": (
+        dce,
+        """func @f(%w: f32[], %xs: f32[3], %ys: f32[3]) -> (f32[3]) {
+          %s, %t = scan %w, %xs, %ys {carries=0, constants=1, length=3} : f32[3], f32[3]
+            (%i: i64[], %w: f32[], %x: f32[], %y: f32[]) {
+              %p = negate %x : f32[]
+              %q = add %y, %w : f32[]
+              return %p, %q
+            }
+          return %s
+        }""",
+        """func @f(%w: f32[], %xs: f32[3], %ys: f32[3]) -> (f32[3]) {
+          %s = scan %xs {carries=0, constants=0, length=3} : f32[3]
+            (%i: i64[], %x: f32[]) { %p = negate %x : f32[]  return %p }
+          return %s
+        }""",
+    ),
+    "what a condition reads stays": (
+        dce,
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %a, %b, %c, %s = while %x, %y, 0 {constants=0, length=?n} : f32[], f32[], i64[], f32[n]
+            (%x: f32[], %y: f32[], %n: i64[]) { %p = compare %n, 3 {direction=lt} : bool[]  return %p }
+            (%x: f32[], %y: f32[], %n: i64[]) {
+              %p = negate %x : f32[]
+              %q = negate %y : f32[]
+              %m = add %n, 1 : i64[]
+              return %p, %q, %m, %x
+            }
+          return %b
+        }""",
+        """func @f(%x: f32[], %y: f32[]) -> (f32[]) {
+          %b, %c = while %y, 0 {constants=0} : f32[], i64[]
+            (%y: f32[], %n: i64[]) { %p = compare %n, 3 {direction=lt} : bool[]  return %p }
+            (%y: f32[], %n: i64[]) { %q = negate %y : f32[] %m = add %n, 1 : i64[]  return %q, %m }
+          return %b
+        }""",
+    ),
+    "a result of a branch that nobody reads goes": (
+        dce,
+        """func @f(%p: bool[], %x: f32[], %y: f32[]) -> (f32[]) {
+          %a, %b = case %p, %x, %y : f32[], f32[]
+            (%x: f32[], %y: f32[]) { %u = negate %x : f32[] %v = negate %y : f32[]  return %u, %v }
+            (%x: f32[], %y: f32[]) { return %x, %y }
+          return %a
+        }""",
+        """func @f(%p: bool[], %x: f32[], %y: f32[]) -> (f32[]) {
+          %a = case %p, %x : f32[]
+            (%x: f32[]) { %u = negate %x : f32[]  return %u }
+            (%x: f32[]) { return %x }
+          return %a
+        }""",
+    ),
+    "a known branch": (
+        inline,
+        """func @f(%x: f32[]) -> (f32[], f32[]) {
+          %a, %b = case 7, %x : f32[], f32[]
+            (%x: f32[]) { return %x, %x }
+            (%x: f32[]) { %u = negate %x : f32[]  return %x, %u }
+          return %a, %b
+        }""",
+        """func @f(%x: f32[]) -> (f32[], f32[]) {
+          %u = negate %x : f32[]
+          return %x, %u
+        }""",
+    ),
+    "no step": (
+        inline,
+        """func @f(%x: f32[], %ys: f32[0]) -> (f32[], f32[0,2]) {
+          %a, %s = scan %x, %ys {carries=1, constants=0, length=0} : f32[], f32[0,2]
+            (%i: i64[], %x: f32[], %y: f32[]) {
+              %z = add %x, %y : f32[]
+              %t = broadcast_in_dim %z {shape=[2], dimensions=[]} : f32[2]
+              return %z, %t
+            }
+          return %a, %s
+        }""",
+        """func @f(%x: f32[], %ys: f32[0]) -> (f32[], f32[0,2]) {
+          return %x, []:f32[0,2]
+        }""",
+    ),
+    "one step": (
+        inline,
+        """func @f(%w: f32[], %x: f32[], %ys: f32[1]) -> (f32[], f32[1], i64[1]) {
+          %a, %s, %t = scan %w, %x, %ys {carries=1, constants=1, length=1, reverse} : f32[], f32[1], i64[1]
+            (%i: i64[], %w: f32[], %x: f32[], %y: f32[]) { %z = add %w, %y : f32[]  return %z, %x, %i }
+          return %a, %s, %t
+        }""",
+        """func @f(%w: f32[], %x: f32[], %ys: f32[1]) -> (f32[], f32[1], i64[1]) {
+          %v0 = reshape %ys {shape=[]}  : f32[]
+          %z  = add %w, %v0             : f32[]
+          %s  = reshape %x {shape=[1]}  : f32[1]
+          %t  = reshape 0 {shape=[1]}   : i64[1]
+          return %z, %s, %t
+        }""",
+    ),
+    "a loop that never begins": (
+        inline,
+        """func @f(%w: f32[], %x: f32[]) -> (f32[]) {
+          %a = while %w, %x {constants=1} : f32[]
+            (%w: f32[], %x: f32[]) { return false }
+            (%w: f32[], %x: f32[]) { %z = add %w, %x : f32[]  return %z }
+          return %a
+        }""",
+        "func @f(%w: f32[], %x: f32[]) -> (f32[]) { return %x }",
+    ),
+    "constants and what is stretched move in": (
+        inline,
+        """func @f(%w: f32[], %x: f32[3]) -> (f32[3]) {
+          %v = broadcast_in_dim %w {shape=[3], dimensions=[]} : f32[3]
+          %a = scan 2.0, %v, %x {carries=1, constants=2, length=3} : f32[3]
+            (%i: i64[], %c: f32[], %v: f32[3], %x: f32[3]) {
+              %y = multiply %x, %c : f32[3]
+              %z = add %y, %v      : f32[3]
+              return %z
+            }
+          return %a
+        }""",
+        """func @f(%w: f32[], %x: f32[3]) -> (f32[3]) {
+          %v = broadcast_in_dim %w {shape=[3], dimensions=[]} : f32[3]
+          %a = scan %w, %x {carries=1, constants=1, length=3} : f32[3]
+            (%i: i64[], %v1: f32[], %x: f32[3]) {
+              %v = broadcast_in_dim %v1 {shape=[3], dimensions=[]} : f32[3]
+              %y = multiply %x, 2.0 : f32[3]
+              %z = add %y, %v      : f32[3]
+              return %z
+            }
+          return %a
+        }""",
+    ),
+    "what does not change moves out": (
+        hoist,
+        """func @f(%w: f32[3], %b: f32[], %x: f32[3]) -> (f32[3]) {
+          %a = while %w, %b, %x {constants=2} : f32[3]
+            (%w: f32[3], %b: f32[], %x: f32[3]) {
+              %m = reduce_max %w {axes=[0]} : f32[]
+              %n = reduce_max %x {axes=[0]} : f32[]
+              %p = compare %n, %m {direction=lt} : bool[]
+              return %p
+            }
+            (%w: f32[3], %b: f32[], %x: f32[3]) {
+              %e = exponential %w                                 : f32[3]
+              %t = broadcast_in_dim %b {shape=[3], dimensions=[]} : f32[3]
+              %y = multiply %x, %e                                : f32[3]
+              %z = add %y, %t                                     : f32[3]
+              return %z
+            }
+          return %a
+        }""",
+        """func @f(%w: f32[3], %b: f32[], %x: f32[3]) -> (f32[3]) {
+          %m = reduce_max %w {axes=[0]} : f32[]
+          %e = exponential %w           : f32[3]
+          %a = while %w, %b, %m, %e, %x {constants=4} : f32[3]
+            (%w: f32[3], %b: f32[], %m: f32[], %v1: f32[3], %x: f32[3]) {
+              %n = reduce_max %x {axes=[0]} : f32[]
+              %p = compare %n, %m {direction=lt} : bool[]
+              return %p
+            }
+            (%w: f32[3], %b: f32[], %v1: f32[], %e: f32[3], %x: f32[3]) {
+              %t = broadcast_in_dim %b {shape=[3], dimensions=[]} : f32[3]
+              %y = multiply %x, %e                                : f32[3]
+              %z = add %y, %t                                     : f32[3]
+              return %z
+            }
+          return %a
+        }""",
+    ),
+    "a carry that no step changes is a constant": (
+        hoist,
+        """func @f(%x: f32[], %y: f32[]) -> (f32[], f32[]) {
+          %a, %b = scan %x, %y {carries=2, constants=0, length=3} : f32[], f32[]
+            (%i: i64[], %x: f32[], %y: f32[]) { %z = add %x, %y : f32[]  return %z, %y }
+          return %a, %b
+        }""",
+        """func @f(%x: f32[], %y: f32[]) -> (f32[], f32[]) {
+          %a = scan %y, %x {carries=1, constants=1, length=3} : f32[]
+            (%i: i64[], %y: f32[], %x: f32[]) { %z = add %x, %y : f32[]  return %z }
+          return %a, %y
+        }""",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_rewrites(name):
+    step, before, after = REWRITES[name]
+    graph = parse(before)
+    result = step(graph)
+    verify(result)
+    assert result == parse(after)
+    random = np.random.default_rng(0)
+    arguments = [
+        random.uniform(0.5, 1.5, parameter.shape).astype(parameter.dtype) if parameter.dtype.kind == "f"
+        else np.ones(parameter.shape, parameter.dtype)
+        for parameter in graph.parameters
+    ]  # fmt: skip
+    for one, other in zip(interpret(result, arguments), interpret(graph, arguments), strict=True):
+        assert same_bits(one, other)
 
 
 # Random graphs --------------------------------------------------------------------------------------

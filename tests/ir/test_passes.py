@@ -540,8 +540,8 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("simplify", 4), ("fold", 3), ("cse", 2), ("dce", 2), ("assemble", 2),
-            ("simplify", 2), ("fold", 2), ("cse", 2),
+        ("simplify", 4), ("fold", 3), ("inline", 3), ("hoist", 3), ("cse", 2), ("dce", 2), ("assemble", 2),
+        ("simplify", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 
