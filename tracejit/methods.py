@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import ops  # its modules need the class that these methods are mixed into: they are loaded later
+from .numpy_protocol import NumPyProtocol
 from .state import thread
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 
-class TensorMethods:
+class TensorMethods(NumPyProtocol):
     """Mixed into :class:`~tracejit.Tensor`; each method names the function that documents it."""
 
     __slots__ = ()

@@ -38,7 +38,6 @@ class Tensor(InPlaceMethods, TensorMethods):
     __slots__ = (
         "__dict__", "__weakref__", "_accumulator", "_grad", "_node", "_post_hooks", "_requires_grad", "_value", "_weak",
     )  # fmt: skip
-    __array_priority__ = 1000
 
     _value: Payload
     _grad: Tensor | None
