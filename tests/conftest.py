@@ -11,6 +11,29 @@ _folder = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
 os.environ.setdefault("TRACEJIT_CACHE_DIR", _folder.name)  # before anything asks for the folder
 
 
+# The widest tables: one row in four runs by default, each with --all.
+WIDE = (
+    "transforms/test_nesting.py", "transforms/test_every_function.py", "transforms/test_control.py", "ir/test_reroll.py",
+    "nn/test_compiled_layers.py", "backends/cuda/test_codegen.py", "backends/cuda/test_nvrtc.py", "ops/test_products.py",
+    "ops/test_elementwise.py", "ops/test_reductions.py", "autograd/test_complex.py", "test_native.py",
+)  # fmt: skip
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run every row of the widest tables, not one in four")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--all") or config.getoption("-k") or len(items) < 2000:
+        return
+    kept, left_out = [], []
+    for number, item in enumerate(items):
+        is_row = "[" in item.name and item.path.as_posix().endswith(WIDE)
+        (left_out if is_row and number % 4 else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def _printed_graphs_parse_back(monkeypatch):
     """``parse(str(graph)) == graph``, for every graph that any test prints (but for those made wrong on purpose)."""
