@@ -13,9 +13,10 @@ os.environ.setdefault("TRACEJIT_CACHE_DIR", _folder.name)  # before anything ask
 
 # The widest tables: one row in four runs by default, each with --all.
 WIDE = (
-    "transforms/test_nesting.py", "transforms/test_every_function.py", "transforms/test_control.py", "ir/test_reroll.py",
-    "nn/test_compiled_layers.py", "backends/cuda/test_codegen.py", "backends/cuda/test_nvrtc.py", "ops/test_products.py",
-    "ops/test_elementwise.py", "ops/test_reductions.py", "autograd/test_complex.py", "test_native.py",
+    "transforms/test_nesting.py", "transforms/test_every_function.py", "transforms/test_control.py",
+    "ir/test_reroll.py", "nn/test_compiled_layers.py", "backends/cuda/test_codegen.py", "backends/cuda/test_nvrtc.py",
+    "ops/test_products.py", "ops/test_elementwise.py", "ops/test_reductions.py", "autograd/test_complex.py",
+    "test_native.py",
 )  # fmt: skip
 
 
