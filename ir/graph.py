@@ -101,7 +101,7 @@ class Op:
         self.primitive = primitive
         self.operands = tuple(operands)
         self.attributes = dict(attributes)
-        self.results = tuple(Value(type, op=self) for type in result_types)
+        self.results = tuple([Value(type, None, self) for type in result_types])
         self.location = location
         self.regions = tuple(regions)
 

@@ -302,7 +302,7 @@ def same_dtype(name: str, *types: TensorType) -> DType:
 def broadcast_rule(name: str, *types: TensorType) -> Shape:
     """The operands' broadcast shape, or a ``ValueError`` that names them."""
     try:
-        return broadcast_shapes(*(type.shape for type in types))
+        return broadcast_shapes(*[type.shape for type in types])
     except ValueError:
         shapes = " ".join(format_shape(type.shape) for type in types)
         raise ValueError(f"{name}: operands could not be broadcast together with shapes {shapes}") from None

@@ -118,9 +118,9 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
     Raises ``ValueError`` when two extents differ and neither is 1.
     """
-    first = shapes[0]
-    if all(shape == first for shape in shapes):
-        return first
+    shapes = tuple([shape for shape in shapes if shape]) or shapes[:1]
+    if shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
     ndim = max(map(len, shapes))
     result: list[Dim] = []
     for axis in range(ndim):

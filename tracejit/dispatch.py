@@ -14,6 +14,7 @@ from tracejit.ir import Block, Emitter, Primitive, Value, type_of
 from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
+from .impurity import pause, resume
 from .levels import Box, level_of, refuse_boxes
 from .locations import at_user_line
 from .state import busy, thread
@@ -111,7 +112,12 @@ def apply_to_payloads(primitive: Primitive, operands: Sequence[Payload], attribu
     trace = thread.trace
     if trace is None:
         return compute(primitive, operands, attributes)
-    return trace.record(primitive, operands, attributes)
+    is_paused = pause()
+    try:
+        return trace.record(primitive, operands, attributes)
+    finally:
+        if is_paused:
+            resume()
 
 
 def constant_payload(array: np.ndarray) -> Payload:

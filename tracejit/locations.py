@@ -9,6 +9,7 @@ import linecache
 import os.path
 import sys
 import warnings
+from functools import lru_cache
 from types import FrameType
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ _LIBRARY = tuple(
 _USERS = os.path.join(_PACKAGE, "demo", "")
 _LAYERS = tuple(os.path.join(_PACKAGE, name, "") for name in ("nn", "optim"))  # worth naming beside the user's line
 _is_library: dict[str, bool] = {}
+_location = lru_cache(1 << 16)(Location)
 
 
 def is_library(file: str) -> bool:
@@ -44,10 +46,11 @@ def user_location() -> tuple[Location | None, FrameType | None]:
     """The user's line, with the line of the layer or optimizer that it called, and the user's frame."""
     via: tuple[str, int] | None = None
     frame: FrameType | None = sys._getframe(1)
+    known = _is_library
     while frame is not None:
         file = frame.f_code.co_filename
-        if not is_library(file):
-            return Location(file, frame.f_lineno, via), frame
+        if not (known[file] if file in known else is_library(file)):
+            return _location(file, frame.f_lineno, via), frame
         if via is None and file.startswith(_LAYERS):
             via = (file, frame.f_lineno)
         frame = frame.f_back

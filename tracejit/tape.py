@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import Application, Block, Emitter, Location, Primitive
 from tracejit.ir.autodiff import Differential
@@ -19,10 +19,14 @@ from tracejit.ir.types import TensorType, float32, is_differentiable
 
 from . import dispatch
 from .dispatch import Payload, fields
+from .impurity import pause, resume
 from .levels import Level, level_of, refuse_boxes
 from .locations import at_user_line, user_location
 from .state import busy, thread
 from .tensor import Tensor, concrete_tensor, new_tensor
+
+if TYPE_CHECKING:
+    from .tracing import Trace
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -215,11 +219,23 @@ def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[
         for operand in operands:
             wanted = wanted or operand._requires_grad
     else:
-        payloads = [trace.read(tensor) for tensor in operands]
-        refuse_boxes(payloads)
-        result = new_tensor(trace.record(primitive, payloads, attributes))
-        wanted = True
+        is_paused = pause()
+        try:
+            return _record(trace, primitive, operands, attributes)
+        finally:
+            if is_paused:
+                resume()
     if wanted and primitive.vjp is not None and thread.grad_enabled:
+        record_on_tape(primitive, operands, payloads, attributes, result)
+    return result
+
+
+def _record(trace: Trace, primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
+    """A primitive on the tensors of a trace."""
+    payloads = [trace.read(tensor) for tensor in operands]
+    refuse_boxes(payloads)
+    result = new_tensor(trace.record(primitive, payloads, attributes))
+    if primitive.vjp is not None and thread.grad_enabled:
         record_on_tape(primitive, operands, payloads, attributes, result)
     return result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def _logical(dtype: DType) -> bool:
 def _type_rule(
     name: str, operands: int, accepts: Callable[[DType], bool], result: DType | None = None
 ) -> Callable[..., TensorType]:
+    @lru_cache(4096)
     def rule(*types: TensorType) -> TensorType:
         if len(types) != operands:
             raise TypeError(f"{name} takes {operands} operand{'s' * (operands > 1)}, got {len(types)}")
