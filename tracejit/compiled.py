@@ -30,12 +30,32 @@ from .tensor import Tensor, new_tensor
 from .world import Change
 
 if TYPE_CHECKING:
+    from tracejit.backends.cpu.signatures import Signature
+
     from .arguments import ArgumentsOfCall
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
 _DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
 
-_effects = threading.RLock()  # held by calls that change tensors, so that none of several threads' updates is lost
+
+class Effects:
+    """Held by calls that change tensors, so that no update of several threads is lost; ``held`` counts how often."""
+
+    def __init__(self) -> None:
+        lock = threading.RLock()
+        self.acquire, self.release = lock.acquire, lock.release
+        self.held = np.zeros(1, np.int64)
+
+    def __enter__(self) -> None:
+        self.acquire()
+        self.held[0] += 1
+
+    def __exit__(self, *exception: object) -> None:
+        self.held[0] -= 1
+        self.release()
+
+
+effects = Effects()
 
 
 @dataclass
@@ -149,10 +169,16 @@ class Ending:
     backward: Backward | None
     parameters: list[Value]  # of the whole path, as the joint graph's
     labels: list[str]
-    calls: int = 0
+    calls: int = 0  # made in Python
+    signed: list[Signature] = field(default_factory=list)  # and those made by native code
 
     def __post_init__(self) -> None:
         self.repeats = bool(self.stores) or len({id(output) for output in self.outputs}) < len(self.outputs)
+
+    @property
+    def times(self) -> int:
+        """How often calls have taken the path."""
+        return self.calls + sum(signature.calls for signature in self.signed)
 
     @property
     def changes_something(self) -> bool:
@@ -333,9 +359,9 @@ def _run(roots: Sequence[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
     if ending is not None:
         if not ending.changes_something:
             return _run_straight(root, ending, call)
-        with _effects:  # what is read, computed and written back belongs together
+        with effects:  # what is read, computed and written back belongs together
             return _run_straight(root, ending, call)
-    with _effects:
+    with effects:
         return _run_tree(root, call)
 
 

@@ -19,7 +19,7 @@ MAX_DEPTH = 3
 MAX_ITEMS = 500  # a larger container (a data set, say) counts by identity
 MAX_BYTES = 1 << 16  # a larger array counts by identity
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
-_BY_IDENTITY = (Tensor, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+BY_IDENTITY = (Tensor, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
 class _Identity:
@@ -52,7 +52,7 @@ def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
     ... )
     (True, False)
     """
-    if isinstance(item, (*_PLAIN, *_BY_IDENTITY)):
+    if isinstance(item, (*_PLAIN, *BY_IDENTITY)):
         return None
     count = 0
 
@@ -67,7 +67,7 @@ def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
             return item.dtype.str, item.shape, item.tobytes()
         if isinstance(item, Tensor):
             return Tensor  # which one is read is another guard's business
-        if depth == MAX_DEPTH or isinstance(item, _BY_IDENTITY) or id(item) in leave_out:
+        if depth == MAX_DEPTH or isinstance(item, BY_IDENTITY) or id(item) in leave_out:
             return _Identity(item)
         if isinstance(item, dict):
             return type(item), [(snapshot(k, depth + 1), snapshot(v, depth + 1)) for k, v in item.items()]
@@ -75,10 +75,10 @@ def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
             return type(item), [snapshot(child, depth + 1) for child in item]
         if isinstance(item, set | frozenset):
             return type(item), sorted(map(repr, item))
-        fields = _fields(item)
-        if fields is None:
+        held = fields(item)
+        if held is None:
             return _Identity(item)
-        return _Identity(item), [(name, snapshot(value, depth + 1)) for name, value in fields.items()]
+        return _Identity(item), [(name, snapshot(value, depth + 1)) for name, value in held.items()]
 
     try:
         found = snapshot(item, 0)
@@ -102,7 +102,7 @@ def is_users_class(kind: type) -> bool:
     return kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
 
 
-def _fields(item: Any) -> dict[str, Any] | None:
+def fields(item: Any) -> dict[str, Any] | None:
     """The attributes of an instance or class of the user's."""
     kind: Callable[..., Any] = item if isinstance(item, type) else type(item)
     module = getattr(kind, "__module__", "")

@@ -59,7 +59,7 @@ def _segment(segment: Segment) -> list[str]:
     seconds = {"trace": segment.seconds, **code.seconds}
     times = ", ".join(f"{stage} {duration * 1e3:.1f} ms" for stage, duration in seconds.items() if duration)
     lines = [f"{segment.describe()}:"] if segment.after is not None else []
-    count = "" if segment.ending is None else f"; {segment.ending.calls} calls"
+    count = "" if segment.ending is None else f"; {segment.ending.times} calls"
     lines += [
         f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",
         f"{len(segment.graph.ops)} ops traced, {len(code.optimized.ops)} after passes; {kernels} kernel calls "

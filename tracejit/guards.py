@@ -16,6 +16,8 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     from tracejit.ir.types import TensorType
 
+    from .signing import Signing
+
 
 class Guard:
     """Something that a trace relied on; ``describe`` says what, for people."""
@@ -32,12 +34,17 @@ class Guard:
         """What holds instead, where that can be told."""
         return ""
 
+    def tell(self, signing: Signing) -> None:
+        """Tell how native code sees that it holds."""
+        signing.ask(self.holds)
+
 
 class ArgumentsAreOthers(Guard):
     """No tensor argument is one that the function reaches by itself."""
 
     def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
-        self._captured = frozenset(id(source.tensor) for source, _ in captured if isinstance(source, Captured))
+        self._sources = [source for source, _ in captured if isinstance(source, Captured)]
+        self._captured = frozenset(id(source.tensor) for source in self._sources)
         self._reached = [source for source, _ in captured if isinstance(source, Reached)]
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
@@ -48,6 +55,9 @@ class ArgumentsAreOthers(Guard):
 
     def describe(self) -> str:
         return "no argument is a tensor that the function reaches by itself"
+
+    def tell(self, signing: Signing) -> None:
+        signing.arguments_are_others([*self._sources, *self._reached])
 
 
 class ArgumentsAre(Guard):
@@ -76,6 +86,9 @@ class RequiresGrad(Guard):
     def describe(self) -> str:
         return f"{self._name} has requires_grad={self._expected}"
 
+    def tell(self, signing: Signing) -> None:
+        signing.is_leaf(self._source, self._expected)
+
 
 class HasGradient(Guard):
     """A tensor's ``.grad`` is there, or not."""
@@ -89,6 +102,9 @@ class HasGradient(Guard):
 
     def describe(self) -> str:
         return f"{self._name} has {'a' if self._expected else 'no'} gradient"
+
+    def tell(self, signing: Signing) -> None:
+        signing.has_gradient(self._source, self._expected)
 
 
 class NoHooks(Guard):
@@ -110,6 +126,9 @@ class NoHooks(Guard):
 
     def describe(self) -> str:
         return f"{self._name} has no hooks"
+
+    def tell(self, signing: Signing) -> None:
+        signing.unchanged("hooks")
 
 
 def has_hooks(tensor: Tensor) -> bool:
@@ -138,6 +157,10 @@ class SameContents(Guard):
 
     def describe(self) -> str:
         return f"{self._what} holds what it held"
+
+    def tell(self, signing: Signing) -> None:
+        if not signing.same_contents(self._find, self._leave_out):
+            signing.ask(self.holds)
 
 
 class SameTypes(Guard):
@@ -179,6 +202,11 @@ class SameTypes(Guard):
     def describe(self) -> str:
         return "the tensors that it reaches by itself have the dtypes and shapes that they had"
 
+    def tell(self, signing: Signing) -> None:
+        signing.unchanged("types")
+        for source, _, _ in self._reached:
+            signing.reads(source)
+
 
 class SamePlaces(Guard):
     """Two places that held one tensor still hold one."""
@@ -216,6 +244,9 @@ class SameValue(Guard):
 
     def describe(self) -> str:
         return f"{self._what} is {self._expected!r:.60}"
+
+    def tell(self, signing: Signing) -> None:
+        signing.equals(self._find, self._expected)
 
     def describe_now(self) -> str:
         try:

@@ -14,6 +14,7 @@ from typing import Any, overload
 
 from tracejit.ir import Location
 
+from . import native_calls
 from .arguments import ArgumentsOfCall, StaticArguments
 from .config import config
 from .lazy import Stretches, run_lazily
@@ -95,7 +96,10 @@ class Signature:
     family: Family
     roots: list[Segment] = field(default_factory=list)
     lazy: Lazy | None = None
+    hits: int = 0  # in Python
+    dropped: int = 0  # in native code, by what has been signed anew since then
     misses: int = 0  # since the last call that found its path
+    served: int = 0  # calls by native code, up to the last miss
     version: int = 0  # goes up when a path is added
 
     @property
@@ -115,6 +119,8 @@ class Family:
 class JittedFunction:
     """What :func:`jit` returns: called like the function; ``ir``, ``explain`` and ``cache_info`` show its insides."""
 
+    __slots__ = ("__dict__", "__weakref__", "_signed")
+
     def __init__(
         self, function: Callable[..., Any], *, static_argnames: tuple[str, ...] = (), check: bool = False
     ) -> None:
@@ -128,9 +134,15 @@ class JittedFunction:
         self._signatures: dict[Any, Signature] = {}
         self._families: dict[Any, Family] = {}
         self._lock = threading.RLock()
+        self._signed: tuple[native_calls.Signed, ...] | None = None  # kinds of calls that native code makes
         self._hits = self._misses = self._lazy_calls = 0
         self._keep: list[Any] = []  # objects that keys name by identity
         self._history: list[str] = []
+
+    @property
+    def checks(self) -> bool:
+        """Whether each call is made eagerly too, and compared."""
+        return self._check
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -168,6 +180,9 @@ class JittedFunction:
             if found:
                 self._hits += 1
                 signature.misses = 0
+                signature.hits += 1
+                if signature.hits & (signature.hits - 1) == 0:  # 1, 2, 4, 8 …
+                    native_calls.offer(self, call, signature)
                 return result
         else:
             version = 0
@@ -210,7 +225,9 @@ class JittedFunction:
         if known is None and signature.roots:
             self._note_recompilation(signature, call)
         self._misses += 1
-        signature.misses += 1
+        served = signature.dropped + sum(signed.calls for signed in self._signed or () if signed.origin == call.key)
+        signature.misses = signature.misses + 1 if served == signature.served else 1
+        signature.served = served
         try:
             if call.iterators:
                 raise Untraceable(f"an argument is an iterator, a {type(call.iterators[0]).__name__}")
@@ -282,11 +299,14 @@ class JittedFunction:
     def cache_info(self) -> CacheInfo:
         """Counts of the calls so far, as ``functools.lru_cache`` gives them."""
         entries = sum(len(s.endings) + (s.lazy is not None) for s in self._signatures.values())
-        return CacheInfo(self._hits, self._misses, self._lazy_calls, entries)
+        hits = self._hits + sum(signed.calls for signed in self._signed or ())
+        return CacheInfo(hits, self._misses, self._lazy_calls, entries)
 
     def clear_cache(self) -> None:
         """Forget everything that was compiled."""
         with self._lock:
+            self._hits += sum(signed.calls for signed in self._signed or ())
+            self._signed = None
             self._signatures.clear()
             self._families.clear()
             self._keep.clear()

@@ -23,7 +23,9 @@ from .tape import Node, node_of
 from .tensor import Parameter, Tensor, concrete_tensor
 
 if TYPE_CHECKING:
+    from tracejit.backends.cpu.instances import Instances
     from tracejit.backends.cpu.operators import Operators
+    from tracejit.backends.cpu.tape import Tape
 
 CALLS_WORTH_LOADING = 20_000
 _is_asked_for = False
@@ -98,12 +100,10 @@ def _set_functions(apply: Any, compare: Any) -> None:
 
 
 @cache
-def _compiled() -> Operators | None:
-    """The operators in native code; ``None`` where there can be none."""
-    from tracejit.backends.cpu import objects, operators
+def layout() -> tuple[Instances, Tape] | None:
+    """How tensors and the tape are laid out; ``None`` where native code cannot handle them."""
+    from tracejit.backends.cpu import objects
     from tracejit.backends.cpu.instances import Instances
-    from tracejit.backends.cpu.operators import Function
-    from tracejit.backends.cpu.records import Record
     from tracejit.backends.cpu.tape import Tape
 
     if objects.why_unsupported() is not None or not _node_is_as_expected():
@@ -113,6 +113,20 @@ def _compiled() -> Operators | None:
     busy, _ = state.busy.buffer_info()
     instances = Instances((Tensor, Parameter), "_value", "_requires_grad", fresh, busy)
     tape = Tape("_node", "_accumulator", Node, Application, node_of, type_of, state.thread, "grad_enabled")
+    return instances, tape
+
+
+@cache
+def _compiled() -> Operators | None:
+    """The operators in native code; ``None`` where there can be none."""
+    from tracejit.backends.cpu import operators
+    from tracejit.backends.cpu.operators import Function
+    from tracejit.backends.cpu.records import Record
+
+    found = layout()
+    if found is None:
+        return None
+    instances, tape = found
     records = {
         name: Record(primitive, 2, partial(methods._binary, function))
         for name, (primitive, function) in _BINARY.items()
@@ -126,8 +140,8 @@ def _compiled() -> Operators | None:
     ]
     by_operands: list[dict[Any, Record]] = []
     for operands in (1, 2):
-        found = {p: Record(p, operands) for p in PRIMITIVES.values() if isinstance(p, Elementwise)}
-        by_operands.append({primitive: record for primitive, record in found.items() if record.is_possible})
+        every = {p: Record(p, operands) for p in PRIMITIVES.values() if isinstance(p, Elementwise)}
+        by_operands.append({primitive: record for primitive, record in every.items() if record.is_possible})
     functions = {
         "apply": Function(_apply, 0, *by_operands),
         "relate": Function(_compare, 1, {}, dict(zip(_RELATIONS, relations, strict=True))),

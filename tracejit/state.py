@@ -32,7 +32,10 @@ class ThreadState(threading.local):
         self.quiet.run(np.seterr, all="ignore")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _ORDINARY:
+        if name == "grad_enabled":
+            with _lock:
+                unrecorded[0] += (not value) - (not self.grad_enabled)
+        elif name not in _ORDINARY:
             with _lock:
                 busy[0] += _is_on(value) - _is_on(getattr(self, name))
         super().__setattr__(name, value)
@@ -41,7 +44,8 @@ class ThreadState(threading.local):
 # How many reasons there are, in all threads, to do more with an operation than compute it and leave a node: native
 # code, which looks at this word, leaves operations to Python then.
 busy = array("q", [0])
-_ORDINARY = frozenset(("quiet", "grad_enabled", "arguments", "hidden"))
+unrecorded = array("q", [0])  # how many threads record no gradients
+_ORDINARY = frozenset(("quiet", "arguments", "hidden"))
 _lock = threading.Lock()
 
 

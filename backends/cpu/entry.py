@@ -64,6 +64,9 @@ class Entry:
             self._held += [dtype, allocate]
             outputs += [id(dtype), len(shape), self._table(shape), 0 if allocate is None else id(allocate)]
         self._held += [workspace, *constants]
+        releases = plan.work >= RELEASED_WORK
+        # Whether other threads may run meanwhile: where the GIL is released, or Python code allocates.
+        self.lets_go = releases or any(nbytes >= buffers.LARGE for _, _, nbytes in plan.outputs)
         words = [0] * (ENTRY_BYTES // 8)
         for offset, value in {
             RUN: plan.run,
@@ -77,7 +80,7 @@ class Entry:
             OUTPUTS: len(plan.outputs),
             CONSTANTS: len(constants),
             RESULTS: len(plan.results),
-            RELEASES: plan.work >= RELEASED_WORK,
+            RELEASES: releases,
             WORKSPACE: 0 if workspace is None else workspace.ctypes.data,
             OUTPUT_TABLE: self._table(outputs),
             CONSTANT_DATA: self._table([constant.ctypes.data for constant in constants]),

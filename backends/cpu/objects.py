@@ -18,6 +18,7 @@ import re
 import struct
 import sys
 import sysconfig
+import types
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -395,13 +396,17 @@ class Builtin:
         return function
 
 
+_EXAMPLES = (np.ndarray, types.FunctionType)  # classes written in C that have the methods
+
+
 def special_method(cls: type, name: str, address: int) -> Any:
     """A function in a class's slot, as a C extension would have it: to be assigned to ``cls.__add__`` and the like.
 
     Python puts the function itself into the slot, for the class and those that inherit from it, and takes it out
     again where the method is assigned to or overridden.
     """
-    base = word(id(np.ndarray.__dict__[name]) + WRAPPER_BASE)
+    example = next(kind for kind in _EXAMPLES if name in kind.__dict__)
+    base = word(id(example.__dict__[name]) + WRAPPER_BASE)
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)(
         ("PyDescr_NewWrapper", ctypes.pythonapi)
     )

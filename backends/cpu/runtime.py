@@ -119,7 +119,7 @@ class Executable:
             None if pool is None else pool.parallel_for_address,
             self._runtime.callback_address if loops or self._calls_python else None,
         )
-        self._results = [code.array_of(place) for place in program.results]
+        self.results = [code.array_of(place) for place in program.results]  # which of its arrays they are
         self._calls = 0
         self._work = sum(call.work for call in calls if isinstance(call, KernelCall | DotCall))
         self._entry: Entry | None = None
@@ -133,17 +133,22 @@ class Executable:
         elif self._may_have_entry:
             self._calls += 1
             if self._calls >= CALLS_WORTH_AN_ENTRY:
-                self._entry = self._make_entry()
+                self.entry()
         return self._call(inputs)
 
-    def _make_entry(self) -> Entry | None:
+    def entry(self) -> Entry | None:
         """How native code calls the program; ``None`` as long as it cannot."""
+        if self._entry is None and self._may_have_entry:
+            self._entry = self._make_entry()
+        return self._entry
+
+    def _make_entry(self) -> Entry | None:
         frame_words, growing, most_arguments, pool, parallel_for, _ = self._arguments
         return entry.make(
             Plan(
                 self._runtime.run_address, self._words, frame_words, growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.program.inputs), self._outputs, self.program.constants,
-                self._workspace_bytes, self._results, self._work,
+                self._workspace_bytes, self.results, self._work,
             )
         )  # fmt: skip
 
@@ -166,7 +171,7 @@ class Executable:
             self.run(arrays)
             found = {}
         self._workspaces.append(workspace)
-        return [found[n] if n in found else arrays[p] for n, p in enumerate(self._results)]
+        return [found[n] if n in found else arrays[p] for n, p in enumerate(self.results)]
 
     def run(self, arrays: list[np.ndarray]) -> None:
         """Run the program on its arrays; one that is not contiguous and aligned is replaced by a copy."""

@@ -19,12 +19,14 @@ from ..autograd.modes import no_grad
 from ..guards import Guard
 from ..locations import at_user_line
 from ..ops.creation import empty
+from ..places import Item, Itself
 from ..state import thread
 from ..tensor import Parameter, Tensor, retype
 from .hooks import Hooked
 from .saving import IncompatibleKeys, Saved
 
 if TYPE_CHECKING:
+    from ..signing import Signing
     from ..tracing import Trace
 
 ModuleType = TypeVar("ModuleType", bound="Module")
@@ -55,6 +57,11 @@ class UnchangedModule(Guard):
 
     def describe_now(self) -> str:
         return str(self._module.training) if self._module.training is not self._training else ""
+
+    def tell(self, signing: Signing) -> None:
+        attributes = Itself(vars(self._module))
+        signing.equals(Item(attributes, "_version"), self._version)
+        signing.equals(Item(attributes, "training"), self._training)
 
 
 class Module(Hooked, Saved):

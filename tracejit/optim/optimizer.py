@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ..ops.creation import from_numpy
 from ..places import Item, Itself, Place, Truth
 from ..state import thread
 from ..tensor import Tensor, _rebuild as untraced_tensor, new_tensor
+
+if TYPE_CHECKING:
+    from ..signing import Signing
 
 Group = dict[str, Any]
 
@@ -46,6 +49,20 @@ class SameTensors(Guard):
 
     def describe(self) -> str:
         return f"{type(self._optimizer).__name__} has the same parameters and state tensors"
+
+    def tell(self, signing: Signing) -> None:
+        optimizer = self._optimizer
+        attributes = Itself(vars(optimizer))
+        groups, state = Item(attributes, "param_groups"), Item(attributes, "state")
+        signing.holds_items(groups, optimizer.param_groups)
+        for group in optimizer.param_groups:
+            parameters = Item(Itself(group), "params")
+            signing.holds_items(parameters, group["params"])
+            for parameter in group["params"]:
+                if parameter in optimizer.state:
+                    signing.holds_items(Item(state, parameter), [*optimizer.state[parameter].values()])
+                else:
+                    signing.lacks(state, parameter)
 
 
 class Optimizer:
