@@ -12,7 +12,7 @@ Whatever is decided here is about speed alone: :mod:`.lower` computes a member a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,18 +137,20 @@ class Group:
         return tuple(axis for axis in range(len(self.domain)) if axis not in self.reduced)
 
 
-def fuse(graph: Block, whole: Collection[Op] = ()) -> list[Group]:
+def fuse(graph: Block, whole: Collection[Op] = (), additions: Mapping[Op, Op] | None = None) -> list[Group]:
     """The graph's ops in groups, in an order in which they can run; views that are only read are in none.
 
-    The ``whole`` ops stand alone, and what they read stands in memory.
+    The ``whole`` ops stand alone, and what they read stands in memory.  ``additions`` go with a product each.
     """
-    return _Fusion(graph, whole).run()
+    return _Fusion(graph, whole, additions or {}).run()
 
 
 class _Fusion:
-    def __init__(self, graph: Block, whole: Collection[Op]) -> None:
+    def __init__(self, graph: Block, whole: Collection[Op], additions: Mapping[Op, Op]) -> None:
         self.graph = graph
         self.whole = whole
+        self.additions = additions
+        self.taken = set(additions.values())
         self.groups: dict[int, Group] = {}
         self.group_of: dict[Value, Group] = {}
         self.level: dict[Value, str] = {}
@@ -160,7 +162,11 @@ class _Fusion:
 
     def run(self) -> list[Group]:
         for op in self.graph.ops:
-            if op in self.whole:
+            if op in self.taken:
+                continue
+            if op in self.additions:
+                self._add(self._open(self.additions[op], (), closed=True), op, "full")
+            elif op in self.whole:
                 self._open(op, (), closed=True)
             elif not isinstance(op.primitive, View):
                 self._place(op)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from tracejit.ir.primitive import Contraction, Placement, Reduction, View
 from tracejit.ir.primitives.indexing import scatter
 from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
-from tracejit.ir.types import DType, Symbol, bool_, int64, is_floating, short_name
+from tracejit.ir.types import Symbol, bool_, int64, short_name
 
 from .control import (
     Body,
@@ -62,6 +61,17 @@ from .lower import (
     in_memory,
     region_of,
 )  # fmt: skip
+from .products import (
+    DotCall,
+    Matrices,
+    Matrix,
+    additions,
+    columns_read,
+    extents,
+    is_product,
+    lower_product,
+    summed_in_place,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -79,41 +89,6 @@ class KernelCall:
     def location(self) -> Location | None:
         """The last of them."""
         return self.locations[-1] if self.locations else None
-
-    def nested(self) -> Sequence[Body]:
-        return ()
-
-
-@dataclass(slots=True)
-class MatrixOperand:
-    """A stack of matrices in memory: element offset, then strides of batch, rows and columns."""
-
-    value: Value
-    offset: int
-    strides: tuple[int, int, int]
-
-
-@dataclass(slots=True)
-class DotCall:
-    """``out[b] = lhs[b] @ rhs[b]`` for floating-point operands; ``out`` is contiguous."""
-
-    dtype: DType
-    lhs: MatrixOperand
-    rhs: MatrixOperand
-    out: Value
-    batch: int
-    m: int
-    n: int
-    k: int
-    location: Location | None = None
-
-    @property
-    def buffers(self) -> list[Value]:
-        return [self.lhs.value, self.rhs.value, self.out]
-
-    @property
-    def work(self) -> int:
-        return self.batch * self.m * self.n * self.k
 
     def nested(self) -> Sequence[Body]:
         return ()
@@ -270,6 +245,7 @@ class _Plan:
         self.offsets: dict[Value, int] = {}  # in its part of the arena
         self.aliases = memory.aliases
         self.regions: dict[Value, Region] = {}  # a value → where in another it lies
+        self.turned: dict[Matrix, Value] = {}  # what lies in columns → a copy that lies in rows
 
     def nested(self, region: Block) -> _Plan:
         return _Plan(region, self.specialize, self.memory, self.symbols)
@@ -284,11 +260,17 @@ class _Plan:
             else:
                 copies.append(CopyCall(value, target))
         self.whole = {op for op in self.graph.ops if op.regions or (self.symbols and is_symbolic(op))}
-        groups = fuse(self.graph, self.whole)
+        self.additions = additions(self.graph, self.whole)
+        groups = fuse(self.graph, self.whole, self.additions)
         self.stored = self._stored_values(groups)
+        self.copied = {op.result for group in groups for op in group.ops if isinstance(op.primitive, View)}
         self._find_regions()
+        for value, total in summed_in_place(self.graph, self.additions).items():
+            if value not in self.aliases and not {value, total} & self.regions.keys():
+                self.aliases[value] = total
+        self.columns_read = columns_read(self, self.graph.ops)
         for group in groups:
-            self._lower(group)
+            self.lower_group(group)
         self.calls += copies
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:
@@ -313,24 +295,34 @@ class _Plan:
             if op in self.whole or is_alias(op) or not runs_in_kernels(op):  # these want whole memory
                 kept.update(source_of(op, operand, self.whole) for operand in op.operands)
         for op in self.graph.ops:
-            if not isinstance(op.primitive, Placement) or not runs_in_kernels(op) or op in self.whole:
+            if op in self.whole or not runs_in_kernels(op):
                 continue
             bases = [self._memory_of(operand) for operand in op.operands]
-            regions = op.primitive.regions([o.type for o in op.operands], **op.attributes)
-            for number, start, step in regions[_is_update(op) :]:
-                found = region_of(op.operands[number], op.result, start, step)
+            for part, start, step in self._parts(op):
+                found = region_of(part, op.result, start, step)
                 if found is None or max(step, default=1) != 1:
                     continue
                 base, region = found
-                is_computed = base.op is not None and (is_fusible(base.op) or isinstance(base.op.primitive, Placement))
+                is_computed = base.op is not None and (
+                    is_fusible(base.op) or isinstance(base.op.primitive, Placement) or is_product(base.op)
+                )
                 if is_computed and base not in kept and base not in self.regions and bases.count(base) == 1:
                     self.regions[base] = region
+
+    def _parts(self, op: Op) -> list[tuple[Value, tuple[int, ...], tuple[int, ...]]]:
+        """What an op copies into its result, with the start and the step of its place there."""
+        if isinstance(op.primitive, Placement):
+            regions = op.primitive.regions([o.type for o in op.operands], **op.attributes)
+            return [(op.operands[number], start, step) for number, start, step in regions[_is_update(op) :]]
+        if isinstance(op.primitive, View) and op.result in self.copied and not is_alias(op):
+            return [(op.result, (0,) * op.result.ndim, (1,) * op.result.ndim)]
+        return []
 
     def _memory_of(self, value: Value) -> Value:
         """The value that holds the elements of a view."""
         return through_views(value, home_index(value.shape))[0]
 
-    def _elements(self, ops: Sequence[Op] = ()) -> Elements:
+    def elements(self, ops: Sequence[Op] = ()) -> Elements:
         return Elements(ops, self.regions)
 
     def as_selector(self, value: Value) -> Value:
@@ -338,16 +330,37 @@ class _Plan:
         if value.dtype in (bool_, int64):
             return value
         wide = Value(TensorType(int64, ()))
-        elements = self._elements()
-        store = self._store(wide, (), elements.convert(elements.element(value, ()), int64))
+        elements = self.elements()
+        store = self.store(wide, (), elements.convert(elements.element(value, ()), int64))
         lowered = build_kernel(elements, [store], (), frozenset(), title="convert", specialize=self.specialize)
-        self._append(lowered)
+        self.append(lowered)
         return wide
 
     # Groups -----------------------------------------------------------------------------------------
 
-    def _lower(self, group: Group) -> None:
-        first = group.ops[0]
+    def copy(
+        self,
+        source: Value,
+        source_index: Index,
+        target: Value,
+        target_index: Index,
+        shape: Sequence[int],
+        *ops: Op,
+        title: str = "copy",
+    ) -> None:
+        """Append a copy of a box of that shape; the indices are over its axes (see :func:`.fusion.home_index`)."""
+        if 0 in shape:
+            return
+        elements = self.elements()
+        store = self.store(target, target_index, elements.element(source, source_index))
+        domain = squeezed(shape)
+        self.append(build_kernel(elements, [store], domain, frozenset(), title=title, specialize=self.specialize), *ops)
+
+    def lower_group(self, group: Group) -> None:
+        first, last = group.ops[0], group.ops[-1]
+        if is_product(first) and first not in self.whole:
+            lower_product(self, first, None if last is first else last)
+            return
         if len(group.ops) == 1:
             primitive = first.primitive
             if first.regions and runs_natively(first):
@@ -362,8 +375,8 @@ class _Plan:
             if isinstance(primitive, View):
                 self._lower_view(first)
                 return
-            if isinstance(primitive, Contraction):
-                self._lower_dot(first)
+            if isinstance(primitive, Contraction) and not is_product(first):
+                self._lower_integer_dot(first)
                 return
             if isinstance(primitive, Placement):
                 self._lower_placement(first, primitive)
@@ -380,7 +393,7 @@ class _Plan:
             elif _reduced_extent(group) > BLOCK * BLOCK and len(group.ops) > 1:
                 self._lower_apart(group)
             else:
-                self._append(self._fused(group.ops, group.domain, group.reduced), *group.ops)
+                self.append(self._fused(group.ops, group.domain, group.reduced), *group.ops)
         except NotOneLoop:
             if len(group.ops) > 1:
                 self._lower_apart(group)
@@ -388,7 +401,7 @@ class _Plan:
                 self._lower_gathered_axes(first)
 
     def _fused(self, ops: Sequence[Op], domain: Sequence[int], reduced: frozenset[int]) -> LoweredKernel:
-        elements = self._elements(ops)
+        elements = self.elements(ops)
         kept = [axis for axis in range(len(domain)) if axis not in reduced]
         stores = []
         for op in ops:  # also those that are not stored: asked for in order, no element is far from those it needs
@@ -397,13 +410,13 @@ class _Plan:
             index = home_index(value.shape, None if full else kept)
             element = elements.element(value, index)
             if value in self.stored:
-                stores.append(self._store(value, index, element))
+                stores.append(self.store(value, index, element))
         return build_kernel(elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize)
 
-    def _store(self, value: Value, index: Index, node: object) -> StoreRequest:
+    def store(self, value: Value, index: Index, node: object) -> StoreRequest:
         return StoreRequest(*in_memory(value, index, self.regions), node)  # type: ignore[arg-type]
 
-    def _append(self, lowered: LoweredKernel, *ops: Op) -> None:
+    def append(self, lowered: LoweredKernel, *ops: Op) -> None:
         locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
         self.calls.append(
             KernelCall(
@@ -419,7 +432,7 @@ class _Plan:
             alone = Group(-1, squeezed(op.result.shape), ops=[op])
             if isinstance(op.primitive, Reduction):
                 alone.domain, alone.reduced = _reduction_domain(op)
-            self._lower(alone)
+            self.lower_group(alone)
 
     def _lower_gathered_axes(self, op: Op) -> None:
         """A reduction over axes that are not neighbours: they are brought together in a copy first."""
@@ -427,25 +440,20 @@ class _Plan:
         shape, axes = operand.type.static_shape, op.attributes["axes"]
         order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
         moved = Value(TensorType(operand.dtype, tuple(shape[axis] for axis in order)))
-        elements = self._elements()
         home = home_index(moved.shape)
-        node = elements.element(operand, tuple(home[order.index(axis)] for axis in range(len(shape))))
-        copy = build_kernel(
-            elements, [self._store(moved, home, node)], squeezed(moved.shape), frozenset(),
-            title="transpose", specialize=self.specialize,
-        )  # fmt: skip
-        self._append(copy, op)
+        turned = tuple(home[order.index(axis)] for axis in range(len(shape)))
+        self.copy(operand, turned, moved, home, moved.type.static_shape, op, title="transpose")
         inner = tuple(range(len(shape) - len(axes), len(shape)))
         again = Op(op.primitive, (moved,), {"axes": inner}, [op.result.type], op.location)
         again.results = op.results
         domain, reduced = _reduction_domain(again)
-        self._lower(Group(-1, domain, reduced, [again]))
+        self.lower_group(Group(-1, domain, reduced, [again]))
 
     def _lower_empty(self, group: Group) -> None:
         """A domain without elements: only what reductions leave of it is computed, and what follows from that."""
         ops = [op for op in group.ops if 0 not in op.result.shape]
         if ops:
-            self._append(self._fused(ops, group.kept, frozenset()), ops[-1])
+            self.append(self._fused(ops, group.kept, frozenset()), ops[-1])
 
     # Reductions in blocks ---------------------------------------------------------------------------
 
@@ -463,7 +471,7 @@ class _Plan:
         (op,) = [op for op in group.ops if op.result in self.stored]
         extent = _reduced_extent(group)
         blocks = -(-extent // BLOCK)
-        elements = self._elements(group.ops)
+        elements = self.elements(group.ops)
         kept = [axis for axis in range(len(group.domain)) if axis not in group.reduced]
         index = home_index(op.result.shape, kept)
         node = elements.element(op.result, index)
@@ -473,39 +481,33 @@ class _Plan:
             elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,
             title=_title(group.ops), specialize=self.specialize, blocks_of=extent,
         )  # fmt: skip
-        self._append(first, op)
+        self.append(first, op)
         again = Op(op.primitive, (partial,), {"axes": (op.result.ndim,)}, [op.result.type], op.location)
         again.results = op.results
         domain, reduced = _reduction_domain(again)
-        self._lower(Group(-1, domain, reduced, [again]))
+        self.lower_group(Group(-1, domain, reduced, [again]))
 
     # Ops with calls of their own --------------------------------------------------------------------
 
     def _lower_view(self, op: Op) -> None:
         """A view that must stand in memory is copied, unless it is its operand's memory already."""
         result, (operand,) = op.result, op.operands
-        if is_alias(op):
-            if result not in self.graph.results:
-                self.aliases[result] = operand
-                return
-            flat = (Affine(((0, 1),)),)
-            source = Value(TensorType(operand.dtype, (operand.type.size,)))
-            self.aliases[source] = operand
-            elements = self._elements()
-            node = elements.load(source, flat)
-            store = StoreRequest(result, Affine(((0, 1),)), node)
-            domain: tuple[int, ...] = (operand.type.size,)
+        home = home_index(result.shape)
+        if not is_alias(op):
+            region = self.regions.get(self._memory_of(result))
+            if region is None or region.whole is not result:
+                self.copy(*through_views(result, home), result, home, result.type.static_shape, op)
+        elif result not in self.graph.results:
+            self.aliases[result] = operand
         else:
-            elements = self._elements()
-            home = home_index(result.shape)
-            base, where = through_views(result, home)
-            node = elements.element(base, where)  # type: ignore[assignment]
-            store = self._store(result, home, node)
-            domain = squeezed(result.shape)
-        if 0 in domain:
-            return
-        lowered = build_kernel(elements, [store], domain, frozenset(), title="copy", specialize=self.specialize)
-        self._append(lowered, op)
+            source, target = self.flat(operand), self.flat(result)
+            self.copy(source, home_index(source.shape), target, home_index(target.shape), source.type.static_shape, op)
+
+    def flat(self, value: Value) -> Value:
+        """A value's elements as one row, in the same memory."""
+        flat = Value(TensorType(value.dtype, (value.type.size,)))
+        self.aliases[flat] = value
+        return flat
 
     def _lower_host(self, op: Op) -> None:
         """NumPy computes the op; its operands' views are followed to what stands in memory."""
@@ -538,15 +540,9 @@ class _Plan:
 
     def _copy(self, op: Op, operand: Value, corner: tuple[int, ...], shape: tuple[int, ...], region: Region) -> None:
         """Copy a box of an operand, or a scalar, to a region of the op's result."""
-        if 0 in shape:
-            return
-        elements, home = self._elements(), home_index(shape)
+        home = home_index(shape)
         source = _box(operand, corner).index(home) if operand.ndim else ()
-        store = self._store(region.whole, region.index(home), elements.element(operand, source))
-        lowered = build_kernel(
-            elements, [store], squeezed(shape), frozenset(), title=op.primitive.name, specialize=self.specialize
-        )
-        self._append(lowered, op)
+        self.copy(operand, source, region.whole, region.index(home), shape, op, title=op.primitive.name)
 
     def _lower_scatter(self, op: Op) -> None:
         """The operand is copied, then the updates are written one after the other."""
@@ -556,79 +552,43 @@ class _Plan:
         domain = squeezed(updates.shape)
         if 0 in domain or 0 in operand.shape:
             return
-        elements = self._elements()
+        elements = self.elements()
         position = home_index(updates.shape)
         where = elements.addressed(operand, indices, op.attributes["axes"], position)
-        store = self._store(op.result, where, elements.element(updates, position))
+        store = self.store(op.result, where, elements.element(updates, position))
         store.accumulate = op.attributes["combine"] == "add"
         lowered = build_kernel(
             elements, [store], domain, frozenset(), title="scatter", specialize=self.specialize, serial=True
         )
-        self._append(lowered, op)
+        self.append(lowered, op)
 
-    def _lower_dot(self, op: Op) -> None:
-        lhs, rhs = op.operands
-        *batch_shape, m, n = op.result.type.static_shape
-        rows, columns = lhs.type.static_shape[-2:]
-        transpose_lhs = op.attributes.get("transpose_lhs", False)
-        transpose_rhs = op.attributes.get("transpose_rhs", False)
-        inner = rows if transpose_lhs else columns
-        batch = int(np.prod(batch_shape, dtype=np.int64))
-        if 0 in (batch, m, n):
-            return
-        if not is_floating(op.result.dtype):
-            self._lower_integer_dot(op, inner, transpose_lhs, transpose_rhs)
-            return
-        self.calls.append(
-            DotCall(
-                op.result.dtype, self._matrix(lhs, transpose_lhs), self._matrix(rhs, transpose_rhs), op.result,
-                batch, m, n, inner, op.location,
-            )
-        )  # fmt: skip
-
-    def _matrix(self, operand: Value, transposed: bool) -> MatrixOperand:
-        """The operand where it lies, through its views; copied first where its batch is no single stride."""
-        home = tuple(Affine(((axis, 1),)) for axis in range(operand.ndim))
-        base, address = in_memory(*through_views(operand, home), self.regions)
-        steps = [dict(address.terms).get(axis, 0) for axis in range(operand.ndim)]
-        shape = operand.type.static_shape
-        batch = [(extent, step) for extent, step in zip(shape[:-2], steps[:-2], strict=True) if extent != 1]
-        if any(step != extent * inner for (_, step), (extent, inner) in pairwise(batch)):
-            copied = Value(operand.type)
-            elements = self._elements()
-            own = home_index(operand.shape)
-            store = self._store(copied, own, elements.element(*through_views(operand, own)))
-            lowered = build_kernel(
-                elements, [store], squeezed(operand.shape), frozenset(), title="copy", specialize=self.specialize
-            )
-            self._append(lowered, operand.op)  # type: ignore[arg-type]
-            return self._matrix(copied, transposed)
-        row, column = (steps[-1], steps[-2]) if transposed else (steps[-2], steps[-1])
-        return MatrixOperand(base, address.constant, (batch[-1][1] if batch else 0, row, column))
-
-    def _lower_integer_dot(self, op: Op, inner: int, transpose_lhs: bool, transpose_rhs: bool) -> None:
+    def _lower_integer_dot(self, op: Op) -> None:
         """Integer products wrap around, so their order is free: an ordinary reduction."""
+        if 0 in op.result.shape:
+            return
         lhs, rhs = op.operands
+        transpose_lhs, transpose_rhs = (op.attributes.get(n, False) for n in ("transpose_lhs", "transpose_rhs"))
+        inner = extents(op)[3]
         *batch, m, n = op.result.type.static_shape
         shape = (*batch, m, n, inner)
         product_type = TensorType(op.result.dtype, shape)
         point = home_index(shape)
-        elements = self._elements()
+        elements = self.elements()
         left = (*point[:-3], point[-1], point[-3]) if transpose_lhs else (*point[:-3], point[-3], point[-1])
         right = (*point[:-3], point[-2], point[-1]) if transpose_rhs else (*point[:-3], point[-1], point[-2])
         node = elements.multiply(elements.element(lhs, left), elements.element(rhs, right))
         product = Value(product_type)
         domain = squeezed(shape)
         if 0 not in domain:
-            store = self._store(product, point, node)
+            store = self.store(product, point, node)
             lowered = build_kernel(elements, [store], domain, frozenset(), title="products", specialize=self.specialize)
-            self._append(lowered, op)
+            self.append(lowered, op)
         from tracejit.ir.primitives.reduction import reduce_sum
 
         again = Op(reduce_sum, (product,), {"axes": (len(shape) - 1,)}, [op.result.type], op.location)
         again.results = op.results
         reduced_domain, reduced = _reduction_domain(again)
-        self._lower(Group(-1, reduced_domain, reduced, [again]))
+        self.lower_group(Group(-1, reduced_domain, reduced, [again]))
 
     # Memory -----------------------------------------------------------------------------------------
 
@@ -708,6 +668,6 @@ def _title(ops: Sequence[Op]) -> str:
 
 
 __all__ = [
-    "BranchCall", "Call", "CopyCall", "DotCall", "HostCall", "KernelCall", "Literal", "LoopCall", "MatrixOperand",
+    "BranchCall", "Call", "CopyCall", "DotCall", "HostCall", "KernelCall", "Literal", "LoopCall", "Matrices",
     "Place", "Program", "plan", "walk",
 ]  # fmt: skip

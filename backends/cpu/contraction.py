@@ -37,11 +37,16 @@ from .tiles import TileWriter
 from .vectors import ALIGNMENT, DEPTH, FEW_TILES, blocking
 
 # The kernel's arguments, in order: 8-byte slots.  Strides count elements; a batch stride may be 0, any stride negative.
-# The addend may be null.  Its columns, and those of C, are neighbours; where there is a single column, its rows are.
+# The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
+# given, with all strides 0.  The columns of C are neighbours.  Where there is a single column, this holds for the rows.
+# The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.
 SLOTS = (
-    "a b c addend batch m n k a_batch_stride a_row_stride a_column_stride b_batch_stride b_row_stride b_column_stride "
-    "c_batch_stride c_row_stride addend_batch_stride addend_row_stride scratch scratch_bytes_per_worker"
+    "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
+    "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
+    "addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch scratch_bytes_per_worker"
 ).split()
+
+NUMBER_BYTES = 64  # the widest vector
 
 # When to copy.
 PAGE_BYTES = 4096  # also, in most processors, the distance of addresses that share a set of the first-level cache
@@ -86,12 +91,12 @@ def kernel_name(
 ) -> str:
     """Which kernel is for a product: one reads B but once, as it lies, where few rows of A make use of it.
 
-    ``sizes`` are batch, m, n and k, the strides those of batch, rows and columns.
+    ``sizes`` are m, n and k, the strides those of rows and columns.
     """
-    shape, (_, m, n, _) = blocking(dtype, target), sizes
-    (along_k, along_n), width = b_strides[1:], n
+    shape, (m, n, _) = blocking(dtype, target), sizes
+    (along_k, along_n), width = b_strides, n
     if n == 1:  # the kernel computes the transpose
-        m, width, along_n, along_k = n, m, a_strides[1], a_strides[2]
+        m, width, (along_n, along_k) = n, m, a_strides
     by_row = m == 1 and along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
     by_column = m <= shape.low and along_k == 1 and width >= shape.lanes
     return f"dot_{'few_' if by_row or by_column else ''}{'f32' if dtype.itemsize == 4 else 'f64'}"
@@ -157,10 +162,7 @@ class ContractionWriter(TileWriter, PackingWriter):
             def either(kind: str, x: str, y: str) -> str:
                 return self.select(swap, kind, slot[y], slot[x])
 
-            a, b = either("ptr", "a", "b"), either("ptr", "b", "a")
             m, n, k = either("i64", "m", "n"), either("i64", "n", "m"), slot["k"]
-            a_batch = either("i64", "a_batch_stride", "b_batch_stride")
-            b_batch = either("i64", "b_batch_stride", "a_batch_stride")
             a_row = either("i64", "a_row_stride", "b_column_stride")
             a_k = either("i64", "a_column_stride", "b_row_stride")
             b_k = either("i64", "b_row_stride", "a_column_stride")
@@ -188,15 +190,23 @@ class ContractionWriter(TileWriter, PackingWriter):
                 first_column = self.mul(block, block_columns)
                 columns = self.min(block_columns, self.sub(n, first_column))
 
-                a = self.offset(self.offset(a, self.mul(batch, a_batch)), self.mul(first_row, a_row))
-                b = self.offset(self.offset(b, self.mul(batch, b_batch)), self.mul(first_column, b_column))
-                first_byte = self.mul(first_column, self.size)
+                stack = self.let("stack", f"udiv i64 {batch}, {slot['inner']}")
+                within = self.sub(batch, self.mul(stack, slot["inner"]))
+                start = {
+                    label: self.offset(
+                        self.offset(slot[label], self.mul(stack, slot[f"{label}_stack_stride"])),
+                        self.mul(within, slot[f"{label}_batch_stride"]),
+                    )
+                    for label in ("a", "b", "c", "addend")
+                }
+                a = self.offset(self.select(swap, "ptr", start["b"], start["a"]), self.mul(first_row, a_row))
+                b = self.offset(self.select(swap, "ptr", start["a"], start["b"]), self.mul(first_column, b_column))
 
-                def corner(label: str) -> str:
-                    row = self.offset(slot[label], self.mul(batch, slot[f"{label}_batch_stride"]))
-                    return self.offset(self.offset(row, self.mul(first_row, slot[f"{label}_row_stride"])), first_byte)
+                def corner(label: str, column_stride: str | int) -> str:
+                    rows = self.mul(first_row, slot[f"{label}_row_stride"])
+                    return self.offset(self.offset(start[label], rows), self.mul(first_column, column_stride))
 
-                c, addend = corner("c"), corner("addend")
+                c, addend = corner("c", self.size), corner("addend", slot["addend_column_stride"])
                 with self.when(self.compare("eq", k, 0)), self.loop("0", rows, 1) as rs:
                     target = self.offset(c, self.mul(rs.index, slot["c_row_stride"]))
                     row_bytes = self.mul(columns, self.size)
@@ -230,12 +240,15 @@ class ContractionWriter(TileWriter, PackingWriter):
                         is_last, self.compare("ne", self.let("int", f"ptrtoint ptr {slot['addend']} to i64"), 0)
                     )
                     into: list[tuple[str, ...]] = [(c, slot["c_row_stride"])]
-                    for label, condition, pointer in (("c", accumulate, c), ("addend", adds, addend)):
+                    addend_vector = self.mul(slot["addend_column_stride"], self.lanes)
+                    for label, condition, pointer, vector in (
+                        ("c", accumulate, c, str(self.vector_bytes)), ("addend", adds, addend, addend_vector)
+                    ):  # fmt: skip
                         into.append(
                             (
                                 self.select(condition, "ptr", pointer, "@minus_zeros"),
                                 self.select(condition, "i64", slot[f"{label}_row_stride"], 0),
-                                self.select(condition, "i64", self.vector_bytes, 0),
+                                self.select(condition, "i64", vector, 0),
                             )
                         )
                     panel_of_b = f"ptr {tile_b}, i64 {tile_b_k}, i64 {tile_b_strip}"

@@ -109,15 +109,17 @@ class Encoding:
         return [walker.KERNEL, len(words) + 2, *words]
 
     def _dot_arguments(self, call: DotCall, places: list[Position]) -> list[Position]:
-        size = call.dtype.itemsize
-        for number, operand in enumerate((call.lhs, call.rhs)):
-            which, offset = places[number]
-            places[number] = which, offset + operand.offset * size
-        sizes = [call.batch, call.m, call.n, call.k]
-        strides = [*call.lhs.strides, *call.rhs.strides, call.m * call.n, call.n, 0, 0]
-        scratch = (self._arena, self._program.arena_bytes)
-        numbers = map(self._number, [*sizes, *strides])
-        return [*places, self._number(0), *numbers, scratch, self._number(self._scratch)]
+        matrices = [call.lhs, call.rhs, call.out] + ([] if call.addend is None else [call.addend])
+        places = [
+            (word, offset + each.offset * call.dtype.itemsize)
+            for (word, offset), each in zip(places, matrices, strict=True)
+        ]
+        if call.addend is None:
+            places.append(self._number(0))
+        strides = [*call.lhs.strides, *call.rhs.strides, *call.out.strides[:3]]
+        strides += (0, 0, 0, 0) if call.addend is None else call.addend.strides
+        numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides])
+        return [*places, *numbers, (self._arena, self._program.arena_bytes), self._number(self._scratch)]
 
     def _branch(self, call: BranchCall) -> list[int]:
         blocks = [self._block(body.calls) for body in call.bodies]

@@ -145,7 +145,30 @@ def _add(op: _Candidate) -> Value | None:
             return op.stretched(x)
         if _is_made_by(y, negate):
             return op.make(subtract, x, _operand(y))
+        before = _add_to_product(op, x, y)
+        if before is not None:
+            return before
     return None
+
+
+def _add_to_product(op: _Candidate, x: Value, y: Value) -> Value | None:
+    """Adding to a view of a product is a view of adding to the product, which makes it a part of the product.
+
+    Where that is a number, or a row and the view keeps the rows as they are.
+    """
+    if x.shape != op.type.shape or not (_is_made_by(x, reshape) or _is_made_by(x, transpose)):
+        return None
+    source = _operand(x)
+    keeps_rows = _is_made_by(x, reshape) and y.ndim == 1 and y.shape[0] == x.shape[-1] == source.shape[-1]
+    if not (y.ndim == 0 or keeps_rows):
+        return None
+    inner = source
+    while _is_made_by(inner, reshape) or _is_made_by(inner, transpose):
+        inner = _operand(inner)
+    if not _is_made_by(inner, dot):
+        return None
+    assert x.op is not None
+    return op.make(x.op.primitive, op.make(add, source, y), **x.op.attributes)
 
 
 def _is_never_minus_zero(x: Value) -> bool:

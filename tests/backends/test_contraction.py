@@ -70,8 +70,8 @@ class Kernel:
 
     def __call__(self, a: np.ndarray, b: np.ndarray, pieces: int = 1, **options: Any) -> np.ndarray:
         """What the kernel for the product gives; the one for all products gives the same."""
-        sizes = max(len(a), len(b)), a.shape[1], b.shape[2], a.shape[2]
-        strides = ([stride // x.itemsize for stride in x.strides] for x in (a, b))
+        sizes = a.shape[1], b.shape[2], a.shape[2]
+        strides = ([stride // x.itemsize for stride in x.strides[1:]] for x in (a, b))
         name = contraction.kernel_name(self.dtype, self.target, sizes, *strides)
         general = next(iter(self.functions))
         result = self.run(name, a, b, pieces, **options)
@@ -94,19 +94,25 @@ class Kernel:
             addend = c
         per_worker = contraction.scratch_bytes(self.dtype, self.target, m, n, k)
         scratch = np.full(2 * per_worker + guard, 0xA5, np.uint8)
-        strides = [
-            0 if axis == 0 and len(x) == 1 else stride // x.itemsize
-            for x in (a, b)
-            for axis, stride in enumerate(x.strides)
-        ]
-        strides += [m * row, row]
+        inner = 2 if batch % 2 == 0 else 1  # stacks of two matrices
+
+        def batch_strides(x: np.ndarray) -> list[int]:
+            step = 0 if len(x) == 1 else x.strides[0] // x.itemsize
+            return [step * inner, step]
+
+        strides = [*batch_strides(a), *(s // a.itemsize for s in a.strides[1:])]
+        strides += [*batch_strides(b), *(s // b.itemsize for s in b.strides[1:])]
+        strides += [m * row * inner, m * row, row]
         if addend is None:
-            strides += [0, 0]
+            strides += [0, 0, 0, 0]
+        elif addend.size == 1:
+            strides += [0, 0, 0, 0]
+            addend = np.full(contraction.NUMBER_BYTES // addend.itemsize, addend)
         else:
-            strides += [0 if len(addend) == 1 else addend.strides[0] // addend.itemsize]
-            strides += [0 if addend.shape[1] == 1 else addend.strides[1] // addend.itemsize]
+            row = 0 if addend.shape[1] == 1 else addend.strides[1] // addend.itemsize
+            strides += [*batch_strides(addend), row, 1]
         pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
-        slots = np.array([*pointers, batch, m, n, k, *strides, scratch.ctypes.data, per_worker], np.int64)
+        slots = np.array([*pointers, batch, inner, m, n, k, *strides, scratch.ctypes.data, per_worker], np.int64)
         assert len(slots) == len(contraction.SLOTS)
         units = contraction.parallel_units(self.dtype, self.target, batch, m, n, k)
         edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
@@ -181,7 +187,7 @@ def test_an_addend_is_added_last_and_may_be_what_is_there(kernel: Kernel, shape:
     for left, right in (("rows", "rows"), ("rows", "columns"), ("columns", "strided")):
         a, b = operand(rng, (3, m, k), kernel.dtype, left), operand(rng, (3, k, n), kernel.dtype, right)
         product = oracle(a, b)
-        for addend_shape in ((3, m, n), (1, m, n), (1, 1, n)) if n > 1 else ((3, m, n), (1, m, n)):
+        for addend_shape in ((3, m, n), (1, m, n), (1, 1, 1), *[(1, 1, n)] * (n > 1)):
             addend = operand(rng, addend_shape, kernel.dtype, "rows")
             assert_same_bits(kernel(a, b, pieces=2, addend=addend), product + addend)
         if n > 1:
@@ -193,7 +199,7 @@ def test_an_addend_is_added_last_and_may_be_what_is_there(kernel: Kernel, shape:
 
 def test_batches_and_operands_shared_by_the_batch(kernel: Kernel) -> None:
     rng = np.random.default_rng(1)
-    for batches in ((3, 3), (1, 3), (3, 1)):
+    for batches in ((3, 3), (1, 3), (3, 1), (6, 6), (1, 4)):
         a, b = (
             operand(rng, (batches[0], 14, 9), kernel.dtype, "rows"),
             operand(rng, (batches[1], 9, 19), kernel.dtype, "columns"),

@@ -162,6 +162,77 @@ PROGRAMS = {
         %f = update_slice %x, %t {start=[1, 0, 0], strides=[3, 1, 1]} : f32[6,5,7]
         return %a, %c, %d, %f
     }""",
+    "products that add": """(%x: f32[3,5,4], %y: f32[3,4,6], %b: f32[6], %c: f32[3,5,6], %d: f32[3,5,1])
+                           -> (f32[3,5,6], f32[3,5,6], f32[3,5,6], f32[3,5,6], f32[3,5,6]) {
+        %p = dot %x, %y : f32[3,5,6]
+        %r = add %p, %b : f32[3,5,6]
+        %q = dot %x, %y : f32[3,5,6]
+        %s = add %c, %q : f32[3,5,6]
+        %t = dot %x, %y : f32[3,5,6]
+        %u = add %t, %d : f32[3,5,6]
+        %v = dot %x, %y : f32[3,5,6]
+        %w = add %v, 2.0 : f32[3,5,6]
+        %a = dot %x, %y : f32[3,5,6]
+        %e = negate %c : f32[3,5,6]
+        %f = add %a, %e : f32[3,5,6]
+        return %r, %s, %u, %w, %f
+    }""",
+    "products summed in one place": """(%x: f32[4,3], %y: f32[4,20], %z: f32[300,3], %w: f32[300,20])
+                                      -> (f32[3,20], f32[3,20], f32[20]) {
+        %a = dot %x, %y {transpose_lhs} : f32[3,20]
+        %b = dot %x, %y {transpose_lhs} : f32[3,20]
+        %s = add %a, %b : f32[3,20]
+        %c = dot %x, %y {transpose_lhs} : f32[3,20]
+        %t = add %s, %c : f32[3,20]
+        %d = dot %z, %w {transpose_lhs} : f32[3,20]
+        %u = add %t, %d : f32[3,20]
+        %e = dot %x, %y {transpose_lhs} : f32[3,20]
+        %f = dot %x, %y {transpose_lhs} : f32[3,20]
+        %v = add %e, %f : f32[3,20]
+        %r = reduce_sum %v {axes=[0]} : f32[20]
+        return %u, %v, %r
+    }""",
+    "products of stacks, into their part of a whole": """(%x: f32[2,7,3,4,5], %y: f32[2,7,3,4,5])
+                                                        -> (f32[2,4,7,7], f32[2,7,3,4,5], f32[2,4,9,7], f32[4,210],
+                                                            f32[14,28]) {
+        %q = transpose %x {permutation=[2, 0, 3, 1, 4]} : f32[3,2,4,7,5]
+        %a = slice %q {start=[0, 0, 0, 0, 0], limit=[1, 2, 4, 7, 5], strides=[1, 1, 1, 1, 1]} : f32[1,2,4,7,5]
+        %b = reshape %a {shape=[2, 4, 7, 5]} : f32[2,4,7,5]
+        %c = slice %q {start=[1, 0, 0, 0, 0], limit=[2, 2, 4, 7, 5], strides=[1, 1, 1, 1, 1]} : f32[1,2,4,7,5]
+        %d = reshape %c {shape=[2, 4, 7, 5]} : f32[2,4,7,5]
+        %s = dot %b, %d {transpose_rhs} : f32[2,4,7,7]
+        %e = dot %s, %d : f32[2,4,7,5]
+        %f = dot %s, %b {transpose_lhs} : f32[2,4,7,5]
+        %g = dot %s, %b : f32[2,4,7,5]
+        %h = reshape %e {shape=[1, 2, 4, 7, 5]} : f32[1,2,4,7,5]
+        %i = reshape %f {shape=[1, 2, 4, 7, 5]} : f32[1,2,4,7,5]
+        %j = reshape %g {shape=[1, 2, 4, 7, 5]} : f32[1,2,4,7,5]
+        %k = concatenate %h, %i, %j {dimension=0} : f32[3,2,4,7,5]
+        %l = transpose %k {permutation=[1, 3, 0, 2, 4]} : f32[2,7,3,4,5]
+        %m = add %l, %y : f32[2,7,3,4,5]
+        %y2 = negate %y : f32[2,7,3,4,5]
+        %t = transpose %y2 {permutation=[3, 0, 2, 1, 4]} : f32[4,2,3,7,5]
+        %u = reshape %t {shape=[4, 210]} : f32[4,210]
+        %z = dot %b, %d {transpose_rhs} : f32[2,4,7,7]
+        %v = transpose %z {permutation=[0, 2, 1, 3]} : f32[2,7,4,7]
+        %w = reshape %v {shape=[14, 28]} : f32[14,28]
+        %n = dot %b, %d {transpose_rhs} : f32[2,4,7,7]
+        %o = pad %n, 0.0 {low=[0, 0, 1, 0], high=[0, 0, 1, 0], interior=[0, 0, 0, 0]} : f32[2,4,9,7]
+        return %s, %m, %o, %u, %w
+    }""",
+    "a matrix that many products read by columns": """(%x: f32[3,40], %w: f32[20,40])
+                                                      -> (f32[3,20], f32[3,20], f32[3,20], f32[3,20], f32[3,20]) {
+        %a = dot %x, %w {transpose_rhs} : f32[3,20]
+        %x1 = negate %x : f32[3,40]
+        %b = dot %x1, %w {transpose_rhs} : f32[3,20]
+        %x2 = add %x, %x : f32[3,40]
+        %c = dot %x2, %w {transpose_rhs} : f32[3,20]
+        %x3 = multiply %x, %x : f32[3,40]
+        %d = dot %x3, %w {transpose_rhs} : f32[3,20]
+        %x4 = abs %x : f32[3,40]
+        %e = dot %x4, %w {transpose_rhs} : f32[3,20]
+        return %a, %b, %c, %d, %e
+    }""",
     "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
         %a = dot %x, %y : i8[3,2]
         return %a

@@ -162,6 +162,18 @@ SIMPLIFICATIONS = {
         "%b = slice %x {start=[1], limit=[3], strides=[1]} : f32[2]"
         " %c = broadcast_in_dim 7.0 {dimensions=[], shape=[4]} : f32[4] return %b, %c",
     ),
+    "what is added to a view of a product": (
+        "%x: f32[6,4], %y: f32[4,5], %b: f32[5], %c: f32[6], %d: f32[6,4], %e: f32[6,4]",
+        "f32[5,6], f32[2,3,5], f32[5,6]",
+        "%p = dot %x, %y : f32[6,5] %t = reshape %p {shape=[2, 3, 5]} : f32[2,3,5] %u = add %b, %t : f32[2,3,5]"
+        " %q = dot %d, %y : f32[6,5] %v = reshape %q {shape=[5, 6]} : f32[5,6] %w = add %v, 1.0 : f32[5,6]"
+        " %r = dot %e, %y : f32[6,5] %s = reshape %r {shape=[5, 6]} : f32[5,6] %z = add %s, %c : f32[5,6]"
+        " return %w, %u, %z",
+        "%p = dot %x, %y : f32[6,5] %v0 = add %p, %b : f32[6,5] %u = reshape %v0 {shape=[2, 3, 5]} : f32[2,3,5]"
+        " %q = dot %d, %y : f32[6,5] %v1 = add %q, 1.0 : f32[6,5] %w = reshape %v1 {shape=[5, 6]} : f32[5,6]"
+        " %r = dot %e, %y : f32[6,5] %s = reshape %r {shape=[5, 6]} : f32[5,6] %z = add %s, %c : f32[5,6]"
+        " return %w, %u, %z",
+    ),
     "x + 0.0 + 0.0": (
         XY, "f32[4,3]",
         "%a = add %x, 0.0 : f32[2,3] %b = add 0.0, %y : f32[2,3] %c = concatenate %a, %b {dimension=0} : f32[4,3]"

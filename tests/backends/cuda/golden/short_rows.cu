@@ -58,15 +58,3 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_
     }
   }
 }
-
-// One thread for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) copy_bfcd9001de56(
-    const float *__restrict__ b0,
-    float *__restrict__ b1,
-    const long long n0
-) {
-  for (long long i0 = blockIdx.x * 256ll + threadIdx.x; i0 < n0; i0 += gridDim.x * 256ll) {
-    const float v0 = b0[i0];
-    b1[i0] = v0;
-  }
-}

@@ -1,0 +1,288 @@
+"""Matrix products: where the matrices lie in memory, and what is added to the product on its way out.
+
+A product reads its operands where they are, through transposes and slices, and writes into its part of a whole.  The
+addition of a bias, of a residual or to what other products have summed up is part of the product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
+from tracejit.ir.primitive import Contraction, Reduction
+from tracejit.ir.primitives.elementwise import add
+from tracejit.ir.types import DType, float32, float64
+
+from .fusion import Affine, Group, Index, home_index, is_fusible, operand_index, squeezed, through_views
+from .lower import in_memory
+
+if TYPE_CHECKING:
+    from .control import Body
+    from .program import _Plan
+
+NUMBER_BYTES = 64  # how much of a number is given that is added everywhere: the widest vector
+CHAIN = 256  # the k of one chain of sums: only such short products may be added to what is in their place
+FEW_ROWS = 48  # up to so many, a right operand that lies in columns is not worth turning for one product
+TURNED = 4  # but for so many products
+
+
+Matrix = tuple[Value, int, int, int, int]  # where one lies in columns: offset, their distance, k and n
+
+
+@dataclass(slots=True)
+class Matrices:
+    """Matrices in memory: element offset, then strides of stacks of matrices, of matrices, rows and columns."""
+
+    value: Value
+    offset: int
+    strides: tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class DotCall:
+    """``out[b] = lhs[b] @ rhs[b]``, and the addend, for floating-point operands; stacks hold ``inner`` matrices."""
+
+    dtype: DType
+    lhs: Matrices
+    rhs: Matrices
+    out: Matrices
+    addend: Matrices | None
+    batch: int
+    inner: int
+    m: int
+    n: int
+    k: int
+    location: Location | None = None
+
+    @property
+    def buffers(self) -> list[Value]:
+        return [matrices.value for matrices in (self.lhs, self.rhs, self.out, self.addend) if matrices is not None]
+
+    @property
+    def work(self) -> int:
+        return self.batch * self.m * self.n * self.k
+
+    def nested(self) -> Sequence[Body]:
+        return ()
+
+
+def is_product(op: Op) -> bool:
+    """Whether an op has a call of this kind."""
+    return isinstance(op.primitive, Contraction) and op.result.dtype in (float32, float64) and op.result.type.is_static
+
+
+def extents(op: Op) -> tuple[tuple[int, ...], int, int, int]:
+    """The batch's shape, m, n and k."""
+    *batch, m, n = op.result.type.static_shape
+    rows, columns = op.operands[0].type.static_shape[-2:]
+    return tuple(batch), m, n, rows if op.attributes.get("transpose_lhs", False) else columns
+
+
+# Additions --------------------------------------------------------------------------------------------
+
+
+def additions(block: Block, whole: Collection[Op]) -> dict[Op, Op]:
+    """The products whose result only an addition reads, by the addition that is part of them."""
+    uses = block.uses()
+    found: dict[Op, Op] = {}
+    for op in block.ops:
+        if op.primitive is not add or op in whole:
+            continue
+        for product, other in (op.operands[::-1], op.operands):
+            if product.op is not None and _takes(product, op, other, uses):
+                found[op] = product.op
+                break
+    return found
+
+
+def _takes(product: Value, op: Op, other: Value, uses: Mapping[Value, int]) -> bool:
+    """Whether a product can add ``other`` to make the result of ``op``."""
+    assert product.op is not None
+    if not is_product(product.op) or uses[product] != 1 or product.shape != op.result.shape:
+        return False
+    batch, m, n, k = extents(product.op)
+    if 0 in (*batch, m, n, k):
+        return False
+    base, index = through_views(other, operand_index(other, _own_axes(op.result)))
+    if base.op is not None and is_fusible(base.op) and not isinstance(base.op.primitive, Reduction) and uses[base] < 2:
+        return False  # it need not stand in memory at all
+    if isinstance(base, Constant) and base.array.size == 1:
+        return True
+    if any(entry != 0 and entry.dynamic for entry in index):
+        return False
+    steps = _steps(base, index, op.result.ndim)
+    return _is_row_major(steps, m, n) and _factorized([steps], batch) is not None
+
+
+def summed_in_place(block: Block, found: Mapping[Op, Op]) -> dict[Value, Value]:
+    """The products and sums of products that only an addition reads, and its result, which takes over their memory."""
+    uses = block.uses()
+    totals: dict[Value, Value] = {}
+    for op, product in found.items():
+        (other,) = [operand for operand in op.operands if operand is not product.result]
+        is_sum = other.op is not None and (other.op in found or is_product(other.op))
+        if is_sum and uses[other] == 1 and other.shape == op.result.shape and extents(product)[3] <= CHAIN:
+            totals[other] = op.result
+    return totals
+
+
+# Memory -----------------------------------------------------------------------------------------------
+
+
+def _own_axes(value: Value) -> Index:
+    """The index of a value with one axis for each dimension, also those of extent 1."""
+    return tuple(Affine(((axis, 1),)) for axis in range(value.ndim))
+
+
+def _steps(base: Value, index: Index, ndim: int) -> list[int]:
+    """How far apart in memory the elements along each axis are."""
+    strides, step = [], 1
+    for extent in reversed(base.type.static_shape):
+        strides.append(step)
+        step *= extent
+    steps = [0] * ndim
+    for entry, stride in zip(index, reversed(strides), strict=True):
+        for axis, coefficient in () if entry == 0 else entry.terms:
+            steps[axis] += coefficient * stride
+    return steps
+
+
+def _is_row_major(steps: Sequence[int], m: int, n: int) -> bool:
+    """Whether a product can be written there, and what lies there added: columns are neighbours."""
+    row, column = steps[-2:]
+    return column == 1 if n != 1 else row == 1 or m == 1
+
+
+def _factorized(all_steps: Sequence[Sequence[int]], batch: Sequence[int]) -> tuple[int, int] | None:
+    """How many of the batch's axes are the stacks', and how many matrices are in one; ``None`` where neither part of
+    the axes is walked with a single stride by all."""
+    for split in range(len(batch) + 1):
+        if all(
+            _one_stride(steps[: len(batch)], batch, *part) is not None
+            for steps in all_steps
+            for part in ((0, split), (split, len(batch)))
+        ):
+            return split, math.prod(batch[split:])
+    return None
+
+
+def _one_stride(steps: Sequence[int], batch: Sequence[int], first: int, last: int) -> int | None:
+    """The stride that walks some axes as one."""
+    long = [(step, extent) for step, extent in zip(steps[first:last], batch[first:last], strict=True) if extent != 1]
+    if any(step != extent * inner for (step, _), (inner, extent) in pairwise(long)):
+        return None
+    return long[-1][0] if long else 0
+
+
+# Lowering ---------------------------------------------------------------------------------------------
+
+
+def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
+    """Append the call of a product, and of copies of what it cannot read or write where it is."""
+    batch, m, n, k = extents(op)
+    if 0 in (*batch, m, n):
+        return
+    result = (op if addition is None else addition).result
+    transposed = [op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")]
+    places = [_place(plan, operand, flag) for operand, flag in zip(op.operands, transposed, strict=True)]
+    places.append(_place(plan, result, False))
+    if addition is not None:
+        (other,) = [operand for operand in addition.operands if operand is not op.result]
+        base, index = through_views(other, operand_index(other, _own_axes(result)))
+        if isinstance(base, Constant) and base.array.size == 1:
+            base, index = Constant(np.full(NUMBER_BYTES // base.dtype.itemsize, base.array.item(), base.dtype)), (0,)
+        places.append(_at(plan, base, index, result.ndim))
+    factors = _factorized([place[2] for place in places], batch)
+    if not _is_row_major(places[2][2], m, n) or (addition is not None and factors is None):
+        _lower_apart(plan, op, addition)
+        return
+    if factors is None:
+        places[:2] = [
+            place if _factorized([place[2]], batch) == (0, math.prod(batch)) else _copied(plan, operand, flag)
+            for place, operand, flag in zip(places, op.operands, transposed, strict=False)
+        ]
+        factors = _factorized([place[2] for place in places], batch)
+        if factors is None:
+            _lower_apart(plan, op, addition)
+            return
+    split, inner = factors
+    if n != 1 and m <= FEW_ROWS and not any(places[1][2][:-2]) and places[1][2][-2] == 1 != places[1][2][-1]:
+        places[1] = _turned(plan, places[1], k, n)
+
+    def matrices(place: tuple[Value, int, list[int]]) -> Matrices:
+        value, offset, steps = place
+        stacks = _one_stride(steps[: len(batch)], batch, 0, split)
+        stack = _one_stride(steps[: len(batch)], batch, split, len(batch))
+        return Matrices(value, offset, (stacks or 0, stack or 0, steps[-2], steps[-1]))
+
+    lhs, rhs, out, *addend = map(matrices, places)
+    plan.calls.append(
+        DotCall(
+            result.dtype, lhs, rhs, out, addend[0] if addend else None, math.prod(batch), inner, m, n, k, op.location
+        )
+    )  # fmt: skip
+
+
+def _place(plan: _Plan, operand: Value, transposed: bool) -> tuple[Value, int, list[int]]:
+    """Where an operand's matrices are: the value, an offset, and how far apart the elements along each axis are."""
+    value, offset, steps = _at(plan, *through_views(operand, _own_axes(operand)), operand.ndim)
+    return value, offset, [*steps[:-2], steps[-1], steps[-2]] if transposed else steps
+
+
+def _at(plan: _Plan, base: Value, index: Index, ndim: int) -> tuple[Value, int, list[int]]:
+    whole, address = in_memory(base, index, plan.regions)
+    terms = dict(address.terms)
+    return whole, address.constant, [terms.get(axis, 0) for axis in range(ndim)]
+
+
+def _copied(plan: _Plan, operand: Value, transposed: bool) -> tuple[Value, int, list[int]]:
+    """The same for a contiguous copy."""
+    copy, home = Value(operand.type), home_index(operand.shape)
+    plan.copy(operand, home, copy, home, operand.type.static_shape)
+    return _place(plan, copy, transposed)
+
+
+def _turned(plan: _Plan, place: tuple[Value, int, list[int]], k: int, n: int) -> tuple[Value, int, list[int]]:
+    """A right operand that lies in columns, turned once for all the products that read it."""
+    value, offset, steps = place
+    key = value, offset, steps[-1], k, n
+    if plan.columns_read.get(key, 0) < TURNED:
+        return place
+    turned = plan.turned.get(key)
+    if turned is None:
+        turned = plan.turned[key] = Value(TensorType(value.dtype, (k, n)))
+        lying = Affine(((0, 1), (1, steps[-1])), offset)
+        plan.copy(plan.flat(value), (lying,), turned, home_index(turned.shape), (k, n), title="transpose")
+    return turned, 0, [0] * (len(steps) - 2) + [n, 1]
+
+
+def columns_read(plan: _Plan, ops: Sequence[Op]) -> dict[Matrix, int]:
+    """How often each matrix that lies in columns is the right operand of products with few rows."""
+    counts: dict[Matrix, int] = {}
+    for op in ops:
+        if is_product(op) and op.attributes.get("transpose_rhs", False):
+            _, m, n, k = extents(op)
+            if n != 1 and m <= FEW_ROWS:
+                value, offset, steps = _place(plan, op.operands[1], True)
+                key = value, offset, steps[-1], k, n
+                counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def _lower_apart(plan: _Plan, op: Op, addition: Op | None) -> None:
+    """The product into memory of its own, then what is to be done with it."""
+    if addition is not None:
+        plan.stored |= {op.result, addition.result}
+        lower_product(plan, op, None)
+        plan.lower_group(Group(-1, squeezed(addition.result.shape), ops=[addition]))
+        return
+    alone = Op(op.primitive, op.operands, op.attributes, [op.result.type], op.location)
+    lower_product(plan, alone, None)
+    home = home_index(op.result.shape)
+    plan.copy(alone.result, home, op.result, home, op.result.type.static_shape, op)
