@@ -17,6 +17,7 @@ from tracejit.backends.cpu import compiler, runtime
 from tracejit.backends.program import KernelCall, Program, plan, walk
 from tracejit.ir import Constant, Graph, Value
 from tracejit.ir.interpreter import interpret
+from tracejit.ir.partition import kept_bytes
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
@@ -101,12 +102,18 @@ class Backward:
     leaves: list[Source]
     leaf_values: list[tuple[Source, Value]]  # the leaves' parameters in the joint graph
     residuals: list[int]  # positions among the forward program's results
+    kept: list[TensorType]  # the residuals that neither the caller has nor the forward program returns
     outputs: list[TensorType]
     _executable: runtime.Executable | None = None
 
     @functools.cached_property
     def optimized(self) -> Graph:
         return optimize(self.graph)
+
+    def note(self) -> str:
+        """What is kept from the forward program for this one, as a comment."""
+        count = f"{len(self.kept)} value{'s' if len(self.kept) != 1 else ''}"
+        return f"# {count} kept for backward: {kept_bytes(self.kept):,} bytes, beside its arguments and results"
 
     @functools.cached_property
     def program(self) -> Program:
@@ -432,7 +439,7 @@ def _text(segment: Segment, stage: str) -> str:
         case "grad":
             # Where backward() is called inside, the gradient is part of the trace.
             backward = None if segment.ending is None else segment.ending.backward
-            return str(code.graph if backward is None else backward.optimized)
+            return str(code.graph) if backward is None else f"{backward.note()}\n{code.graph}\n\n{backward.optimized}"
         case "optimized":
             return str(code.optimized)
         case "kernels":

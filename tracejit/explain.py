@@ -66,6 +66,8 @@ def _segment(segment: Segment) -> list[str]:
         f"({len(program.kernels)} distinct), {products} matrix products, "
         f"{by_numpy} by NumPy; arena {program.arena_bytes:,} bytes",
     ]
+    if segment.ending is not None and segment.ending.backward is not None:
+        lines.append(segment.ending.backward.note().lstrip("# "))
     captured = list(segment.graph.sources.values())
     if captured:
         lines.append(f"captured: {', '.join(captured)}")

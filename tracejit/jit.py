@@ -269,8 +269,9 @@ class JittedFunction:
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The program that a call with these arguments runs, as text, without running it.
 
-        ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (the gradient of its outputs), ``"optimized"``,
-        ``"kernels"``, ``"llvm"``, ``"asm"``, ``"cuda"`` or ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
+        ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (with the gradient of its outputs: what runs forward, and
+        keeps values, and what runs backward from those), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``,
+        ``"cuda"`` or ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
         """
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")

@@ -251,12 +251,18 @@ def _trace_backward(
     trace.graph.parameters += graph.parameters  # leaves that only the gradient reads
     graph.parameters = [value for segment in trace.path for value in segment.graph.parameters]
     joint = Graph(graph.name, graph.parameters, graph.ops, [*results, *gradients])
-    _, backward, residuals = split(joint, forward_ops, cotangents, gradients)
+    free = {*results, *graph.parameters}
+    parts = split(joint, forward_ops, cotangents, gradients, free)
+    trace.graph.ops += parts.early
     types = [value.type for value in cotangents]
-    kept = [value for value in residuals if value not in set(results)]
+    kept = [value for value in parts.saved if value not in set(results)]
     position = {value: i for i, value in enumerate([*results, *kept])}
-    places = [position[value] for value in residuals]
-    return Backward(joint, forward_ops, cotangents, gradients, backward, leaves, values, places, types), kept
+    places = [position[value] for value in parts.saved]
+    kept_types = [value.type for value in parts.saved if value not in free]
+    backward = Backward(
+        joint, forward_ops, cotangents, gradients, parts.backward, leaves, values, places, kept_types, types
+    )
+    return backward, kept
 
 
 def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: str) -> Output:

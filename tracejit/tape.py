@@ -207,10 +207,13 @@ def same_value(tensor: Tensor) -> Tensor:
 
 def apply(primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
     """A primitive on tensors, recorded on the tape where gradients are wanted."""
-    if busy[0] and thread.level is not None:
-        level = level_of([tensor._value for tensor in operands])
-        if level is not None:
-            return _apply_at(level, primitive, operands, attributes)
+    if busy[0]:
+        if thread.level is not None:
+            level = level_of([tensor._value for tensor in operands])
+            if level is not None:
+                return _apply_at(level, primitive, operands, attributes)
+        if thread.region is not None and thread.region.policy is not None:
+            return thread.region.apply(primitive, operands, attributes)
     trace = thread.trace if busy[0] else None
     if trace is None:
         payloads: list[Payload] = [tensor._value for tensor in operands]
@@ -247,6 +250,16 @@ def _apply_at(level: Level, primitive: Primitive, operands: Sequence[Tensor], at
     result = new_tensor(level.apply(primitive, payloads, attributes))
     if primitive.vjp is not None and thread.grad_enabled:
         record_on_tape(primitive, inside, payloads, attributes, result)
+    return result
+
+
+def apply_known(
+    primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any], value: Payload
+) -> Tensor:
+    """What :func:`apply` gives for operands without boxes where ``value``, what the result holds, is known already."""
+    result = new_tensor(value)
+    if primitive.vjp is not None and thread.grad_enabled:
+        record_on_tape(primitive, operands, [dispatch.payload(x) for x in operands], attributes, result)
     return result
 
 

@@ -49,14 +49,21 @@ class _Halves:
     gradients: list[bool]  # which parameters have one
 
 
-def _halves(region: Block, wanted: Sequence[bool], given: Sequence[bool], again: bool = False) -> _Halves:
-    """The two parts; the backward part computes ``again`` what it needs of the forward part's values, if need be."""
+def _halves(
+    region: Block, wanted: Sequence[bool], given: Sequence[bool], carries: range = range(0), again: bool = False
+) -> _Halves:
+    """The two parts; the backward part computes ``again`` what it needs of the forward part's values, if need be.
+
+    All parameters but the ``carries`` are there for the backward part anyway.
+    """
     joint = differentiate(region, wanted, given)
     cotangents = [value for value in joint.cotangents if value is not None]
     gradients = [value for value in joint.gradients if value is not None]
-    forward: Block
-    backward: Block
-    forward, backward, saved = split(joint.graph, joint.forward_ops, cotangents, gradients)
+    free = [parameter for number, parameter in enumerate(joint.graph.parameters) if number not in carries]
+    parts = split(joint.graph, joint.forward_ops, cotangents, gradients, free)
+    forward: Block = parts.forward
+    backward: Block = parts.backward
+    saved = parts.saved
     known = {dim for parameter in region.parameters for dim in parameter.shape}
     # An extent that is found out within the region means nothing outside of it: what has it is computed again.
     if again or any(isinstance(dim, Symbol) and dim not in known for value in saved for dim in value.shape):
@@ -166,7 +173,7 @@ def case_differential(
 def _case_derivative(
     types: Types, regions: Sequence[Block], flags: Sequence[bool], given: list[bool], *, again: bool
 ) -> _CaseDerivative:
-    halves = [_halves(region, flags[1:], given, again) for region in regions]
+    halves = [_halves(region, flags[1:], given, again=again) for region in regions]
     slots, places = _share_slots([half.residuals for half in halves])
     read = sorted({number for half in halves for number in half.parameters})
     gradients = _any_of([half.gradients for half in halves])
@@ -413,7 +420,8 @@ def _nothing(emitter: Emitter, like: Any) -> Any:
 
 def _loop_derivative(layout: Layout, body: Block, flags: Sequence[bool], is_symbolic: bool) -> _LoopDerivative:
     parameters, results = _active_in_loop(layout, body, flags)
-    return _LoopDerivative(layout, _halves(body, parameters, results), parameters, results, is_symbolic)
+    halves = _halves(body, parameters, results, range(layout.first_carry, layout.first_input))
+    return _LoopDerivative(layout, halves, parameters, results, is_symbolic)
 
 
 def scan_differential(

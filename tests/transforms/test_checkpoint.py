@@ -190,3 +190,67 @@ def test_a_function_that_does_something_else() -> None:
 def test_without_gradients_it_is_the_function() -> None:
     with tj.no_grad():
         assert not tj.checkpoint(tj.sin)(tj.tensor(1.0, requires_grad=True)).requires_grad
+
+
+def test_policies() -> None:
+    """What a policy keeps is not computed again; the derivatives are the same."""
+
+    def layer(x: tj.Tensor, w: tj.Tensor) -> tj.Tensor:
+        return tj.sin(tj.tanh(x @ w)) @ w
+
+    kept = tj.checkpoint_policies
+    tj.manual_seed(0)
+    x, w = tj.randn(4, 4), tj.randn(4, 4)
+    expected = tj.grad(lambda w: layer(x, w).sum())(w)
+    second = tj.hessian(lambda w: layer(x, w).sum())(w)
+    counts = {}
+    for policy in (
+        None, kept.nothing_saveable,
+        kept.dots_saveable, kept.dots_with_no_batch_dims_saveable, kept.everything_saveable,
+        lambda primitive, *types, **attributes: primitive.name == "tanh",
+    ):  # fmt: skip
+        wrapped = tj.checkpoint(layer, policy=policy)
+
+        def loss(w: tj.Tensor, wrapped: Any = wrapped) -> tj.Tensor:
+            return wrapped(x, w).sum()
+
+        assert same_bits(tj.grad(loss)(w).numpy(), expected.numpy())
+        compiled = tj.jit(tj.grad(loss))
+        assert same_bits(compiled(w).numpy(), expected.numpy())
+        text = compiled.ir(w, stage="trace")
+        counts[policy] = text.count(" dot "), text.count(" tanh ")
+        np.testing.assert_allclose(tj.hessian(loss)(w).numpy(), second.numpy(), rtol=1e-5, atol=1e-6)
+        batch = tj.vmap(lambda x, wrapped=wrapped: tj.grad(lambda w: wrapped(x, w).sum())(w))(tj.stack([x, 2 * x]))
+        np.testing.assert_allclose(batch[0].numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert list(counts.values()) == [(7, 2), (7, 2), (5, 2), (5, 2), (5, 1), (7, 1)]
+    with pytest.raises(TypeError, match="checkpoint: policy expects a function, got str 'dots'"):
+        tj.checkpoint(layer, policy="dots")  # type: ignore[call-overload]
+
+
+def test_a_compiled_function_keeps_what_its_policy_says() -> None:
+    """``stage="grad"`` shows what is kept between the compiled forward and backward part."""
+    tj.manual_seed(0)
+    x, w = tj.randn(8, 8), tj.randn(8, 8).requires_grad_()
+
+    def net(x: tj.Tensor, w: tj.Tensor) -> tj.Tensor:
+        return tj.sin(tj.tanh(x @ w) @ w) @ w
+
+    found = {}
+    for name, function in {
+        "kept": net,
+        "again": tj.checkpoint(net),
+        "dots": tj.checkpoint(net, policy=tj.checkpoint_policies.dots_saveable),
+    }.items():
+        compiled = tj.jit(function)
+        compiled(x, w).sum().backward()
+        text = compiled.ir(x, w, stage="grad")
+        found[name] = text.split("\n")[0], text.count(" dot "), w.grad
+        assert "func @net.backward(" in text
+        assert text.split("\n")[0][2:] in compiled.explain()
+        w.grad = None
+    assert found["kept"][0] == "# 2 values kept for backward: 512 bytes, beside its arguments and results"
+    assert found["again"][0] == "# 0 values kept for backward: 0 bytes, beside its arguments and results"
+    assert found["dots"][0] == found["kept"][0]
+    assert [count for _, count, _ in found.values()] == [8, 10, 8]
+    for _, _, gradient in found.values():
+        assert same_bits(gradient.numpy(), found["kept"][2].numpy())

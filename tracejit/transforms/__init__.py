@@ -16,6 +16,7 @@ A jitted function that is called within a transformed one runs as the Python cod
 transformation compiles it all.
 """
 
+from . import checkpoint_policies
 from .batch import axis_index, axis_size, pmax, pmean, pmin, psum, vmap
 from .checkpointing import checkpoint
 from .custom import custom_jvp, custom_vjp
@@ -24,7 +25,7 @@ from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
 from .reverse import grad, stop_gradient, value_and_grad, vjp
 
 __all__ = [
-    "axis_index", "axis_size", "checkpoint", "custom_jvp", "custom_vjp", "grad", "hessian", "hvp", "jacfwd",
-    "jacobian", "jacrev", "jvp", "linearize", "pmax", "pmean", "pmin", "psum", "stop_gradient", "value_and_grad",
-    "vjp", "vmap",
+    "axis_index", "axis_size", "checkpoint", "checkpoint_policies", "custom_jvp", "custom_vjp", "grad", "hessian",
+    "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "pmax", "pmean", "pmin", "psum", "stop_gradient",
+    "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

@@ -6,39 +6,61 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
+from tracejit.ir import Primitive
 from tracejit.ir.primitives.view import optimization_barrier
+from tracejit.ir.types import TensorType
 
 from .. import tree
 from ..levels import reopened
 from ..locations import at_user_line
 from ..state import thread
-from ..tape import Call, CallNode, Forgotten, Node, apply, node_of, same_value, with_history
+from ..tape import Call, CallNode, Forgotten, Node, apply, apply_known, node_of, same_value, with_history
 from ..tensor import Tensor, new_tensor
 from .arguments import checked_callable, flat, name_of, wraps
+from .checkpoint_policies import Policy, everything_saveable
 
 _barriers: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()  # of each trace
 
 
-def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+@overload
+def checkpoint(function: Callable[..., Any], *, policy: Policy | None = None) -> Callable[..., Any]: ...
+@overload
+def checkpoint(
+    function: None = None, *, policy: Policy | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+def checkpoint(function: Callable[..., Any] | None = None, *, policy: Policy | None = None) -> Any:
     """A function like ``function``, of which the derivative keeps the arguments alone: the rest is computed again.
 
     Going backward through it runs it once more, which takes time and saves memory.  Random numbers that it draws are
     drawn again as they were, and tensors that it changes in place are not changed twice.  Raises ``RuntimeError`` where
     the second run does not do what the first did.
 
+    ``policy`` says which results are kept all the same, and not computed again: one of
+    :mod:`tracejit.checkpoint_policies`, or a function that takes what those take.
+
     >>> import tracejit as tj
     >>> tj.grad(tj.checkpoint(lambda x: tj.sin(tj.sin(x))))(0.0)
     tensor(1.)
+    >>> @tj.checkpoint(policy=tj.checkpoint_policies.dots_saveable)
+    ... def layer(x, w):
+    ...     return tj.tanh(x @ w)
+    >>> tj.grad(lambda w: layer(tj.ones(2, 2), w).sum())(tj.zeros(2, 2))
+    tensor([[2., 2.],
+            [2., 2.]])
     """
+    if function is None:
+        return functools.partial(checkpoint, policy=policy)
     checked_callable("checkpoint", function)
+    if policy is not None:
+        checked_callable("checkpoint: policy", policy)
 
     @wraps(function)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if not thread.grad_enabled:
+        if not thread.grad_enabled or policy is everything_saveable:
             return function(*args, **kwargs)
-        return Region(function, args, kwargs).result(args, kwargs)
+        return Region(function, args, kwargs, policy).result(args, kwargs)
 
     return checkpointed
 
@@ -46,19 +68,23 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 class Region:
     """One call of such a function: the nodes that it has left, and how to run it again."""
 
-    def __init__(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self._function = function
+    def __init__(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], policy: Policy | None
+    ) -> None:
+        self._function, self._policy = function, policy
         leaves, self._structure = flat((args, dict(kwargs)))
         self._kept = [same_value(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._level, self._trace = thread.level, thread.trace
         self._changes: dict[int, _Change] = {}
         self._kinds: list[str] = []
+        self._saved: list[Any] = []  # what the policy keeps
         self._recalled: dict[int, Any] = {}
 
     def result(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run the function, and forget what its nodes hold."""
-        with Recording() as recording:
+        with Recording(self._policy) as recording:
             result = self._function(*args, **kwargs)
+        self._saved = recording.saved
         for number, node in enumerate(recording.nodes):
             recall = functools.partial(self._recall, number)
             if isinstance(node, CallNode):
@@ -87,7 +113,7 @@ class Region:
                 for state, change in changed:
                     _set(state, _behind_barrier(change.before, number))
                 args, kwargs = tree.unflatten(self._structure, iter([_again(leaf, number) for leaf in self._kept]))
-                with Recording() as recording:
+                with Recording(self._policy, self._saved) as recording:
                     self._function(*args, **kwargs)
             finally:
                 thread.region, thread.grad_enabled = modes
@@ -106,9 +132,15 @@ class Region:
 
 
 class Recording:
-    """While the function runs: the nodes that are made, and the tensors that are changed in place."""
+    """While the function runs: the nodes that are made, and the tensors that are changed in place.
 
-    def __init__(self) -> None:
+    ``saved`` is what the results hold that the ``policy`` keeps; ``known`` was that at the first run.
+    """
+
+    def __init__(self, policy: Policy | None = None, known: Sequence[Any] | None = None) -> None:
+        self.policy = policy
+        self.saved: list[Any] = []
+        self._known = None if known is None else iter(known)
         self.nodes: list[Node] = []
         self.changes: dict[int, _Change] = {}
         self._trace, self._outer = thread.trace, thread.region
@@ -122,6 +154,22 @@ class Recording:
         if self._outer is not None:
             self._outer.nodes += self.nodes
             self._outer.changes = {**self.changes, **self._outer.changes}
+
+    def apply(self, primitive: Primitive, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
+        """A primitive on tensors, of which the result is kept if the policy says so."""
+        policy, self.policy = self.policy, None
+        assert policy is not None
+        try:
+            types = [TensorType(operand.dtype, operand.shape) for operand in operands]
+            if not policy(primitive, *types, **attributes):
+                return apply(primitive, operands, attributes)
+            if self._known is not None:
+                return apply_known(primitive, operands, attributes, next(self._known, None))
+            result = apply(primitive, operands, attributes)
+            self.saved.append(result._value)
+            return result
+        finally:
+            self.policy = policy
 
     def add(self, node: Node) -> None:
         """A node was made."""

@@ -1,0 +1,45 @@
+"""Policies of :func:`tracejit.checkpoint`: which results are kept for the derivative, and not computed again.
+
+A policy is called for each operation of the function with its primitive, the types of the operands and the attributes;
+it says whether the result may be kept.  ``tracejit.checkpoint_policies`` has JAX's names for the usual ones.
+
+>>> import tracejit as tj
+>>> def exponentials_saveable(primitive, *types, **attributes):
+...     return primitive.name == "exponential"
+>>> tj.grad(tj.checkpoint(lambda x: tj.exp(x) * x, policy=exponentials_saveable))(0.0)
+tensor(1.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tracejit.ir import Primitive
+from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.types import TensorType
+
+Policy = Callable[..., bool]
+
+
+def everything_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+    """All is kept, as without ``checkpoint``."""
+    return True
+
+
+def nothing_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+    """All is computed again, as without a policy."""
+    return False
+
+
+def dots_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+    """Matrix products are kept (convolutions are made of those), the rest is computed again."""
+    return primitive is dot
+
+
+def dots_with_no_batch_dims_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+    """Products with one matrix are kept, as of activations with weights; those of stacks of matrices are not."""
+    return primitive is dot and any(type.ndim <= 2 for type in types)
+
+
+__all__ = ["dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable"]
