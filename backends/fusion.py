@@ -365,18 +365,19 @@ class _Fusion:
         self._require(into.number, (needed | self.depends[into.number]) & ~(old | new))
 
     def _in_order(self) -> Iterator[Group]:
+        """The groups as their last ops stand in the graph: one that has to wait for a later one holds up no other.
+
+        So what is computed late, to save memory, stays late.
+        """
         order = {op: position for position, op in enumerate(self.graph.ops)}
         for group in self.groups.values():
             group.ops.sort(key=order.__getitem__)
-        pending = sorted(self.groups.values(), key=lambda group: order[group.ops[-1]])
         done = 0
-        while pending:
-            waiting = []
-            for group in pending:
-                if self.depends[group.number] & ~done:
-                    waiting.append(group)
-                else:
-                    done |= 1 << group.number
-                    yield group
-            assert len(waiting) < len(pending), "fusion made a cycle"
-            pending = waiting
+        waiting: list[Group] = []  # for groups that come later in the graph
+        for group in sorted(self.groups.values(), key=lambda group: order[group.ops[-1]]):
+            waiting.append(group)
+            while (ready := next((g for g in waiting if not self.depends[g.number] & ~done), None)) is not None:
+                waiting.remove(ready)
+                done |= 1 << ready.number
+                yield ready
+        assert not waiting, "fusion made a cycle"

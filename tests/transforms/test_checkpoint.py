@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -78,6 +79,30 @@ def test_compiled() -> None:
     texts = {name: step.ir(x) for name, (step, _) in steps.items()}
     assert texts["kept"].count(" tanh ") == LAYERS
     assert texts["again"].count(" tanh ") == 2 * LAYERS
+
+
+def test_the_planned_memory_of_a_compiled_step() -> None:
+    """Twelve layers and their gradients: what is computed again is computed late, one layer at a time."""
+    net, x = layers(), tj.randn(512, 32)
+    activation = 512 * 32 * 4
+    arenas = {}
+    policy = tj.checkpoint_policies.dots_saveable
+    for name, wrap in {
+        "kept": lambda f: f, "again": tj.checkpoint, "dots": lambda f: tj.checkpoint(f, policy=policy)
+    }.items():  # fmt: skip
+
+        @tj.jit
+        def step(x: tj.Tensor, wrap: Any = wrap) -> tj.Tensor:
+            loss = through(net, x, wrap)
+            loss.backward()
+            return loss
+
+        step(x)
+        (size,) = re.findall(r"arena ([\d,]+) bytes", step.explain())
+        arenas[name] = int(size.replace(",", "")) / activation
+    assert arenas["again"] < LAYERS + 5
+    assert arenas["dots"] < 3 * LAYERS + 5
+    assert arenas["kept"] > arenas["dots"] + LAYERS
 
 
 def test_functional_gradients_free_what_they_are_done_with() -> None:

@@ -113,7 +113,7 @@ class Region:
                 for state, change in changed:
                     _set(state, _behind_barrier(change.before, number))
                 args, kwargs = tree.unflatten(self._structure, iter([_again(leaf, number) for leaf in self._kept]))
-                with Recording(self._policy, self._saved) as recording:
+                with Recording(self._policy, self._saved, number) as recording:
                     self._function(*args, **kwargs)
             finally:
                 thread.region, thread.grad_enabled = modes
@@ -134,13 +134,14 @@ class Region:
 class Recording:
     """While the function runs: the nodes that are made, and the tensors that are changed in place.
 
-    ``saved`` is what the results hold that the ``policy`` keeps; ``known`` was that at the first run.
+    ``saved`` is what the results hold that the ``policy`` keeps; ``known`` was that at the first run, and ``number`` is
+    that of the second run's barriers.
     """
 
-    def __init__(self, policy: Policy | None = None, known: Sequence[Any] | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, known: Sequence[Any] | None = None, number: int = 0) -> None:
         self.policy = policy
         self.saved: list[Any] = []
-        self._known = None if known is None else iter(known)
+        self._known, self._number = None if known is None else iter(known), number
         self.nodes: list[Node] = []
         self.changes: dict[int, _Change] = {}
         self._trace, self._outer = thread.trace, thread.region
@@ -164,7 +165,8 @@ class Recording:
             if not policy(primitive, *types, **attributes):
                 return apply(primitive, operands, attributes)
             if self._known is not None:
-                return apply_known(primitive, operands, attributes, next(self._known, None))
+                value = _barred(next(self._known, None), self._number)
+                return apply_known(primitive, operands, attributes, value)
             result = apply(primitive, operands, attributes)
             self.saved.append(result._value)
             return result
@@ -201,9 +203,13 @@ def _set(state: Any, contents: tuple[Any, Any, bool]) -> None:
 def _behind_barrier(contents: tuple[Any, Any, bool], number: int) -> tuple[Any, Any, bool]:
     """What a tensor held: in a trace as a value of its own, or what is computed again would be found to be known."""
     value, node, requires_grad = contents
-    if thread.trace is not None and value is not None:
-        value = apply(optimization_barrier, (new_tensor(value),), {"number": number})._value
-    return value, node, requires_grad
+    return _barred(value, number), node, requires_grad
+
+
+def _barred(value: Any, number: int) -> Any:
+    if thread.trace is None or value is None:
+        return value
+    return apply(optimization_barrier, (new_tensor(value),), {"number": number})._value
 
 
 def _again(leaf: Any, number: int) -> Any:
