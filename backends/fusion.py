@@ -365,7 +365,7 @@ class _Fusion:
         self._require(into.number, (needed | self.depends[into.number]) & ~(old | new))
 
     def _in_order(self) -> Iterator[Group]:
-        """The groups as their last ops stand in the graph: one that has to wait for a later one holds up no other.
+        """The groups as their first ops stand in the graph: one that has to wait for a later one holds up no other.
 
         So what is computed late, to save memory, stays late.
         """
@@ -374,7 +374,7 @@ class _Fusion:
             group.ops.sort(key=order.__getitem__)
         done = 0
         waiting: list[Group] = []  # for groups that come later in the graph
-        for group in sorted(self.groups.values(), key=lambda group: order[group.ops[-1]]):
+        for group in sorted(self.groups.values(), key=lambda group: order[group.ops[0]]):
             waiting.append(group)
             while (ready := next((g for g in waiting if not self.depends[g.number] & ~done), None)) is not None:
                 waiting.remove(ready)
