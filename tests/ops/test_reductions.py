@@ -193,10 +193,38 @@ def test_running_extremes_carry_nan() -> None:
     assert indices.tolist() == [0, 1, 1, 3]
 
 
+@pytest.mark.parametrize("dtype", [np.dtype("float16"), tj.bfloat16], ids=str)
+def test_means_of_more_numbers_than_half_precision_counts(dtype: np.dtype) -> None:
+    x = tj.ones(70_000, dtype=dtype)
+    for function, expected in ((tj.mean, 1.0), (tj.nanmean, 1.0), (tj.var, 0.0), (tj.nanvar, 0.0), (tj.std, 0.0)):
+        result = function(x)
+        assert (result.dtype, result.item()) == (dtype, expected), function.__name__
+    w = tj.ones(4, dtype=dtype, requires_grad=True)
+    tj.jit(lambda: tj.mean(w).backward())()
+    assert w.grad.dtype == dtype and w.grad.tolist() == [0.25] * 4
+
+
+def test_an_axis_may_be_a_numpy_integer() -> None:
+    x = tj.ones(2, 3)
+    assert tj.sum(x, axis=np.int64(1)).tolist() == [3.0, 3.0]
+    assert tj.sum(x, axis=(np.int8(0), 1)).item() == 6.0
+    assert tj.argmax(x, axis=np.int64(-1)).tolist() == [0, 0]
+    assert tj.sum(x, axis=tj.tensor(0)).tolist() == [2.0, 2.0, 2.0]
+
+
 def test_quantiles_of_infinities() -> None:
     x = tj.tensor([-np.inf, np.inf, np.inf, np.inf])
     assert tj.quantile(x, tj.tensor([0.0, 0.5, 1.0])).tolist() == [-np.inf, np.inf, np.inf]
     assert np.isnan(tj.median(tj.tensor([1.0, np.nan])).item())
+
+
+def test_the_median_of_nothing_is_nan() -> None:
+    for function in (tj.median, tj.nanmedian):
+        assert np.isnan(function(tj.ones(0)).item())
+        assert np.isnan(np.asarray(function(tj.ones(0, 3), axis=0))).tolist() == [True] * 3
+        assert function(tj.ones(0, 3), axis=1, keepdims=True).shape == (0, 1)
+    assert tj.logsumexp(tj.ones(0)).item() == -np.inf
+    assert tj.logsumexp(tj.ones(0, 2), axis=0).tolist() == [-np.inf] * 2
 
 
 @pytest.mark.parametrize(
@@ -205,6 +233,10 @@ def test_quantiles_of_infinities() -> None:
         (lambda: tj.quantile(tj.ones(5), 2), ValueError, "quantile: q must lie between 0 and 1, got 2"),
         (lambda: tj.quantile(tj.ones(5), tj.tensor([0.5, 1.5])), ValueError, "q must lie between 0 and 1"),
         (lambda: tj.quantile(tj.ones(0), 0.5), ValueError, r"no elements along axes \(0,\) of \(0,\)"),
+        (lambda: tj.percentile(tj.ones(5), 150), ValueError, "percentile: q must lie between 0 and 100, got 150"),
+        (lambda: tj.sum(tj.ones(2, 2), axis=True), TypeError, "sum: an axis must be an integer, got bool True"),
+        (lambda: tj.max(tj.ones(2, 2), axis="0"), TypeError, "max: an axis must be an integer, got str '0'"),
+        (lambda: tj.std(tj.ones(2, dtype=int)), TypeError, r"std\(\): could not infer output dtype.* Got: int64"),
         (
             lambda: tj.quantile(tj.ones(3), 0.5, method="best"),
             ValueError,

@@ -37,12 +37,12 @@ def quantile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False
     >>> tj.quantile(tj.tensor([1.0, 2.0, 4.0]), 0.75)
     tensor(3.)
     """
-    return _quantile("quantile", x, q, axis, keepdims, method, False)
+    return _quantile("quantile", x, q, axis, keepdims, method)
 
 
 def nanquantile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """:func:`quantile` of what is not NaN; NaN where nothing else is."""
-    return _quantile("nanquantile", x, q, axis, keepdims, method, True)
+    return _quantile("nanquantile", x, q, axis, keepdims, method)
 
 
 def percentile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
@@ -52,31 +52,27 @@ def percentile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = Fal
     >>> tj.percentile(tj.tensor([1.0, 2.0, 4.0]), [50, 75])
     tensor([2., 3.])
     """
-    return quantile(x, _hundredths(q), axis, keepdims, method)
+    return _quantile("percentile", x, q, axis, keepdims, method)
 
 
 def nanpercentile(
     x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear"
 ) -> Tensor:
     """:func:`percentile` of what is not NaN."""
-    return nanquantile(x, _hundredths(q), axis, keepdims, method)
+    return _quantile("nanpercentile", x, q, axis, keepdims, method)
 
 
 def median(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle element in sorted order, or the mean of the two in the middle; NaN where there is a NaN."""
-    return quantile(x, 0.5, axis, keepdims)
+    """The middle element in sorted order, or the mean of the two in the middle; NaN where there is a NaN, and of nothing."""
+    return _quantile("median", x, 0.5, axis, keepdims)
 
 
 def nanmedian(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
     """:func:`median` of what is not NaN."""
-    return nanquantile(x, 0.5, axis, keepdims)
+    return _quantile("nanmedian", x, 0.5, axis, keepdims)
 
 
-def _hundredths(q: Any) -> Any:
-    return elementwise.divide(q, 100) if isinstance(q, Tensor) else np.true_divide(q, 100)
-
-
-def _quantile(name: str, x: Any, q: Any, axis: reduction.Axis, keepdims: bool, method: str, skip_nan: bool) -> Tensor:
+def _quantile(name: str, x: Any, q: Any, axis: reduction.Axis, keepdims: bool, method: str = "linear") -> Tensor:
     (tensor,) = operands(name, as_tensor(x, name), lowest_kind=2)
     if method not in _POSITIONS and method not in _ROUNDED:
         known = ", ".join(map(repr, (*_POSITIONS, *_ROUNDED)))
@@ -85,12 +81,15 @@ def _quantile(name: str, x: Any, q: Any, axis: reduction.Axis, keepdims: bool, m
     rest = tuple(i for i in range(tensor.ndim) if i not in axes)
     count = math.prod(tensor.shape[i] for i in axes)
     if count == 0:
+        if name.endswith("median"):
+            return reduction.mean(tensor, axis, keepdims)
         raise at_user_line(ValueError(f"{name}: no elements along axes {axes} of {format_shape(tensor.shape)}"))
-    parts = _fractions(name, q)
+    parts = _fractions(name, q, 100 if name.endswith("percentile") else 1)
     kept = tuple(tensor.shape[i] for i in rest)
     rows = sort(manipulation.reshape(manipulation.permute_dims(tensor, (*rest, *axes)), (*kept, count)))
 
     missing = elementwise.isnan(rows.detach())
+    skip_nan = name.startswith("nan")
     if skip_nan:
         present = reduction.sum(elementwise.astype(elementwise.logical_not(missing), float64), -1, keepdims=True)
     else:
@@ -105,18 +104,18 @@ def _quantile(name: str, x: Any, q: Any, axis: reduction.Axis, keepdims: bool, m
     return manipulation.reshape(manipulation.permute_dims(result, order), (*parts.shape, *ends))
 
 
-def _fractions(name: str, q: Any) -> Tensor:
-    """``q`` as a float64 tensor; what is out of range is an error."""
+def _fractions(name: str, q: Any, whole: int) -> Tensor:
+    """``q`` of a ``whole`` as a float64 tensor; what is out of range is an error."""
     from .indexing import check
 
     if not isinstance(q, Tensor):
         numbers = np.asarray(q, np.float64)
-        if not ((numbers >= 0) & (numbers <= 1)).all():
-            raise at_user_line(ValueError(f"{name}: q must lie between 0 and 1, got {q}"))
-        return new_tensor(dispatch.constant_payload(numbers))
-    inside = elementwise.logical_and(elementwise.greater_equal(q, 0), elementwise.less_equal(q, 1))
-    check(reduction.all(inside), ValueError, f"{name}: q must lie between 0 and 1")
-    return elementwise.astype(q, float64)
+        if not ((numbers >= 0) & (numbers <= whole)).all():
+            raise at_user_line(ValueError(f"{name}: q must lie between 0 and {whole}, got {q}"))
+        return new_tensor(dispatch.constant_payload(numbers / whole))
+    inside = elementwise.logical_and(elementwise.greater_equal(q, 0), elementwise.less_equal(q, whole))
+    check(reduction.all(inside), ValueError, f"{name}: q must lie between 0 and {whole}")
+    return elementwise.divide(elementwise.astype(q, float64), whole)
 
 
 def _positions(q: Tensor, count: Tensor, method: str) -> Tensor:

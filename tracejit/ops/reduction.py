@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from tracejit.ir.primitives import reduction as primitives
-from tracejit.ir.types import bool_, int64, is_differentiable, uint64
+from tracejit.ir.types import bfloat16, bool_, float16, float32, int64, is_differentiable, uint64
 
 from ..locations import at_user_line, warn_at_user_line
 from ..promotion import as_tensor, kind
@@ -23,7 +24,7 @@ def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     if type(axis) is int and 0 <= axis < ndim:
         return (axis,)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = tuple(_axis(name, item) for item in (axis if isinstance(axis, tuple | list) else (axis,)))
     for item in axes:
         if not -ndim <= item < ndim:
             raise at_user_line(IndexError(f"{name}: axis {item} is out of bounds for a tensor of dimension {ndim}"))
@@ -31,6 +32,15 @@ def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
     if len(set(normal)) != len(normal):
         raise at_user_line(ValueError(f"{name}: an axis appears twice in {axes}"))
     return normal
+
+
+def _axis(name: str, axis: Any) -> int:
+    if not isinstance(axis, bool):
+        try:
+            return operator.index(axis)
+        except TypeError:
+            pass
+    raise at_user_line(TypeError(f"{name}: an axis must be an integer, got {type(axis).__name__} {axis!r}")) from None
 
 
 def _reduce(primitive: Any, name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
@@ -80,15 +90,24 @@ def _count(name: str, tensor: Tensor, axis: Axis) -> int:
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean of a floating-point tensor; NaN of no elements."""
-    tensor = as_tensor(x, "mean")
+    return _mean("mean", as_tensor(x, "mean"), axis, keepdims)
+
+
+def _mean(name: str, tensor: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     if not is_differentiable(tensor.dtype):
         raise at_user_line(
             TypeError(
-                "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+                f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
                 f"Got: {tensor.dtype.name}"
             )
         )
-    return elementwise.divide(sum(tensor, axis, keepdims), float(_count("mean", tensor, axis)))
+    total = _reduce(primitives.reduce_sum, name, widened(tensor), axis, keepdims)
+    return elementwise.astype(elementwise.divide(total, float(_count(name, tensor, axis))), tensor.dtype)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Half-precision numbers in float32, where sums and counts have room."""
+    return elementwise.astype(tensor, float32) if tensor.dtype in (float16, bfloat16) else tensor
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
@@ -97,8 +116,9 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
 
 def _variance(name: str, x: Any, axis: Axis, correction: float, keepdims: bool) -> Tensor:
-    tensor = as_tensor(x, name)
-    centered = elementwise.subtract(tensor, mean(tensor, axis, keepdims=True))
+    given = as_tensor(x, name)
+    tensor = widened(given)
+    centered = elementwise.subtract(tensor, _mean(name, tensor, axis, keepdims=True))
     count = _count(name, tensor, axis) - correction
     if count <= 0:
         warn_at_user_line(
@@ -106,7 +126,9 @@ def _variance(name: str, x: Any, axis: Axis, correction: float, keepdims: bool) 
             "(input numel divided by output numel)."
         )
     distances = elementwise.abs(centered) if tensor.dtype.kind == "c" else centered
-    return elementwise.divide(sum(elementwise.square(distances), axis, keepdims), float(max_number(count, 0)))
+    squares = sum(elementwise.square(distances), axis, keepdims)
+    result = elementwise.divide(squares, float(max_number(count, 0)))
+    return result if tensor is given else elementwise.astype(result, given.dtype)
 
 
 def max_number(first: float, second: float) -> float:
@@ -181,8 +203,10 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` without overflow; -inf where all elements are -inf."""
+    """``log(sum(exp(x)))`` without overflow; -inf where all elements are -inf, and of nothing."""
     tensor = as_tensor(x, "logsumexp")
+    if tensor.size == 0 and _count("logsumexp", tensor, axis) == 0:
+        return elementwise.log(sum(tensor, axis, keepdims))
     largest = max(tensor.detach(), axis, keepdims=True)
     shift = elementwise.where(elementwise.isfinite(largest), largest, 0)
     total = elementwise.log(sum(elementwise.exp(elementwise.subtract(tensor, shift)), axis, keepdims=True))

@@ -7,7 +7,7 @@ from typing import Any
 from tracejit.ir.types import format_shape
 
 from ..locations import at_user_line
-from ..promotion import as_tensor, operands
+from ..promotion import as_tensor, kind, operands
 from ..tensor import Tensor
 from . import arithmetic, cumulative, elementwise, linalg, manipulation, reduction
 from .reduction import Axis
@@ -41,17 +41,23 @@ def nanprod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean of what is not NaN; NaN where nothing else is."""
-    values, present = _without_nan("nanmean", x, 0)
+    tensor = as_tensor(x, "nanmean")
+    values, present = _without_nan("nanmean", reduction.widened(tensor), 0)
     count = reduction.sum(elementwise.astype(present, values.dtype), axis, keepdims)
-    return elementwise.divide(reduction.sum(values, axis, keepdims), count)
+    return _rounded(elementwise.divide(reduction.sum(values, axis, keepdims), count), tensor)
+
+
+def _rounded(result: Tensor, operand: Tensor) -> Tensor:
+    return elementwise.astype(result, operand.dtype) if kind(operand.dtype) == 2 else result
 
 
 def nanvar(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The variance of what is not NaN."""
-    tensor = as_tensor(x, "nanvar")
+    given = as_tensor(x, "nanvar")
+    tensor = reduction.widened(given)
     distance, present = _without_nan("nanvar", elementwise.subtract(tensor, nanmean(tensor, axis, True)), 0)
     count = elementwise.subtract(reduction.sum(elementwise.astype(present, distance.dtype), axis, keepdims), correction)
-    return elementwise.divide(reduction.sum(elementwise.square(distance), axis, keepdims), count)
+    return _rounded(elementwise.divide(reduction.sum(elementwise.square(distance), axis, keepdims), count), given)
 
 
 def nanstd(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
