@@ -9,7 +9,7 @@ import pytest
 import tracejit as tj
 from tests.ir.random_graphs import same_bits
 
-from .table import C64, C128, F32, F64, I32, I64, U8
+from .table import BOOL, C64, C128, F32, F64, I32, I64, U8
 
 pytestmark = pytest.mark.usefixtures("first_code_only")
 
@@ -25,6 +25,8 @@ CREATION: list[tuple[str, Callable[[], Any], np.ndarray]] = [
     ("full", lambda: tj.full((), True), np.array(True)),
     ("full", lambda: tj.full(2, 1j), np.full(2, 1j, C64)),
     ("full", lambda: tj.full(3, tj.tensor(2.5)), np.full(3, 2.5, F32)),
+    ("full", lambda: tj.full(2, np.nan, dtype=I64), np.zeros(2, I64)),
+    ("tensor", lambda: tj.tensor([2**70], dtype=F64), np.array([2.0**70])),
     ("eye", lambda: tj.eye(2, 3), np.eye(2, 3, dtype=F32)),
     ("eye", lambda: tj.eye(3, k=-1, dtype=I32), np.eye(3, k=-1, dtype=I32)),
     ("eye", lambda: tj.eye(0), np.eye(0, dtype=F32)),
@@ -81,6 +83,8 @@ PROMOTION = [
     ("i32 + 1", lambda: tj.arange(2, dtype=I32) + 1, I32),
     ("i32 + 0.5", lambda: tj.arange(2, dtype=I32) + 0.5, F32),
     ("i64 / i64", lambda: tj.arange(2) / tj.ones(2, dtype=I64), F32),
+    ("bool + bool", lambda: tj.tensor([True, False]) + tj.tensor([True, True]), BOOL),
+    ("bool * True", lambda: tj.tensor([True, False]) * True, BOOL),
     ("bool + 1", lambda: tj.tensor([True]) + 1, I64),
     ("1 - f32", lambda: 1 - tj.ones(2), F32),
     ("2 ** f32", lambda: 2 ** tj.ones(2), F32),
@@ -129,6 +133,13 @@ def test_random(draw: Callable[[], tj.Tensor], dtype: np.dtype, low: float, high
         (lambda: tj.tensor("a"), TypeError, "expected numbers, got str"),
         (lambda: tj.tensor([[1], [1, 2]]), ValueError, "tensor: "),
         (lambda: tj.zeros(-1), ValueError, "no negative extents"),
+        (lambda: tj.zeros(2.5), TypeError, "a shape is made of integers, got 2.5"),
+        (lambda: tj.zeros((2, 1.0)), TypeError, r"a shape is made of integers, got \(2, 1.0\)"),
+        (lambda: tj.tensor([1, 300], dtype=U8), OverflowError, "Python integer 300 out of bounds for uint8"),
+        (lambda: tj.asarray(-1, dtype=U8), OverflowError, "Python integer -1 out of bounds for uint8"),
+        (lambda: tj.tensor([2**70]), OverflowError, f"Python integer {2**70} out of bounds for int64"),
+        (lambda: tj.zeros_like([1]), TypeError, r"expected a Tensor, an array or a number, got list \[1\]"),
+        (lambda: tj.one_hot(tj.ones(2), 3), TypeError, "labels must be integers, got float32"),
         (lambda: tj.zeros(1, dtype="U4"), TypeError, "are not supported"),
         (lambda: tj.arange(0, 1, 0), ValueError, "step must not be zero"),
         (lambda: tj.geomspace(0, 1, 3), ValueError, "geomspace: Geometric sequence cannot include zero"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir import TensorType, Value
-from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating
+from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
 
 from .. import dispatch
 from ..locations import at_user_line
@@ -27,7 +28,10 @@ def _dtype(dtype: Any) -> DType:
 
 
 def _shape(shape: Shape) -> tuple[int, ...]:
-    extents = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(extent) for extent in shape)
+    try:
+        extents = (operator.index(shape),) if hasattr(shape, "__index__") else tuple(map(operator.index, shape))
+    except TypeError:
+        raise at_user_line(TypeError(f"a shape is made of integers, got {shape!r}")) from None
     if any(extent < 0 for extent in extents):
         raise at_user_line(ValueError(f"a shape has no negative extents, got {extents}"))
     return extents
@@ -96,8 +100,16 @@ def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
         array = np.asarray(data)
     except ValueError as error:
         raise at_user_line(ValueError(f"tensor: {error}")) from None
+    if array.dtype.kind == "O" and all(isinstance(item, int) for item in array.flat):  # wider than 64 bits
+        if dtype is None or kind(dtype) < 2:
+            raise at_user_line(_out_of_bounds(array, dtype or int64))
+        array = array.astype(float64)
     if array.dtype.kind not in "biufc":
         raise at_user_line(TypeError(f"tensor: expected numbers, got {type(data).__name__} {data!r:.60}"))
+    if dtype is not None and dtype != array.dtype and array.size and kind(dtype) == kind(array.dtype) == 1:
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise at_user_line(_out_of_bounds(array, dtype))
     if dtype is not None and kind(dtype) >= kind(array.dtype):
         return new_tensor(dispatch.constant_payload(np.array(array, dtype, order="C")))
     if array.dtype == float64:
@@ -107,6 +119,12 @@ def _from_python(data: Any, dtype: DType | None = None) -> Tensor:
     elif array.dtype.kind in "iu" and array.dtype.itemsize < 8:
         array = array.astype(int64)
     return new_tensor(dispatch.constant_payload(np.ascontiguousarray(array).reshape(array.shape)))
+
+
+def _out_of_bounds(integers: np.ndarray, dtype: DType) -> OverflowError:
+    limits = np.iinfo(dtype)
+    first = next(item for item in integers.flat if not limits.min <= int(item) <= limits.max)
+    return OverflowError(f"tensor: Python integer {first} out of bounds for {dtype}")
 
 
 def _holds_tensors(data: Sequence[Any]) -> bool:
@@ -173,6 +191,8 @@ def full(
         result = broadcast_to(astype(fill_value, dtype or own), extents)
     else:
         wanted = scalar_dtype(fill_value) if dtype is None else _dtype(dtype)
+        if isinstance(fill_value, float | complex) and kind(scalar_dtype(fill_value)) > kind(wanted):
+            return full(extents, tensor(fill_value, wanted), requires_grad=requires_grad)
         if dispatch.thread.trace is None:
             result = new_tensor(np.full(extents, fill_value, wanted))
         else:
@@ -205,7 +225,8 @@ def _varargs(shape: Shape, more: tuple[int, ...]) -> Shape:
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """A tensor of ``x``'s shape and dtype with ``fill_value`` everywhere."""
-    return full(x.shape, fill_value, dtype or x.dtype, device=device)
+    tensor = as_tensor(x, "full_like")
+    return full(tensor.shape, fill_value, dtype or tensor.dtype, device=device)
 
 
 def zeros_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -310,6 +331,8 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = None) -> Tensor:
     from .manipulation import expand_dims
 
     tensor = as_tensor(labels, "one_hot")
+    if not is_integer(tensor.dtype):
+        raise at_user_line(TypeError(f"one_hot: labels must be integers, got {tensor.dtype}"))
     classes = new_tensor(dispatch.payload_emitter.iota(size=num_classes, dtype=tensor.dtype))
     return astype(equal(expand_dims(tensor, -1), classes), dtype or int64)
 

@@ -17,6 +17,7 @@ from ..tensor import Tensor, new_tensor
 FLOAT = 2  # the lowest kind of the result's dtype: integers become float32
 
 
+_OF_BOOLS = {primitives.add: primitives.logical_or, primitives.multiply: primitives.logical_and}
 _calls = itertools.count(1)
 _CALLS_BETWEEN = 256  # looks whether native code should take over
 
@@ -27,7 +28,10 @@ def _apply(primitive: Any, name: str, *arguments: Any, lowest_kind: int = 0) -> 
         from ..native import install_if_worthwhile
 
         install_if_worthwhile(calls)
-    return apply(primitive, operands(name, *arguments, lowest_kind=lowest_kind), {})
+    ready = operands(name, *arguments, lowest_kind=lowest_kind)
+    if primitive in _OF_BOOLS and ready[0].dtype == bool_:
+        primitive = _OF_BOOLS[primitive]
+    return apply(primitive, ready, {})
 
 
 def add(x: Any, y: Any) -> Tensor:

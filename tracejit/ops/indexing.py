@@ -55,7 +55,7 @@ class _Places:
 
 
 def _is_array(item: Any) -> bool:
-    return isinstance(item, Tensor | np.ndarray | list | bool | np.bool_)
+    return isinstance(item, Tensor | np.ndarray | list | range | bool | np.bool_)
 
 
 def _uses_axis(item: Any) -> bool:
@@ -124,7 +124,7 @@ def _resolve(x: Tensor, items: list[Any]) -> _Key:
 def _integer(item: Any, extent: int, axis: int) -> int:
     if not hasattr(item, "__index__"):
         raise at_user_line(
-            TypeError(
+            IndexError(
                 "tensor indices must be integers, slices (':'), ellipsis ('...'), None, integer tensors or boolean "
                 f"masks, got {type(item).__name__}"
             )
@@ -145,7 +145,7 @@ def _whole_slice(item: slice, extent: int) -> _Slice:
 
 
 def _index_array(item: Any) -> Tensor:
-    if isinstance(item, list):
+    if isinstance(item, list | range):
         item = np.asarray(item, dtype=None if item else np.int64)
     tensor = as_tensor(item, "index")
     if tensor.dtype != bool_ and not is_integer(tensor.dtype):
@@ -283,6 +283,8 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
 
 def _as_dtype(value: Any, dtype: DType) -> Tensor:
     """A value to be stored; a Python number is rounded once, to ``dtype``."""
+    if isinstance(value, list | tuple):
+        return creation.tensor(value, dtype=dtype)
     if isinstance(value, int | float | complex) and kind(dtype) >= kind(scalar_dtype(value)):
         return creation.tensor(value, dtype=dtype)
     return elementwise.astype(as_tensor(value, "setitem"), dtype)
@@ -304,12 +306,14 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         tensor, axis = manipulation.reshape(tensor, (tensor.size,)), 0
     (along,) = reduction.normalize_axes("take", axis, tensor.ndim)
-    index = indices if isinstance(indices, list) else as_tensor(indices, "take")
+    index = indices if isinstance(indices, list | range) else as_tensor(indices, "take")
     return get_item(tensor, (*[slice(None)] * along, index))
 
 
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
     """For each position of ``indices`` the element of ``x`` with that index along ``axis``; other axes broadcast.
+
+    With ``axis=None``, ``indices`` is a vector of positions in the flattened ``x``.
 
     >>> import tracejit as tj
     >>> tj.take_along_axis(tj.tensor([[1.0, 2.0], [3.0, 4.0]]), tj.tensor([[1], [0]]), axis=1)
@@ -317,6 +321,8 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
             [3.]])
     """
     tensor = as_tensor(x, "take_along_axis")
+    if axis is None:
+        tensor, axis = manipulation.reshape(tensor, (tensor.size,)), 0
     return get_item(tensor, along_axis("take_along_axis", tensor, as_tensor(indices, "take_along_axis"), axis))
 
 
