@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import ops  # its modules need the class that these methods are mixed into: they are loaded later
+from .function_methods import Along, FunctionMethods
+from .locations import at_user_line
 from .numpy_protocol import NumPyProtocol
 from .state import thread
 
 if TYPE_CHECKING:
-    from .ops.reduction import Axis
+    from .ops.axes import Axis
     from .tensor import Tensor
 
 
-class TensorMethods(NumPyProtocol):
+class TensorMethods(FunctionMethods, NumPyProtocol):
     """Mixed into :class:`~tracejit.Tensor`; each method names the function that documents it."""
 
     __slots__ = ()
@@ -238,54 +240,58 @@ class TensorMethods(NumPyProtocol):
         return ops.elementwise.tanh(self)
 
     # Reductions -------------------------------------------------------------------------------------
+    # Where an axis is named as in PyTorch, by ``dim=``, the result is PyTorch's: values and positions, an unbiased
+    # variance.
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def sum(
+        self, axis: Axis = None, keepdims: bool = False, dtype: Any = None, *, dim: Axis = None, keepdim: bool = False
+    ) -> Tensor:
         """See :func:`tracejit.sum`."""
-        return ops.reduction.sum(self, axis, keepdims)
+        return ops.reduction.sum(self, axis if dim is None else dim, keepdims or keepdim, dtype)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Tensor:
         """See :func:`tracejit.mean`."""
-        return ops.reduction.mean(self, axis, keepdims)
+        return ops.reduction.mean(self, axis if dim is None else dim, keepdims or keepdim)
 
-    def var(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.var`."""
-        return ops.reduction.var(self, axis, correction, keepdims)
+    def var(
+        self,
+        axis: Axis = None,
+        correction: float | None = None,
+        keepdims: bool = False,
+        *,
+        dim: Axis = None,
+        keepdim: bool = False,
+        unbiased: bool | None = None,
+    ) -> Tensor:
+        """See :func:`tracejit.var`; with ``dim=``, ``correction`` is 1 by default, and with ``unbiased=True``."""
+        correction = _correction(correction, dim, unbiased)
+        return ops.reduction.var(self, axis if dim is None else dim, correction, keepdims or keepdim)
 
-    def std(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.std`."""
-        return ops.reduction.std(self, axis, correction, keepdims)
+    def std(
+        self,
+        axis: Axis = None,
+        correction: float | None = None,
+        keepdims: bool = False,
+        *,
+        dim: Axis = None,
+        keepdim: bool = False,
+        unbiased: bool | None = None,
+    ) -> Tensor:
+        """See :func:`tracejit.std`; with ``dim=``, ``correction`` is 1 by default, and with ``unbiased=True``."""
+        correction = _correction(correction, dim, unbiased)
+        return ops.reduction.std(self, axis if dim is None else dim, correction, keepdims or keepdim)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.max`."""
+    def max(self, axis: Axis = None, keepdims: bool = False, *, dim: int | None = None, keepdim: bool = False) -> Any:
+        """See :func:`tracejit.max`; along a ``dim``, the values and the positions of the first of them."""
+        if dim is not None:
+            return _along(self, ops.reduction.argmax, dim, keepdim)
         return ops.reduction.max(self, axis, keepdims)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.min`."""
+    def min(self, axis: Axis = None, keepdims: bool = False, *, dim: int | None = None, keepdim: bool = False) -> Any:
+        """See :func:`tracejit.min`; along a ``dim``, the values and the positions of the first of them."""
+        if dim is not None:
+            return _along(self, ops.reduction.argmin, dim, keepdim)
         return ops.reduction.min(self, axis, keepdims)
-
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.all`."""
-        return ops.reduction.all(self, axis, keepdims)
-
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.any`."""
-        return ops.reduction.any(self, axis, keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.argmax`."""
-        return ops.reduction.argmax(self, axis, keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.argmin`."""
-        return ops.reduction.argmin(self, axis, keepdims)
-
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.prod`."""
-        return ops.reduction.prod(self, axis, keepdims)
-
-    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See :func:`tracejit.logsumexp`."""
-        return ops.reduction.logsumexp(self, axis, keepdims)
 
     # The array API standard -------------------------------------------------------------------------
 
@@ -303,20 +309,25 @@ class TensorMethods(NumPyProtocol):
         """See :func:`tracejit.conj`."""
         return ops.arithmetic.conj(self)
 
-    def sort(self, axis: int = -1, descending: bool = False) -> Tensor:
-        """See :func:`tracejit.sort`."""
+    def sort(
+        self: Any, axis: int = -1, descending: bool = False, *, dim: int | None = None, stable: bool = True
+    ) -> Any:
+        """See :func:`tracejit.sort`; along a ``dim``, the values and where they were."""
+        if dim is not None:
+            return ops.sorting.topk(self, self.shape[dim], dim, descending)
         return ops.sorting.sort(self, axis, descending)
 
-    def argsort(self, axis: int = -1, descending: bool = False) -> Tensor:
+    def argsort(self, axis: int = -1, descending: bool = False, *, dim: int = -1, stable: bool = True) -> Tensor:
         """See :func:`tracejit.argsort`."""
-        return ops.sorting.argsort(self, axis, descending)
+        return ops.sorting.argsort(self, axis if dim == -1 else dim, descending)
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
         """The module with the functions of the array API standard: :mod:`tracejit`."""
         import tracejit
 
-        if api_version is not None and api_version > tracejit.__array_api_version__:
-            raise ValueError(f"tracejit follows version {tracejit.__array_api_version__}, not {api_version!r}")
+        if api_version not in (None, *_API_VERSIONS):
+            known = ", ".join(_API_VERSIONS)
+            raise at_user_line(ValueError(f"the versions of the array API are {known}, got {api_version!r}"))
         return tracejit
 
     def to_device(self, device: str, /, *, stream: Any = None) -> Any:
@@ -327,8 +338,8 @@ class TensorMethods(NumPyProtocol):
 
     @property
     def T(self) -> Tensor:
-        """A matrix transposed."""
-        return ops.manipulation.matrix_transpose(self)
+        """All axes in reverse order: a matrix transposed."""
+        return ops.manipulation.transpose(self)
 
     @property
     def mT(self) -> Tensor:
@@ -345,21 +356,21 @@ class TensorMethods(NumPyProtocol):
         """See :func:`tracejit.flatten`."""
         return ops.manipulation.flatten(self, start_dim, end_dim)
 
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
+    def transpose(self, dim0: Any = None, dim1: int | None = None, *more: int) -> Tensor:
         """See :func:`tracejit.transpose`."""
-        return ops.manipulation.transpose(self, dim0, dim1)
+        return ops.manipulation.transpose(self, dim0, dim1, *more)
 
     def permute(self, *axes: Any) -> Tensor:
         """See :func:`tracejit.permute_dims`."""
         return ops.manipulation.permute_dims(self, axes[0] if len(axes) == 1 else axes)
 
-    def squeeze(self, axis: Any = None) -> Tensor:
+    def squeeze(self, axis: Any = None, *, dim: Any = None) -> Tensor:
         """See :func:`tracejit.squeeze`."""
-        return ops.manipulation.squeeze(self, axis)
+        return ops.manipulation.squeeze(self, axis if dim is None else dim)
 
-    def unsqueeze(self, axis: int) -> Tensor:
+    def unsqueeze(self, dim: int) -> Tensor:
         """See :func:`tracejit.expand_dims`."""
-        return ops.manipulation.expand_dims(self, axis)
+        return ops.manipulation.expand_dims(self, dim)
 
     def expand(self, *shape: Any) -> Tensor:
         """See :func:`tracejit.broadcast_to`."""
@@ -399,6 +410,25 @@ class TensorMethods(NumPyProtocol):
         if device is not None:
             check(device)
         return self if dtype is None else ops.elementwise.astype(self, dtype)
+
+
+_API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+
+
+def _correction(given: float | None, dim: Axis, unbiased: bool | None) -> float:
+    """What a count is lessened by: as in PyTorch where an argument is named as there."""
+    if given is not None:
+        return given
+    return float(dim is not None) if unbiased is None else float(unbiased)
+
+
+def _along(x: Any, position: Any, dim: int, keepdim: bool) -> Along:
+    """An extreme element along an axis and its position, to which all of the gradient flows."""
+    indices = position(x, dim, keepdims=True)
+    values = ops.indexing.take_along_axis(x, indices, dim)
+    if not keepdim:
+        values, indices = (ops.manipulation.squeeze(item, dim) for item in (values, indices))
+    return Along(values, indices)
 
 
 def _binary(function: Any, x: Any, y: Any) -> Any:

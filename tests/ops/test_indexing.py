@@ -198,7 +198,8 @@ test_value, test_special_values, test_gradient, test_gradient_of_a_jitted_functi
 KEYS = [
     0, -1, (1, 2), slice(1, None), (slice(None), slice(None, None, 2)), slice(None, None, -1), Ellipsis, (Ellipsis, 1),
     (slice(None), 1), np.array([0, 2]), (np.array([0, 2]), np.array([1, 1])), (slice(None), np.array([0, 3])), [2, 0],
-    np.array([True, False, True]), np.eye(3, 4, dtype=bool), (), range(2), (range(1, 3), 0), (0, slice(1, 3)), slice(2, 1), (np.array([0, 0]), 1),
+    np.array([True, False, True]), np.eye(3, 4, dtype=bool), (), range(2),
+    (range(1, 3), 0), (0, slice(1, 3)), slice(2, 1), (np.array([0, 0]), 1),
     None, (None, MASK), (MASK, slice(1, None)), True, False, (True, 1), (0, True), (np.array([0, 2]), None),
         np.zeros((0,), int),
 ]  # fmt: skip

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..locations import at_user_line
-from ..ops import manipulation, reduction
+from ..ops import manipulation
+from ..ops.axes import normalize_axis
 from ..tensor import Tensor
 from . import functional
 from .functional.convolution import Extents
@@ -50,7 +51,7 @@ class Unflatten(Module):
 
     def forward(self, input: Any) -> Tensor:
         """``(…, A B, …)`` → ``(…, A, B, …)``."""
-        (axis,) = reduction.normalize_axes("Unflatten", self.dim, input.ndim)
+        axis = normalize_axis("Unflatten", self.dim, input.ndim)
         sizes, known = list(self.unflattened_size), 1
         for size in sizes:
             known *= size if size != -1 else 1

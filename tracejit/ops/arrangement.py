@@ -18,7 +18,8 @@ from ..promotion import as_tensor
 from ..tape import apply, same_value
 from ..tensor import Tensor, new_tensor
 from . import elementwise, reduction
-from .manipulation import _axis, broadcast_to, concat, flip, permute_dims, reshape, transpose
+from .axes import normalize_axis
+from .manipulation import broadcast_to, concat, flip, permute_dims, reshape, transpose
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
@@ -44,10 +45,13 @@ def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Axes moved to other positions; the others keep their order."""
     tensor = as_tensor(x, "moveaxis")
-    sources = [_axis("moveaxis", i, tensor.ndim) for i in ((source,) if isinstance(source, int) else source)]
-    places = [
-        _axis("moveaxis", i, tensor.ndim) for i in ((destination,) if isinstance(destination, int) else destination)
-    ]
+    sources, places = (
+        [
+            normalize_axis("moveaxis", axis, tensor.ndim)
+            for axis in (side if isinstance(side, tuple | list) else (side,))
+        ]
+        for side in (source, destination)
+    )
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise at_user_line(ValueError(f"moveaxis: {source} and {destination} must be as many distinct axes"))
     order = [axis for axis in range(tensor.ndim) if axis not in sources]
@@ -71,7 +75,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     tensor = as_tensor(x, "repeat")
     if axis is None:
         tensor, axis = reshape(tensor, (tensor.size,)), 0
-    along = _axis("repeat", axis, tensor.ndim)
+    along = normalize_axis("repeat", axis, tensor.ndim)
     if isinstance(repeats, int):
         if repeats < 0:
             raise at_user_line(ValueError(f"repeat: repeats must not be negative, got {repeats}"))
@@ -124,7 +128,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     if len(shifts) != len(axes):
         raise at_user_line(ValueError(f"roll: needs one shift an axis, got {shift} for {axis}"))
     for item, count in zip(axes, shifts, strict=True):
-        along = _axis("roll", item, tensor.ndim)
+        along = normalize_axis("roll", item, tensor.ndim)
         extent = tensor.shape[along]
         places = count % extent if extent else 0
         if places:
@@ -137,7 +141,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along ``axis``, without that axis."""
     tensor = as_tensor(x, "unstack")
-    along = _axis("unstack", axis, tensor.ndim)
+    along = normalize_axis("unstack", axis, tensor.ndim)
     return tuple(tensor[(*[slice(None)] * along, i)] for i in range(tensor.shape[along]))
 
 
@@ -149,7 +153,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     [tensor([0, 1]), tensor([2, 3])]
     """
     tensor = as_tensor(x, "split")
-    along = _axis("split", axis, tensor.ndim)
+    along = normalize_axis("split", axis, tensor.ndim)
     extent = tensor.shape[along]
     if isinstance(sections, int):
         if sections < 1 or extent % sections:
@@ -173,7 +177,7 @@ def array_split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Te
     if isinstance(sections, int):
         if sections < 1:
             raise at_user_line(ValueError(f"array_split: number sections must be larger than 0, got {sections}"))
-        extent = tensor.shape[_axis("array_split", axis, tensor.ndim)]
+        extent = tensor.shape[normalize_axis("array_split", axis, tensor.ndim)]
         each, longer = divmod(extent, sections)
         lengths = [each + 1] * longer + [each] * (sections - longer)
         sections = list(itertools.accumulate(lengths))[:-1]
@@ -182,12 +186,12 @@ def array_split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Te
 
 def fliplr(x: Any) -> Tensor:
     """The order along the second axis reversed."""
-    return flip(x, _axis("fliplr", 1, as_tensor(x, "fliplr").ndim))
+    return flip(x, normalize_axis("fliplr", 1, as_tensor(x, "fliplr").ndim))
 
 
 def flipud(x: Any) -> Tensor:
     """The order along the first axis reversed."""
-    return flip(x, _axis("flipud", 0, as_tensor(x, "flipud").ndim))
+    return flip(x, normalize_axis("flipud", 0, as_tensor(x, "flipud").ndim))
 
 
 def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
@@ -199,7 +203,7 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
             [1, 3]])
     """
     tensor = as_tensor(x, "rot90")
-    first, second = (_axis("rot90", axis, tensor.ndim) for axis in axes)
+    first, second = (normalize_axis("rot90", axis, tensor.ndim) for axis in axes)
     if first == second:
         raise at_user_line(ValueError(f"rot90: axes must be two different ones, got {tuple(axes)}"))
     if k % 4 == 0:

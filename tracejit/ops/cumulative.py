@@ -11,7 +11,8 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, kind
 from ..tape import apply
 from ..tensor import Tensor
-from . import creation, elementwise, manipulation, reduction
+from . import creation, elementwise, manipulation
+from .axes import normalize_axis
 from .sorting import _taken
 
 
@@ -27,7 +28,7 @@ def _cumulative(name: str, primitive: Any, x: Any, axis: int | None, dtype: Any,
         axis = 0
     if tensor.ndim == 0:
         tensor = manipulation.reshape(tensor, (1,))
-    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     result = apply(primitive, (tensor,), {"axis": along})
     if initial is None:
         return result
@@ -103,6 +104,6 @@ def _extremum(name: str, x: Any, axis: int, smallest: bool) -> CumulativeExtremu
     tensor = as_tensor(x, name)
     if tensor.ndim == 0:
         return CumulativeExtremum(elementwise.positive(tensor), creation.zeros((), dtype=int64))
-    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     where = apply(primitives.cumulative_extremum, (tensor,), {"axis": along, "smallest": smallest})
     return CumulativeExtremum(_taken(tensor, where, along), where)

@@ -20,6 +20,7 @@ from ..promotion import as_tensor, operands
 from ..tape import apply, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from . import arithmetic, creation, elementwise, linalg, manipulation, reduction
+from .axes import Axis
 
 
 class EighResult(NamedTuple):
@@ -257,7 +258,7 @@ def matrix_power(x: Any, n: int) -> Tensor:
 # Norms ----------------------------------------------------------------------------------------------
 
 
-def vector_norm(x: Any, axis: reduction.Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:
+def vector_norm(x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """``sum(abs(x)**ord)**(1/ord)``; the largest or smallest magnitude for ±inf, a count for 0.
 
     Where the norm is 0 its gradient is 0.
@@ -307,7 +308,7 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     return manipulation.reshape(result, (*tensor.shape[:-2], 1, 1)) if keepdims else result
 
 
-def norm(x: Any, ord: float = 2, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
+def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """:func:`vector_norm` under the name that NumPy and PyTorch have for it."""
     return vector_norm(x, axis, keepdims, ord)
 

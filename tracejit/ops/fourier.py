@@ -17,7 +17,8 @@ from ..tape import apply
 from ..tensor import Tensor, new_tensor
 from . import arithmetic, creation, elementwise
 from .arrangement import roll
-from .manipulation import _axis, pad
+from .axes import normalize_axis
+from .manipulation import pad
 
 _NORMS = ("backward", "ortho", "forward")
 
@@ -26,7 +27,7 @@ def _one(name: str, kind: str, x: Tensor, n: int | None, axis: int, norm: str) -
     """One transform along one axis."""
     if norm not in _NORMS:
         raise at_user_line(ValueError(f"{name}: norm must be one of {', '.join(_NORMS)}, got {norm!r}"))
-    along = _axis(name, axis, x.ndim)
+    along = normalize_axis(name, axis, x.ndim)
     size = n if n is not None else 2 * (x.shape[along] - 1) if kind == "irfft" else x.shape[along]
     if size < 1:
         raise at_user_line(ValueError(f"{name}: invalid number of data points ({size})"))
@@ -97,7 +98,7 @@ def _axes(name: str, x: Tensor, s: Sequence[int] | None, axes: Sequence[int] | N
     sizes: list[int | None] = [None] * len(axes) if s is None else list(s)
     if len(sizes) != len(axes):
         raise at_user_line(ValueError(f"{name}: s and axes must have one length, got {s} and {tuple(axes)}"))
-    return [(_axis(name, axis, x.ndim), size) for axis, size in zip(axes, sizes, strict=True)]
+    return [(normalize_axis(name, axis, x.ndim), size) for axis, size in zip(axes, sizes, strict=True)]
 
 
 def _many(name: str, kind: str, x: Any, s: Any, axes: Any, norm: str) -> Tensor:

@@ -22,6 +22,7 @@ from ..state import thread
 from ..tape import apply
 from ..tensor import Tensor, concrete_tensor, is_plain
 from . import creation, elementwise, manipulation, reduction
+from .axes import normalize_axis
 from .sorting import nonzero
 
 
@@ -305,7 +306,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     tensor = as_tensor(x, "take")
     if axis is None:
         tensor, axis = manipulation.reshape(tensor, (tensor.size,)), 0
-    (along,) = reduction.normalize_axes("take", axis, tensor.ndim)
+    along = normalize_axis("take", axis, tensor.ndim)
     index = indices if isinstance(indices, list | range) else as_tensor(indices, "take")
     return get_item(tensor, (*[slice(None)] * along, index))
 
@@ -335,7 +336,7 @@ def along_axis(name: str, tensor: Tensor, index: Tensor, axis: int) -> tuple[Any
                 f"got {format_shape(index.shape)} and {format_shape(tensor.shape)}"
             )
         )
-    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     key: list[Any] = []
     for dimension in range(tensor.ndim):
         if dimension == along:

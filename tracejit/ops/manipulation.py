@@ -16,12 +16,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply, same_value, tensor_emitter
 from ..tensor import Tensor, concrete_tensor, is_plain, new_tensor
-
-
-def _axis(name: str, axis: int, ndim: int) -> int:
-    if not -ndim <= axis < ndim:
-        raise at_user_line(IndexError(f"{name}: axis {axis} is out of bounds for a tensor of dimension {ndim}"))
-    return axis % ndim
+from .axes import normalize_axes, normalize_axis
 
 
 def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Tensor:
@@ -64,7 +59,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     tensor = as_tensor(x, "flatten")
     if tensor.ndim == 0:
         return reshape(tensor, (1,))
-    first, last = _axis("flatten", start_dim, tensor.ndim), _axis("flatten", end_dim, tensor.ndim)
+    first, last = normalize_axis("flatten", start_dim, tensor.ndim), normalize_axis("flatten", end_dim, tensor.ndim)
     shape = tensor.shape
     return reshape(tensor, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
@@ -72,7 +67,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
     """The axes in another order."""
     tensor = as_tensor(x, "permute_dims")
-    order = tuple(_axis("permute_dims", axis, tensor.ndim) for axis in axes)
+    order = tuple(normalize_axis("permute_dims", axis, tensor.ndim) for axis in axes)
     if sorted(order) != list(range(tensor.ndim)):
         raise at_user_line(
             ValueError(f"permute_dims: {tuple(axes)} is no order of the axes of shape {format_shape(tensor.shape)}")
@@ -82,10 +77,24 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
     return apply(view.transpose, (tensor,), {"permutation": order})
 
 
-def transpose(x: Any, dim0: int, dim1: int) -> Tensor:
-    """Two axes exchanged."""
+def transpose(x: Any, dim0: int | Sequence[int] | None = None, dim1: int | None = None, *more: int) -> Tensor:
+    """Two axes exchanged; or as in NumPy all axes in the order given, in reverse order by default.
+
+    >>> import tracejit as tj
+    >>> x = tj.ones(2, 3, 4)
+    >>> tj.transpose(x, 0, 1).shape, tj.transpose(x).shape, tj.transpose(x, (1, 2, 0)).shape
+    ((3, 2, 4), (4, 3, 2), (3, 4, 2))
+    """
+    if dim0 is None and is_plain(x):
+        return concrete_tensor(x._value.T)
     tensor = as_tensor(x, "transpose")
-    first, second = _axis("transpose", dim0, tensor.ndim), _axis("transpose", dim1, tensor.ndim)
+    if dim0 is None:
+        return permute_dims(tensor, range(tensor.ndim)[::-1])
+    if not isinstance(dim0, int):
+        return permute_dims(tensor, dim0)
+    if more or dim1 is None:
+        return permute_dims(tensor, (dim0, *(() if dim1 is None else (dim1,)), *more))
+    first, second = normalize_axis("transpose", dim0, tensor.ndim), normalize_axis("transpose", dim1, tensor.ndim)
     order = list(range(tensor.ndim))
     order[first], order[second] = second, first
     return permute_dims(tensor, order)
@@ -105,13 +114,13 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
     """A new axis of extent 1 at ``axis``, or at each of several axes of the result."""
     tensor = as_tensor(x, "expand_dims")
     if not isinstance(axis, int):
-        positions = [_axis("expand_dims", item, tensor.ndim + len(axis)) for item in axis]
+        positions = [normalize_axis("expand_dims", item, tensor.ndim + len(axis)) for item in axis]
         if len(set(positions)) != len(positions):
             raise at_user_line(ValueError(f"expand_dims: an axis appears twice in {tuple(axis)}"))
         for position in sorted(positions):
             tensor = expand_dims(tensor, position)
         return same_value(tensor)
-    position = _axis("expand_dims", axis, tensor.ndim + 1)
+    position = normalize_axis("expand_dims", axis, tensor.ndim + 1)
     return reshape(tensor, (*tensor.shape[:position], 1, *tensor.shape[position:]))
 
 
@@ -120,7 +129,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     tensor = as_tensor(x, "squeeze")
     if axis is None:
         return reshape(tensor, tuple(extent for extent in tensor.shape if extent != 1))
-    axes = {_axis("squeeze", item, tensor.ndim) for item in ((axis,) if isinstance(axis, int) else axis)}
+    axes = normalize_axes("squeeze", axis, tensor.ndim)
     for item in axes:
         if tensor.shape[item] != 1:
             raise at_user_line(
@@ -129,10 +138,10 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     return reshape(tensor, tuple(extent for i, extent in enumerate(tensor.shape) if i not in axes))
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """``x`` stretched to ``shape`` by NumPy's rule."""
     tensor = as_tensor(x, "broadcast_to")
-    wanted = tuple(int(extent) for extent in shape)
+    wanted = (shape,) if isinstance(shape, int) else tuple(int(extent) for extent in shape)
     if tensor.shape == wanted:
         return same_value(tensor)
     try:
@@ -170,12 +179,12 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
     >>> tj.concat([tj.tensor([1.0]), tj.tensor([2.0, 3.0])])
     tensor([1., 2., 3.])
     """
-    if not arrays:
+    if len(arrays) == 0:
         raise at_user_line(ValueError("concat: expected at least one tensor"))
     tensors = operands("concat", *(as_tensor(item, "concat") for item in arrays))
     if axis is None:
         tensors, axis = [reshape(tensor, (tensor.size,)) for tensor in tensors], 0
-    dimension = _axis("concat", axis, tensors[0].ndim)
+    dimension = normalize_axis("concat", axis, tensors[0].ndim)
     return apply(placement.concatenate, tensors, {"dimension": dimension})
 
 
@@ -196,8 +205,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     """The order along the axes (all, by default) reversed."""
     tensor = as_tensor(x, "flip")
-    axes = range(tensor.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    dimensions = tuple(sorted({_axis("flip", item, tensor.ndim) for item in axes}))
+    dimensions = normalize_axes("flip", axis, tensor.ndim)
     return apply(view.reverse, (tensor,), {"dimensions": dimensions}) if dimensions else same_value(tensor)
 
 

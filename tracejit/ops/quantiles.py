@@ -14,6 +14,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tensor import Tensor, new_tensor
 from . import elementwise, manipulation, reduction
+from .axes import Axis, normalize_axes
 from .sorting import _taken, sort
 
 # Where in a row of n elements the q-quantile stands, counted from 0: (n - 1 + 2a - …) as in Hyndman and Fan,
@@ -25,7 +26,7 @@ _POSITIONS = {
 _ROUNDED = ("lower", "higher", "nearest", "midpoint")  # of the position that "linear" has
 
 
-def quantile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
+def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """The ``q``-quantiles (0 to 1) along ``axis``; NaN where there is a NaN.
 
     ``q`` may be a number or a tensor: its axes come first in the result.  ``method`` says what stands between two
@@ -40,12 +41,12 @@ def quantile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False
     return _quantile("quantile", x, q, axis, keepdims, method)
 
 
-def nanquantile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
+def nanquantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """:func:`quantile` of what is not NaN; NaN where nothing else is."""
     return _quantile("nanquantile", x, q, axis, keepdims, method)
 
 
-def percentile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
+def percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """:func:`quantile`, with ``q`` between 0 and 100.
 
     >>> import tracejit as tj
@@ -55,29 +56,27 @@ def percentile(x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = Fal
     return _quantile("percentile", x, q, axis, keepdims, method)
 
 
-def nanpercentile(
-    x: Any, q: Any, axis: reduction.Axis = None, keepdims: bool = False, method: str = "linear"
-) -> Tensor:
+def nanpercentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """:func:`percentile` of what is not NaN."""
     return _quantile("nanpercentile", x, q, axis, keepdims, method)
 
 
-def median(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle element in sorted order, or the mean of the two in the middle; NaN where there is a NaN, and of nothing."""
+def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The middle element in sorted order, or the mean of the two in the middle; NaN of nothing, and of a NaN."""
     return _quantile("median", x, 0.5, axis, keepdims)
 
 
-def nanmedian(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
+def nanmedian(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """:func:`median` of what is not NaN."""
     return _quantile("nanmedian", x, 0.5, axis, keepdims)
 
 
-def _quantile(name: str, x: Any, q: Any, axis: reduction.Axis, keepdims: bool, method: str = "linear") -> Tensor:
+def _quantile(name: str, x: Any, q: Any, axis: Axis, keepdims: bool, method: str = "linear") -> Tensor:
     (tensor,) = operands(name, as_tensor(x, name), lowest_kind=2)
     if method not in _POSITIONS and method not in _ROUNDED:
         known = ", ".join(map(repr, (*_POSITIONS, *_ROUNDED)))
         raise at_user_line(ValueError(f"{name}: method must be one of {known}, got {method!r}"))
-    axes = reduction.normalize_axes(name, axis, tensor.ndim)
+    axes = normalize_axes(name, axis, tensor.ndim)
     rest = tuple(i for i in range(tensor.ndim) if i not in axes)
     count = math.prod(tensor.shape[i] for i in axes)
     if count == 0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from typing import Any
 
 from tracejit.ir.primitives import reduction as primitives
@@ -14,33 +12,7 @@ from ..promotion import as_tensor, kind
 from ..tape import apply
 from ..tensor import Tensor
 from . import creation, elementwise, manipulation
-
-Axis = int | Sequence[int] | None
-
-
-def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    """The axes as increasing non-negative ints; ``IndexError`` for one that is out of range."""
-    if axis is None:
-        return tuple(range(ndim))
-    if type(axis) is int and 0 <= axis < ndim:
-        return (axis,)
-    axes = tuple(_axis(name, item) for item in (axis if isinstance(axis, tuple | list) else (axis,)))
-    for item in axes:
-        if not -ndim <= item < ndim:
-            raise at_user_line(IndexError(f"{name}: axis {item} is out of bounds for a tensor of dimension {ndim}"))
-    normal = tuple(sorted(item % ndim for item in axes))
-    if len(set(normal)) != len(normal):
-        raise at_user_line(ValueError(f"{name}: an axis appears twice in {axes}"))
-    return normal
-
-
-def _axis(name: str, axis: Any) -> int:
-    if not isinstance(axis, bool):
-        try:
-            return operator.index(axis)
-        except TypeError:
-            pass
-    raise at_user_line(TypeError(f"{name}: an axis must be an integer, got {type(axis).__name__} {axis!r}")) from None
+from .axes import Axis, normalize_axes, normalize_axis
 
 
 def _reduce(primitive: Any, name: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
@@ -95,12 +67,9 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _mean(name: str, tensor: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     if not is_differentiable(tensor.dtype):
-        raise at_user_line(
-            TypeError(
-                f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-                f"Got: {tensor.dtype.name}"
-            )
-        )
+        wanted = "Input dtype must be either a floating point or complex dtype"
+        message = f"{name}(): could not infer output dtype. {wanted}. Got: {tensor.dtype.name}"
+        raise at_user_line(TypeError(message))
     total = _reduce(primitives.reduce_sum, name, widened(tensor), axis, keepdims)
     return elementwise.astype(elementwise.divide(total, float(_count(name, tensor, axis))), tensor.dtype)
 
@@ -177,7 +146,7 @@ def _position(name: str, extremum: Any, x: Any, axis: int | None, keepdims: bool
     if axis is None:
         flat = _position(name, extremum, manipulation.reshape(tensor, (tensor.size,)), 0, False)
         return manipulation.reshape(flat, (1,) * tensor.ndim) if keepdims else flat
-    (along,) = normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     best = extremum(tensor, along, keepdims=True)
     hit = elementwise.logical_or(elementwise.equal(tensor, best), elementwise.isnan(tensor))
     extent = tensor.shape[along]

@@ -12,6 +12,7 @@ from ..promotion import as_tensor
 from ..tape import apply
 from ..tensor import Tensor
 from . import creation, elementwise, indexing, manipulation, reduction
+from .axes import normalize_axis
 
 
 def scatter_add(x: Any, dim: int, index: Any, src: Any) -> Tensor:
@@ -25,7 +26,7 @@ def scatter_add(x: Any, dim: int, index: Any, src: Any) -> Tensor:
     tensor([4., 0., 2.])
     """
     target, positions, source = (as_tensor(item, "scatter_add") for item in (x, index, src))
-    (along,) = reduction.normalize_axes("scatter_add", dim, target.ndim)
+    along = normalize_axis("scatter_add", dim, target.ndim)
     _check_fit(target, positions, source, along)
     key = list(_grid(positions.shape, along))
     key.insert(along, indexing._checked_positions(positions, target.shape[along], along))

@@ -11,6 +11,7 @@ from ..promotion import as_tensor, operands
 from ..tape import apply
 from ..tensor import Tensor
 from . import creation, elementwise, manipulation, reduction
+from .axes import normalize_axis
 from .sorting import searchsorted, sort
 
 
@@ -75,7 +76,7 @@ def unique(
     """
     tensor = as_tensor(x, "unique")
     if axis is not None:
-        (axis,) = reduction.normalize_axes("unique", axis, tensor.ndim)
+        axis = normalize_axis("unique", axis, tensor.ndim)
     first, inverse, counts = _distinct(tensor, axis, equal_nan)
     along = 0 if axis is None else axis
     flat = manipulation.reshape(tensor, (tensor.size,)) if axis is None else tensor

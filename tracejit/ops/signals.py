@@ -16,6 +16,7 @@ from ..promotion import as_tensor, operands
 from ..tape import apply
 from ..tensor import Tensor, new_tensor
 from . import arithmetic, elementwise, linalg, manipulation, reduction
+from .axes import normalize_axis
 from .indexing import take
 
 # Differences ----------------------------------------------------------------------------------------
@@ -31,7 +32,7 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     tensor = as_tensor(x, "diff")
     if n < 0:
         raise at_user_line(ValueError(f"diff: n must not be negative, got {n}"))
-    (along,) = reduction.normalize_axes("diff", axis, tensor.ndim)
+    along = normalize_axis("diff", axis, tensor.ndim)
     ends = [None if item is None else _end(item, tensor.shape, along) for item in (prepend, append)]
     parts = [item for item in (ends[0], tensor, ends[1]) if item is not None]
     if len(parts) > 1:
@@ -75,7 +76,7 @@ def gradient(f: Any, *varargs: Any, axis: int | Sequence[int] | None = None, edg
     """
     (values,) = operands("gradient", as_tensor(f, "gradient"), lowest_kind=2)
     axes = range(values.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    along = [manipulation._axis("gradient", item, values.ndim) for item in axes]
+    along = [normalize_axis("gradient", item, values.ndim) for item in axes]
     steps = list(varargs) or [1.0]
     if len(steps) == 1:
         steps = steps * len(along)
@@ -126,7 +127,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     tensor(4.)
     """
     values = as_tensor(y, "trapezoid")
-    (along,) = reduction.normalize_axes("trapezoid", axis, values.ndim)
+    along = normalize_axis("trapezoid", axis, values.ndim)
     widths: Any = dx
     if x is not None:
         points = as_tensor(x, "trapezoid")

@@ -13,6 +13,7 @@ from ..promotion import as_tensor, operands
 from ..tape import apply
 from ..tensor import Tensor
 from . import arrangement, creation, elementwise, manipulation, reduction
+from .axes import Axis, normalize_axis
 
 # Sorting --------------------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = Tru
     tensor = as_tensor(x, "argsort")
     if tensor.ndim == 0:
         raise at_user_line(IndexError("argsort: a 0-d tensor has no axis to sort along"))
-    (along,) = reduction.normalize_axes("argsort", axis, tensor.ndim)
+    along = normalize_axis("argsort", axis, tensor.ndim)
     return apply(primitives.argsort, (tensor,), {"axis": along, "descending": descending})
 
 
@@ -39,7 +40,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
 
 def _taken(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """``take_along_axis`` with positions that are known to be in range."""
-    (along,) = reduction.normalize_axes("sort", axis, x.ndim)
+    along = normalize_axis("sort", axis, x.ndim)
     positions = []
     for dimension, extent in enumerate(x.shape):
         if dimension == along:
@@ -129,7 +130,7 @@ def _partitioned(name: str, x: Any, kth: int | Sequence[int], axis: int | None) 
     tensor = as_tensor(x, name)
     if axis is None:
         tensor, axis = manipulation.reshape(tensor, (tensor.size,)), 0
-    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     extent = tensor.shape[along]
     for place in [kth] if isinstance(kth, int) else kth:
         if not -extent <= place < extent:
@@ -152,7 +153,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = Tr
     tensor([0, 2])
     """
     tensor = as_tensor(x, "topk")
-    (along,) = reduction.normalize_axes("topk", axis, tensor.ndim)
+    along = normalize_axis("topk", axis, tensor.ndim)
     if not 0 <= k <= tensor.shape[along]:
         raise at_user_line(RuntimeError(f"selected index k out of range: {k} of {tensor.shape[along]}"))
     order = argsort(tensor, along, descending=largest)[(*[slice(None)] * along, slice(k))]
@@ -191,7 +192,7 @@ def argwhere(x: Any) -> Tensor:
     return apply(primitives.nonzero, (tensor,), {"size": count})
 
 
-def count_nonzero(x: Any, axis: reduction.Axis = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """How many elements are not zero."""
     truths = elementwise.astype(as_tensor(x, "count_nonzero"), bool_)
     return reduction.sum(elementwise.astype(truths, int64), axis, keepdims)

@@ -12,6 +12,7 @@ from ..promotion import operands
 from ..tape import apply
 from ..tensor import Tensor
 from . import elementary, elementwise, reduction
+from .axes import normalize_axis
 from .elementwise import FLOAT, _apply
 
 SQRT_HALF = math.sqrt(0.5)
@@ -215,7 +216,7 @@ def _shifted(name: str, x: Any, axis: int) -> tuple[Tensor, int]:
     tensor = _float(name, x)
     if tensor.dtype.kind == "c":
         raise at_user_line(TypeError(f"{name} is defined for real numbers, got {tensor.dtype}"))
-    (along,) = reduction.normalize_axes(name, axis, tensor.ndim)
+    along = normalize_axis(name, axis, tensor.ndim)
     if tensor.shape[along] == 0:
         return tensor, along
     return elementwise.subtract(tensor, reduction.max(tensor.detach(), along, keepdims=True)), along

@@ -10,7 +10,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, kind, operands
 from ..tensor import Tensor
 from . import arithmetic, cumulative, elementwise, linalg, manipulation, reduction
-from .reduction import Axis
+from .axes import Axis, normalize_axes
 
 # Without NaN ----------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ def _nan_position(name: str, x: Any, axis: int | None, keepdims: bool, worst: fl
     result = elementwise.where(worst_only, first, best)
     if keepdims:
         return result
-    axes = reduction.normalize_axes(name, axis, values.ndim)
+    axes = normalize_axes(name, axis, values.ndim)
     return manipulation.reshape(result, tuple(n for i, n in enumerate(values.shape) if i not in axes))
 
 
@@ -143,7 +143,7 @@ def average(x: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
     from .indexing import check
 
     (tensor,) = operands("average", as_tensor(x, "average"), lowest_kind=2)
-    axes = reduction.normalize_axes("average", axis, tensor.ndim)
+    axes = normalize_axes("average", axis, tensor.ndim)
     if weights is None:
         result = reduction.mean(tensor, axis, keepdims)
         total = elementwise.add(elementwise.multiply(result.detach(), 0), reduction._count("average", tensor, axis))
