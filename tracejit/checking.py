@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 def checked_call(jitted: JittedFunction, function: Callable[..., Any], call: ArgumentsOfCall) -> Any:
     """The jitted call's result; ``AssertionError`` where the eager one gives another, or changes a tensor otherwise."""
-    read = names_read_by(function)
+    functions = functions_read_by(function)
+    read = names_read_by(function, functions)
     arguments = [(f"argument {i}", Itself(item), item) for i, item in enumerate([*call.args, *call.kwargs.values()])]
-    world = World([*read, *arguments], functions_read_by(function))
+    world = World([*read, *arguments], functions)
     tensors = _tensors(world, read, call)
     before = [(tensor._value, tensor._grad, tensor._node, tensor._requires_grad) for _, tensor in tensors]
     gradients = [None if grad is None else grad._value for _, grad, _, _ in before]
@@ -48,7 +49,7 @@ def _tensors(world: World, read: Any, call: ArgumentsOfCall) -> list[tuple[str, 
     for places in world.places.values():
         found.setdefault(id(places[0].tensor), (places[0].label, places[0].tensor))
     for name, _, item in read:
-        if hasattr(item, "named_tensors") and not isinstance(item, type):
+        if hasattr(type(item), "named_tensors"):
             for path, tensor in item.named_tensors():
                 found.setdefault(id(tensor), (f"{name}.{path}", tensor))
     from .random import default_generator

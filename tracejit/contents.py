@@ -1,13 +1,21 @@
 """What of a captured container or object a trace may have relied on, in a form that can be compared.
 
-Numbers and strings count by value, containers and plain objects by what they hold, all else by identity
-(tensors are inputs, modules and optimizers have guards of their own).
+Numbers and strings count by value, containers, arrays and plain objects by what they hold, classes by their attributes,
+all else by identity (tensors are inputs, modules and optimizers have guards of their own).
 """
 
 from __future__ import annotations
 
+import array
+import functools
+import logging
+import sys
+import threading
 import types
-from collections.abc import Callable
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -15,11 +23,18 @@ import numpy as np
 from .locations import is_library
 from .tensor import Tensor
 
-MAX_DEPTH = 3
-MAX_ITEMS = 500  # a larger container (a data set, say) counts by identity
-MAX_BYTES = 1 << 16  # a larger array counts by identity
+MAX_DEPTH = 100
+MAX_ITEMS = 500  # of one captured object, where all that it holds is looked at
+MAX_NAMED_ITEMS = 20_000  # where only the attributes are looked at whose names the code knows
+MAX_BYTES = 1 << 26  # of one array
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
-BY_IDENTITY = (Tensor, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_FLAT = frozenset((int, str, bytes, bool, type(None)))  # whose equality is identity, for one type
+BY_IDENTITY = (Tensor, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+BUFFERS = (np.ndarray, bytearray, array.array)
+
+
+class TooLarge(Exception):
+    """What an object holds cannot be looked at before each call."""
 
 
 class _Identity:
@@ -36,14 +51,25 @@ class _Identity:
     __hash__ = None  # type: ignore[assignment]
 
 
-class _TooLarge(Exception):
-    pass
+class _Buffer:
+    """Equal to one of the same type and bytes."""
+
+    __slots__ = ("_item",)
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Buffer) and same_bytes(self._item, other._item)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
-def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
-    """A snapshot of what ``item`` holds; ``None`` where only its identity counts.
+def contents(item: Any, leave_out: frozenset[int] = frozenset(), names: frozenset[str] | None = None) -> Any:
+    """What ``item`` holds; ``None`` where only its identity counts.
 
-    Of containers to ``leave_out``, given by their identities, only the identity counts.
+    Of containers to ``leave_out``, given by their identities, only the identity counts; of objects only the attributes
+    with these ``names``, if any are given.  Raises :class:`TooLarge`.
 
     >>> before = contents({"rate": 0.1, "sizes": [1, 2]})
     >>> (
@@ -52,39 +78,121 @@ def contents(item: Any, leave_out: frozenset[int] = frozenset()) -> Any:
     ... )
     (True, False)
     """
-    if isinstance(item, (*_PLAIN, *BY_IDENTITY)):
-        return None
-    count = 0
+    return _Snapshot(leave_out, names, keep=True).of(item)
 
-    def snapshot(item: Any, depth: int) -> Any:
-        nonlocal count
-        count += 1
-        if count > MAX_ITEMS:
-            raise _TooLarge
+
+def holds_still(expected: Any, item: Any, leave_out: frozenset[int], names: frozenset[str] | None) -> bool:
+    """Whether ``item`` holds what it held when its :func:`contents` were taken."""
+    return bool(_Snapshot(leave_out, names, keep=False).of(item) == expected)
+
+
+class _Snapshot:
+    """One walk; ``keep`` copies arrays, so that they can be compared later."""
+
+    def __init__(self, leave_out: frozenset[int], names: frozenset[str] | None, *, keep: bool) -> None:
+        self._leave_out, self._names, self._keep = leave_out, names, keep
+        self._left = MAX_ITEMS if names is None else MAX_NAMED_ITEMS
+        self._seen: set[int] = set()
+
+    def of(self, item: Any) -> Any:
+        if isinstance(item, (*_PLAIN, *BY_IDENTITY)):
+            return None
+        found = self._visit(item, 0)
+        return None if isinstance(found, _Identity) and not self._leave_out else found
+
+    def _visit(self, item: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > MAX_DEPTH:
+            raise TooLarge
         if isinstance(item, _PLAIN):
             return type(item), repr(item) if isinstance(item, float | complex) else item  # -0.0 is not 0.0, NaN is NaN
-        if isinstance(item, np.ndarray) and item.nbytes <= MAX_BYTES:
-            return item.dtype.str, item.shape, item.tobytes()
         if isinstance(item, Tensor):
             return Tensor  # which one is read is another guard's business
-        if depth == MAX_DEPTH or isinstance(item, BY_IDENTITY) or id(item) in leave_out:
+        if isinstance(item, BY_IDENTITY) or id(item) in self._leave_out or id(item) in self._seen:
             return _Identity(item)
+        if isinstance(item, BUFFERS):
+            if size_of(item) > MAX_BYTES:
+                raise TooLarge
+            return (
+                _Buffer(item[...].copy() if isinstance(item, np.ndarray) else item[:]) if self._keep else _Buffer(item)
+            )
+        self._seen.add(id(item))
+        depth += 1
         if isinstance(item, dict):
-            return type(item), [(snapshot(k, depth + 1), snapshot(v, depth + 1)) for k, v in item.items()]
-        if isinstance(item, list | tuple):
-            return type(item), [snapshot(child, depth + 1) for child in item]
+            flat = _flat(item.values())
+            if flat is not None:
+                return type(item), list(item), flat
+            return type(item), [(self._visit(k, depth), self._visit(v, depth)) for k, v in item.items()]
+        if isinstance(item, list | tuple | deque):
+            flat = _flat(item)
+            return type(item), [self._visit(child, depth) for child in item] if flat is None else flat
         if isinstance(item, set | frozenset):
+            if len(item) > self._left:
+                raise TooLarge
             return type(item), sorted(map(repr, item))
+        if isinstance(item, ContextVar):
+            return _Identity(item), self._visit(item.get(None), depth)
+        if isinstance(item, types.MethodType):
+            return _Identity(item.__func__), self._visit(item.__self__, depth)
+        if isinstance(item, functools.partial):
+            return _Identity(item), self._visit([item.func, item.args, item.keywords], depth)
+        if isinstance(item, logging.Logger):
+            return _Identity(item), item.getEffectiveLevel(), item.disabled, item.manager.disable
+        if isinstance(item, type):
+            return _Identity(item), [
+                [(name, self._visit(value, depth)) for name, value in attributes_of_class(base).items()]
+                for base in users_classes(item)
+            ]
         held = fields(item)
         if held is None:
             return _Identity(item)
-        return _Identity(item), [(name, snapshot(value, depth + 1)) for name, value in held.items()]
+        names = self._names
+        if names is not None:
+            held = {name: value for name, value in held.items() if name in names}
+        attributes = [(name, self._visit(value, depth)) for name, value in held.items()]
+        kind = type(item)
+        return _Identity(item), attributes, None if id(kind) in self._seen else self._visit(kind, depth)
 
-    try:
-        found = snapshot(item, 0)
-    except _TooLarge:
+
+def _flat(items: Any) -> Any:
+    """Many numbers and strings, or many tensors, at the price of a few items."""
+    if len(items) <= 16:
         return None
-    return None if isinstance(found, _Identity) and not leave_out else found
+    kinds = set(map(type, items))
+    if len(kinds) == 1:
+        (kind,) = kinds
+        if kind in _FLAT:
+            return kind, list(items)
+        if kind is float:
+            return kind, array.array("d", items).tobytes()
+        if issubclass(kind, Tensor):
+            return kind, len(items)
+    return None
+
+
+def size_of(buffer: Any) -> int:
+    """How many bytes an array holds."""
+    return buffer.nbytes if isinstance(buffer, np.ndarray) else len(buffer) * getattr(buffer, "itemsize", 1)
+
+
+def copy_of(buffer: Any) -> Any:
+    """Another array that holds the same."""
+    return buffer.copy() if isinstance(buffer, np.ndarray) else buffer[:]
+
+
+def same_bytes(first: Any, second: Any) -> bool:
+    """Whether two arrays are of one type and hold the same."""
+    if type(first) is not type(second):
+        return False
+    if not isinstance(first, np.ndarray):
+        return bool(first == second)
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    if first.dtype.hasobject:
+        return all(a is b for a, b in zip(first.flat, second.flat, strict=True))
+    if first.flags.c_contiguous and second.flags.c_contiguous and first.size:
+        return np.array_equal(first.reshape(-1).view(np.uint8), second.reshape(-1).view(np.uint8))
+    return first.tobytes() == second.tobytes()
 
 
 def is_module(item: Any) -> bool:
@@ -94,23 +202,71 @@ def is_module(item: Any) -> bool:
 
 def is_plain_instance(item: Any) -> bool:
     """Whether something is an object of a class of the user's."""
-    return hasattr(item, "__dict__") and is_users_class(type(item))
+    return not isinstance(item, type) and _has_fields(item) and is_users_class(type(item))
+
+
+def is_wrapper(item: Any) -> bool:
+    """Whether something is a jitted function."""
+    return "__wrapped__" in getattr(item, "__dict__", ()) and hasattr(type(item), "cache_info") and _is_own(type(item))
 
 
 def is_users_class(kind: type) -> bool:
     """Whether a class is the user's own."""
-    return kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
+    known = _is_users.get(kind)
+    if known is None:
+        known = _is_users[kind] = kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
+    return known
+
+
+_is_users: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+
+def users_classes(kind: type) -> list[type]:
+    """A class and those it is derived from, as far as they are the user's."""
+    return [base for base in kind.__mro__ if is_users_class(base)]
+
+
+def attributes_of_class(kind: type) -> dict[str, Any]:
+    """What a class of the user's says of its instances."""
+    return {
+        name: value for name, value in vars(kind).items()
+        if not (name.startswith("__") or isinstance(value, types.MemberDescriptorType)) or name in _SPECIAL_METHODS
+    }  # fmt: skip
 
 
 def fields(item: Any) -> dict[str, Any] | None:
-    """The attributes of an instance or class of the user's."""
-    kind: Callable[..., Any] = item if isinstance(item, type) else type(item)
-    module = getattr(kind, "__module__", "")
-    if not hasattr(item, "__dict__") or module.split(".")[0] in _LIBRARIES:
+    """The attributes of an instance of the user's."""
+    if is_wrapper(item):
+        return dict(slots(item))
+    if not is_plain_instance(item):
         return None
-    if isinstance(item, type):
-        return {name: value for name, value in vars(item).items() if isinstance(value, _PLAIN) and name[:2] != "__"}
-    return vars(item) if not _is_own(kind) else None
+    own: dict[str, Any] | None = getattr(item, "__dict__", None)
+    slotted = dict(slots(item))
+    return own if not slotted and own is not None else {**(own or {}), **slotted}
+
+
+def slots(item: Any) -> Iterator[tuple[str, Any]]:
+    """The attributes that an object keeps in slots; those that a user gave a jitted function."""
+    if is_wrapper(item):
+        yield from [(name, value) for name, value in vars(item).items() if not name.startswith("_")]
+        return
+    for base in type(item).__mro__:
+        if "__slots__" in vars(base):
+            for name, descriptor in vars(base).items():
+                if isinstance(descriptor, types.MemberDescriptorType):
+                    try:
+                        yield name, descriptor.__get__(item)
+                    except AttributeError:
+                        continue
+
+
+def _has_fields(item: Any) -> bool:
+    kind = type(item)
+    return (
+        bool(kind.__dictoffset__)
+        or isinstance(item, threading.local)
+        or any("__slots__" in vars(base) for base in kind.__mro__)
+    )
 
 
 def _is_own(kind: Any) -> bool:
@@ -123,9 +279,11 @@ def _is_own(kind: Any) -> bool:
 
 
 def _module_of(kind: Any) -> Any:
-    import sys
-
     return sys.modules.get(kind.__module__)
 
 
-_LIBRARIES = frozenset(("builtins", "numpy", "types", "typing", "functools", "collections", "threading", "logging"))
+_SPECIAL_METHODS = frozenset(("__call__", "__getattr__", "__getattribute__", "__getitem__", "__init__"))
+_LIBRARIES = frozenset((
+    "builtins", "numpy", "types", "typing", "functools", "collections", "threading", "logging", "enum", "abc",
+    "contextlib", "dataclasses", "re", "datetime", "decimal", "fractions", "pathlib", "weakref", "_io", "io",
+))  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import Location, Value
 
-from .contents import contents
+from .contents import contents, holds_still
 from .places import Place
 from .sources import Argument, Captured, Reached, Source
 from .state import changes
@@ -139,19 +141,19 @@ def has_hooks(tensor: Tensor) -> bool:
 class SameContents(Guard):
     """A captured container or object still holds what it held."""
 
-    def __init__(self, what: str, find: Place, expected: Any) -> None:
-        self._what, self._find, self._expected = what, find, expected
+    def __init__(self, what: str, find: Place, expected: Any, names: frozenset[str] | None = None) -> None:
+        self._what, self._find, self._expected, self._names = what, find, expected, names
         self._leave_out: frozenset[int] = frozenset()
 
     def leave_out(self, containers: Sequence[Any]) -> None:
         """The path does not rely on what these hold: it only adds to them."""
         if containers:
             self._leave_out |= frozenset(map(id, containers))
-            self._expected = contents(self._find(), self._leave_out)
+            self._expected = contents(self._find(), self._leave_out, self._names)
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         try:
-            return contents(self._find(), self._leave_out) == self._expected
+            return holds_still(self._expected, self._find(), self._leave_out, self._names)
         except Exception:
             return False
 
@@ -159,8 +161,31 @@ class SameContents(Guard):
         return f"{self._what} holds what it held"
 
     def tell(self, signing: Signing) -> None:
-        if not signing.same_contents(self._find, self._leave_out):
+        if self._names is not None or not signing.same_contents(self._find, self._leave_out):
             signing.ask(self.holds)
+
+
+class SameFunctions(Guard):
+    """The functions that are called still have the code and the defaults that they had."""
+
+    def __init__(self, functions: Sequence[FunctionType]) -> None:
+        self._functions = tuple(functions)
+        self._expected = self._parts()
+
+    def _parts(self) -> list[tuple[Any, ...]]:
+        return list(map(_parts_of_function, self._functions))
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return self._parts() == self._expected
+
+    def describe(self) -> str:
+        return "the functions that it calls have the code and the defaults that they had"
+
+    def tell(self, signing: Signing) -> None:
+        signing.same_functions(self._functions)
+
+
+_parts_of_function = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 
 class SameTypes(Guard):

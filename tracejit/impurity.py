@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -20,16 +21,15 @@ from .locations import is_library
 _FUNCTIONS: dict[str, frozenset[str] | None] = {
     "builtins": frozenset(("print", "open", "input", "breakpoint", "exec", "eval", "next", "globals", "locals")),
     "time": None,
-    "posix": frozenset((
-        "getenv", "urandom", "listdir", "scandir", "remove", "unlink", "mkdir", "rename", "replace", "system", "fork",
-        "getpid", "write", "read", "open", "putenv", "chdir",
-    )),
+    "posix": None,
+    "nt": None,
     "_io": None,
     "_random": None,
     "_warnings": frozenset(("warn", "warn_explicit")),
     "_socket": None,
     "_ctypes": None,
 }  # fmt: skip
+_PURE = frozenset(("fspath", "_path_normpath", "_path_splitroot"))
 _METHODS = frozenset(("write", "writelines", "read", "readline", "readlines", "flush"))
 _CLOCKS = frozenset(("now", "today", "utcnow"))
 
@@ -75,10 +75,13 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
         if module not in _FUNCTIONS:
             return
         names = _FUNCTIONS[module]
-        if names is not None and name not in names:
+        if (name not in names) if names is not None else (name in _PURE):
             return
     elif isinstance(owner, random.Random):
         pass
+    elif type(owner) is ContextVar:
+        if name == "get" or "site-packages" in frame.f_code.co_filename:  # as NumPy's errstate
+            return
     elif name in _METHODS:
         if not hasattr(owner, "fileno") and not hasattr(owner, "getvalue"):
             return

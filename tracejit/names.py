@@ -5,30 +5,38 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import os
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import tree
+from .contents import fields, is_module
 from .locations import is_library
-from .places import Content, Item, Itself, Place
+from .places import Attributes, Content, Item, Itself, Place
+from .tensor import Tensor
 
 
-def names_read_by(function: Callable[..., Any], limit: int = 256) -> list[tuple[str, Place, Any]]:
-    """The globals and closure variables that a function reads, and those of the functions of the user's it reads."""
-    found: list[tuple[str, Place, Any]] = []
+def names_read_by(
+    function: Callable[..., Any], functions: Sequence[types.FunctionType] | None = None, limit: int = 1024
+) -> list[tuple[str, Place, Any]]:
+    """The variables from around them that a function, and those ``functions`` of the user's that it calls, read."""
+    found: dict[Any, tuple[str, Place, Any]] = {}
     for owner in _owners(function):
-        found.append(("self", Itself(owner), owner))
-    for current in functions_read_by(function):
+        found[id(owner)] = ("self", Itself(owner), owner)
+    for current in functions_read_by(function) if functions is None else functions:
         for name, find in _variables(current):
             try:
                 value = find()
             except (KeyError, ValueError):
                 continue
             if not isinstance(value, types.ModuleType) and len(found) < limit:
-                found.append((name, find, value))
-    return found
+                found.setdefault(find.identity, (name, find, value))
+    return list(found.values())
 
 
 def _owners(function: Any) -> list[Any]:
@@ -44,41 +52,49 @@ def _owners(function: Any) -> list[Any]:
     return [] if isinstance(function, types.BuiltinFunctionType | type) else [function]
 
 
-def functions_read_by(function: Callable[..., Any], limit: int = 256) -> list[types.FunctionType]:
-    """A function and those of the user's that it can call: by name, and as methods of objects that it names."""
-    pending: list[Any] = [function]
-    seen: set[int] = set()
+def functions_read_by(function: Callable[..., Any], limit: int = 1024) -> list[types.FunctionType]:
+    """A function and those of the user's that it can call: by name, as methods, and in what it names holds."""
+    pending: deque[Any] = deque([function])
+    seen: dict[int, Any] = {}
     found: list[types.FunctionType] = []
-    while pending and len(found) < limit:
-        current = pending.pop()
+    while pending and len(found) < limit and len(seen) < MAX_OBJECTS:
+        current = pending.popleft()
+        if isinstance(current, _DATA) or id(current) in seen:
+            continue
+        seen[id(current)] = current
         if isinstance(current, functools.partial):
             pending += [current.func, *current.args, *current.keywords.values()]
-            continue
-        if isinstance(current, types.MethodType):
+        elif isinstance(current, types.MethodType):
             pending += [current.__func__, current.__self__]
-            continue
-        if isinstance(current, property):
+        elif isinstance(current, property):
             pending += [current.fget, current.fset]
-            continue
-        if isinstance(current, staticmethod | classmethod):
-            current = current.__func__
-        current = inspect.unwrap(current) if callable(current) else current
-        if id(current) in seen or current is None:
-            continue
-        seen.add(id(current))
-        if isinstance(current, types.FunctionType):
+        elif isinstance(current, functools.cached_property):
+            pending.append(current.func)
+        elif isinstance(current, staticmethod | classmethod):
+            pending.append(current.__func__)
+        elif isinstance(current, dict):
+            pending += current.values()
+        elif isinstance(current, list | tuple | set | frozenset | deque):
+            pending += current
+        elif isinstance(current, types.FunctionType):
             if not is_library(current.__code__.co_filename):
                 found.append(current)
                 pending += _named_by(current)
+            if hasattr(current, "__wrapped__"):
+                pending.append(current.__wrapped__)
         else:
+            wrapped = getattr(current, "__dict__", {}).get("__wrapped__")
+            if wrapped is not None:
+                pending.append(wrapped)
             pending += _methods_of(current)
-            if hasattr(current, "modules") and not isinstance(current, type | types.ModuleType):
-                pending += [child for child in current.modules() if child is not current]
+            pending += (fields(current) or {}).values()
+            if is_module(current):
+                pending += current.modules()
     return found
 
 
 def _named_by(function: types.FunctionType) -> list[Any]:
-    values = []
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for _, find in _variables(function):
         try:
             values.append(find())
@@ -98,26 +114,78 @@ def _methods_of(item: Any) -> list[Any]:
         and base.__module__.split(".")[0] not in sys.stdlib_module_names
         and base.__module__.split(".")[0] != "numpy"
         for member in vars(base).values()
-        if isinstance(member, types.FunctionType | staticmethod | classmethod | property)
+        if isinstance(member, _METHODS)
     ]
 
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Place]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield name, Content(cell)
+        yield from _of_module(name, cell, function.__code__)
     space = function.__globals__
     for name in _global_names(function.__code__):
         if name in space:
             yield name, Item(Itself(space), name)
+            yield from _of_module(name, space[name], function.__code__)
+    for name in _imported(function.__code__):
+        yield from _of_module(name, sys.modules.get(name), function.__code__)
 
 
-def _global_names(code: types.CodeType) -> set[str]:
+def _of_module(name: str, module: Any, code: types.CodeType) -> Iterator[tuple[str, Place]]:
+    """What the code may read of a module of the user's."""
+    if isinstance(module, types.CellType):
+        try:
+            module = module.cell_contents
+        except ValueError:
+            return
+    if not isinstance(module, types.ModuleType):
+        return
+    known = mentioned(code)
+    if module is os and not known.isdisjoint(("environ", "getenv")):
+        yield "os.environ", Item(Attributes(Itself(os.environ)), "_data")
+    file = getattr(module, "__file__", None) or ""
+    if module.__name__.split(".")[0] in sys.stdlib_module_names or "site-packages" in file or is_library(file):
+        return  # installed, and left as it is
+    space = vars(module)
+    for attribute in sorted(known.intersection(space)):
+        yield f"{name}.{attribute}", Item(Itself(space), attribute)
+        inner = space[attribute]
+        if isinstance(inner, types.ModuleType) and inner.__name__.startswith(f"{module.__name__}."):
+            yield from _of_module(f"{name}.{attribute}", inner, code)
+
+
+@functools.lru_cache(1 << 12)
+def _global_names(code: types.CodeType) -> frozenset[str]:
     """The globals that the code reads (``co_names`` has the names of attributes too)."""
-    names = {item.argval for item in dis.get_instructions(code) if item.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return frozenset(i.argval for i in instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+
+
+@functools.lru_cache(1 << 12)
+def _imported(code: types.CodeType) -> frozenset[str]:
+    """The modules that the code imports."""
+    return frozenset(i.argval for i in instructions(code) if i.opname == "IMPORT_NAME")
+
+
+@functools.lru_cache(1 << 12)
+def mentioned(code: types.CodeType) -> frozenset[str]:
+    """All names and strings in the code: what attributes it can ask for may be called."""
+    found = {*code.co_names, *code.co_freevars}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names
+            found |= mentioned(constant)
+        elif isinstance(constant, str):
+            found.add(constant)
+        elif isinstance(constant, tuple):
+            found.update(item for item in constant if isinstance(item, str))
+    return frozenset(found)
+
+
+def instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
+    """The instructions of the code and of the functions that are made in it."""
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from instructions(constant)
 
 
 def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[str]:
@@ -155,7 +223,10 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
+MAX_OBJECTS = 5000  # that are looked through for functions
+_METHODS = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
 _PLAIN = (int, float, str, bytes, bool, type(None))
+_DATA = (*_PLAIN, complex, np.ndarray, np.generic, Tensor, types.ModuleType, types.BuiltinFunctionType)
 _LOADS = (
     "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR",
     "LOAD_METHOD",

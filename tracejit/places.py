@@ -16,6 +16,11 @@ class Place:
     def __call__(self) -> Any:
         raise NotImplementedError
 
+    @property
+    def identity(self) -> Any:
+        """The same for the same place, as long as what leads there is kept."""
+        raise NotImplementedError
+
 
 class Itself(Place):
     """An object itself."""
@@ -27,6 +32,10 @@ class Itself(Place):
 
     def __call__(self) -> Any:
         return self.item
+
+    @property
+    def identity(self) -> Any:
+        return Itself, id(self.item)
 
 
 class Item(Place):
@@ -40,6 +49,10 @@ class Item(Place):
     def __call__(self) -> Any:
         return self.of()[self.key]
 
+    @property
+    def identity(self) -> Any:
+        return Item, self.of.identity, self.key
+
 
 class Attributes(Place):
     """The dict of the attributes of the object at another place."""
@@ -51,6 +64,26 @@ class Attributes(Place):
 
     def __call__(self) -> Any:
         return vars(self.of())
+
+    @property
+    def identity(self) -> Any:
+        return Attributes, self.of.identity
+
+
+class Attribute(Place):
+    """An attribute that the object at another place keeps in a slot."""
+
+    __slots__ = ("name", "of")
+
+    def __init__(self, of: Place, name: str) -> None:
+        self.of, self.name = of, name
+
+    def __call__(self) -> Any:
+        return getattr(self.of(), self.name)
+
+    @property
+    def identity(self) -> Any:
+        return Attribute, self.of.identity, self.name
 
 
 class Content(Place):
@@ -64,6 +97,10 @@ class Content(Place):
     def __call__(self) -> Any:
         return self.cell.cell_contents
 
+    @property
+    def identity(self) -> Any:
+        return Content, id(self.cell)
+
 
 class Truth(Place):
     """Whether what stands at another place is true, and not zero."""
@@ -75,6 +112,10 @@ class Truth(Place):
 
     def __call__(self) -> bool:
         return bool(self.of())
+
+    @property
+    def identity(self) -> Any:
+        return Truth, self.of.identity
 
 
 class Given(Place):
@@ -88,3 +129,7 @@ class Given(Place):
     def __call__(self) -> Any:
         assert thread.arguments is not None
         return thread.arguments[self.which][self.key]
+
+    @property
+    def identity(self) -> Any:
+        return Given, self.which, self.key

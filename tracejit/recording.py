@@ -16,13 +16,13 @@ from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
 from .compiled import Backward, Effect, Ending, Output, Store, compile_path
-from .contents import contents
-from .guards import SameContents, SameValue
+from .contents import TooLarge, contents, is_module, is_plain_instance
+from .guards import SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
-from .names import functions_read_by, names_read_by, only_appended_to
+from .names import functions_read_by, mentioned, names_read_by, only_appended_to
 from .paths import Segment, choose
-from .places import Given, Itself, Place
+from .places import Attributes, Given, Itself, Place
 from .sources import Source
 from .state import thread
 from .tape import FREED, node_of, propagate
@@ -60,15 +60,18 @@ def _record(
 ) -> list[Segment]:
     start = time.perf_counter()
     trace = Trace(name, call.tensors, call.floats)
-    read = names_read_by(function)
+    functions = functions_read_by(function)
+    read = names_read_by(function, functions)
     trace.enter(known or Segment(name, themselves=themselves))
     try:
         with _active(trace):
             args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
             roots_of_world = [*read, *_arguments_for_world(call, args, kwargs)]
-            functions = functions_read_by(function)
             trace.loops = Loops()
-            trace.world = world = World(roots_of_world, functions)
+            try:
+                trace.world = world = World(roots_of_world, functions)
+            except Untracked as reason:
+                raise Untraceable(str(reason)) from None
             try:
                 _name_captured(trace, read)
                 contained = list(_guard_names(trace, read, functions, call))
@@ -105,24 +108,38 @@ def _record(
 def _guard_names(
     trace: Trace, read: Sequence[tuple[str, Place, Any]], functions: Sequence[FunctionType], call: ArgumentsOfCall
 ) -> Iterator[SameContents]:
+    trace.guard("functions", SameFunctions(functions))
+    names = frozenset().union(*(mentioned(known.__code__) for known in functions))
     for what, find, value in read:
         if hasattr(type(value), "__next__"):
             raise Untraceable(f"it reads the iterator {what}")
         if isinstance(value, Tensor):
             continue  # which tensor it is, is looked at where it is read
-        trace.guard(("name", what, id(value)), SameValue(what, find, value))
+        trace.guard(("name", find.identity), SameValue(what, find, value))
         if not (isinstance(value, list) and only_appended_to(functions, what)):
-            yield from _guard_contents(trace, what, find, value)
+            yield from _guard_contents(trace, what, find, value, names)
     for item in call.named_by_identity:
-        yield from _guard_contents(trace, "an argument", Itself(item), item)
+        yield from _guard_contents(trace, "an argument", Itself(item), item, names)
+    for known in functions:
+        if vars(known) or known.__name__ in mentioned(known.__code__):
+            yield from _guard_contents(trace, known.__name__, Attributes(Itself(known)), vars(known), names)
 
 
-def _guard_contents(trace: Trace, what: str, find: Place, item: Any) -> Iterator[SameContents]:
-    """Guard what a captured container or plain object holds, where that is more than its identity."""
-    held = contents(item)
+def _guard_contents(trace: Trace, what: str, find: Place, item: Any, names: frozenset[str]) -> Iterator[SameContents]:
+    """Guard what a captured container or plain object holds, where that is more than its identity.
+
+    Of one that holds much only what the code has ``names`` for counts.
+    """
+    try:
+        held, known = contents(item), None
+    except TooLarge:
+        try:
+            held, known = contents(item, names=names), names
+        except TooLarge:
+            raise Untraceable(f"it can reach more in {what} than can be looked at before each call") from None
     if held is not None:
-        guard = SameContents(what, find, held)
-        trace.guard(("contents", what, id(item)), guard)
+        guard = SameContents(what, find, held, known)
+        trace.guard(("contents", find.identity), guard)
         yield guard
 
 
@@ -141,7 +158,7 @@ def _arguments_for_world(
 
 
 def _may_be_changed(argument: Any) -> bool:
-    return isinstance(argument, list | dict) or (hasattr(argument, "__dict__") and not isinstance(argument, Tensor))
+    return isinstance(argument, list | dict) or is_plain_instance(argument) or is_module(argument)
 
 
 @contextmanager
@@ -309,7 +326,7 @@ def _name_captured(trace: Trace, read: Sequence[tuple[str, Place, Any]]) -> None
     for name, _, item in read:
         if isinstance(item, Tensor):
             trace.names.setdefault(id(item), name)
-        elif hasattr(item, "named_tensors") and not isinstance(item, type):
+        elif hasattr(type(item), "named_tensors"):
             for path, tensor in item.named_tensors():
                 trace.names.setdefault(id(tensor), f"{name}.{path}")
     for places in trace.world.places.values():

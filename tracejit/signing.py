@@ -8,9 +8,15 @@ no such form is :class:`Unsigned`, and stays in Python.
 from __future__ import annotations
 
 import dataclasses
+import types
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
+from itertools import islice
+from logging import Logger
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +40,11 @@ if TYPE_CHECKING:
 
 _BY_VALUE = (int, str, bytes)
 _SINGLE = (bool, type(None), type(Ellipsis))
+_LOOKED_INTO = (
+    dict, list, tuple, deque, set, frozenset, type, *contents.BUFFERS, ContextVar, MethodType, partial, Logger,
+)  # fmt: skip
+_OF_CLASSES = (*_BY_VALUE, *_SINGLE, float, property, staticmethod, classmethod, types.GetSetDescriptorType)
+MOST_PARTS = 2000  # of what a captured object holds
 
 
 class Unsigned(Exception):
@@ -246,8 +257,10 @@ class Signing:
         ``False`` where native code cannot look at that.
         """
         try:
-            parts = [*_parts(place, place(), leave_out, 0)]
+            parts = [*islice(_parts(place, place(), leave_out, set()), MOST_PARTS)]
         except Unsigned:
+            return False
+        if len(parts) == MOST_PARTS:
             return False
         for part, item in parts:
             match item:
@@ -255,11 +268,25 @@ class Signing:
                     self._conditions.append(partial(self._holds_keys, part, item))
                 case _Sized():
                     self._conditions.append(partial(self._is_sized, part, item))
+                case _Version():
+                    address, word = item.address, item.word
+                    self._conditions.append(partial(self._do, Do.WORD_IS, address, word))
                 case Tensor():
                     self._conditions.append(partial(self._is_instance, part))
                 case _:
                     self.equals(part, item)
         return True
+
+    def same_functions(self, functions: Sequence[FunctionType]) -> None:
+        """The functions have the code and the defaults that they have now."""
+
+        def write() -> None:
+            for function in functions:
+                for name, offset in objects.FUNCTION_PARTS.items():
+                    self._hold(getattr(function, name))
+                    self._do(Do.WORD_IS, self._hold(function) + offset, objects.word(id(function) + offset))
+
+        self._conditions.append(write)
 
     def _holds_keys(self, place: Place, expected: _Dict) -> None:
         """The dict at a place has these keys, in this order; its values are known from here on."""
@@ -478,6 +505,17 @@ class _Dict:
     keys: tuple[Any, ...]
 
 
+class _Version:
+    """A class, of which the version counts: another one after each change of it or of one it is derived from."""
+
+    def __init__(self, kind: type) -> None:
+        getattr(kind, "_", None)  # a look-up gives it a version
+        self.address = id(kind) + objects.TYPE_VERSION
+        self.word = objects.word(self.address)
+        if self.word & 0xFFFFFFFF == 0:
+            raise Unsigned(f"{kind.__name__} has no version")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Sized:
     """A list or a tuple, of which the length counts."""
@@ -486,37 +524,56 @@ class _Sized:
     count: int
 
 
-def _parts(place: Place, item: Any, leave_out: frozenset[int], depth: int) -> Iterator[tuple[Place, Any]]:
+def _parts(place: Place, item: Any, leave_out: frozenset[int], seen: set[int]) -> Iterator[tuple[Place, Any]]:
     """Places of what counts in an item, each with what is to be there: see :func:`~tracejit.contents.contents`."""
     kind = type(item)
     if kind in (*_BY_VALUE, *_SINGLE, float):
         yield place, item
-    elif isinstance(item, complex) or (isinstance(item, np.ndarray) and item.nbytes <= contents.MAX_BYTES):
+    elif isinstance(item, complex):
         raise Unsigned(f"it relies on a {kind.__name__}'s value")
     elif isinstance(item, Tensor):
         if kind not in (Tensor, Parameter):
             raise Unsigned(f"it relies on a {kind.__name__}")
         yield place, item
-    elif depth == contents.MAX_DEPTH or isinstance(item, contents.BY_IDENTITY) or id(item) in leave_out:
+    elif isinstance(item, contents.BY_IDENTITY) or id(item) in leave_out or id(item) in seen:
         yield place, item
     elif kind is dict:
+        seen.add(id(item))
         yield place, _Dict(tuple(item))
         for key, value in item.items():
-            yield from _parts(Item(place, key), value, leave_out, depth + 1)
+            yield from _parts(Item(place, key), value, leave_out, seen)
     elif kind in (list, tuple):
+        seen.add(id(item))
         yield place, _Sized(kind, len(item))
         for position, value in enumerate(item):
-            yield from _parts(Item(place, position), value, leave_out, depth + 1)
-    elif isinstance(item, dict | list | tuple | set | frozenset | type):
+            yield from _parts(Item(place, position), value, leave_out, seen)
+    elif isinstance(item, _LOOKED_INTO):
         raise Unsigned(f"it relies on what a {kind.__name__} holds")
     else:
+        seen.add(id(item))
         yield place, item
-        fields = contents.fields(item)
-        if fields is not None:
+        held = contents.fields(item)
+        if held is not None and not (contents.is_wrapper(item) and not held):
+            if any(True for _ in contents.slots(item)):
+                raise Unsigned(f"it relies on the slots of a {kind.__name__}")
             attributes = Attributes(place)
-            yield attributes, _Dict(tuple(fields))
-            for name, value in fields.items():
-                yield from _parts(Item(attributes, name), value, leave_out, depth + 1)
+            yield attributes, _Dict(tuple(held))
+            for name, value in held.items():
+                yield from _parts(Item(attributes, name), value, leave_out, seen)
+            yield from _parts_of_class(kind, leave_out, seen)
+
+
+def _parts_of_class(kind: type, leave_out: frozenset[int], seen: set[int]) -> Iterator[tuple[Place, Any]]:
+    """Its version, and what its containers hold."""
+    if id(kind) in seen:
+        return
+    seen.add(id(kind))
+    yield Itself(kind), _Version(kind)
+    for base in contents.users_classes(kind):
+        seen.add(id(base))
+        for value in contents.attributes_of_class(base).values():
+            if not isinstance(value, (*contents.BY_IDENTITY, *_OF_CLASSES)) or isinstance(value, _LOOKED_INTO):
+                yield from _parts(Itself(value), value, leave_out, seen)
 
 
 def _field_names(kind: Any) -> set[str]:

@@ -9,21 +9,37 @@ known by the place that holds them, so that another tensor put there later is re
 from __future__ import annotations
 
 import ctypes
-import dis
+import functools
+import io
+import re
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from .contents import is_module, is_plain_instance, is_users_class
-from .places import Attributes, Item, Itself, Place
+from .contents import (
+    BUFFERS,
+    MAX_BYTES,
+    attributes_of_class,
+    copy_of,
+    is_module,
+    is_plain_instance,
+    is_wrapper,
+    same_bytes,
+    size_of,
+    slots,
+    users_classes,
+)
+from .names import instructions, mentioned
+from .places import Attribute, Attributes, Item, Itself, Place
 from .sources import Reached
 from .tensor import Tensor
 
 MAX_ITEMS = 50_000  # of all containers together: what lies deeper in a larger world is not watched
-MAX_DEPTH = 8
+MAX_DEPTH = 64
 _ABSENT = object()
 
 
@@ -36,7 +52,8 @@ class Change:
         self.label = label  # for people: self.hidden
         self.container = container  # of an "append"
         self.find = find  # the container, at a later call
-        self.kind = kind  # "item" (of a dict or of an object's attributes), "gone", "append", "list", "cell"
+        # "item" (of a dict or of an object's attributes), "gone", "append", "list", "cell", "slot", "empty slot"
+        self.kind = kind
         self.key = key
         self.value = value
         self._module = module
@@ -57,6 +74,10 @@ class Change:
                 target[:] = value
             case "cell":
                 target.cell_contents = value
+            case "slot":
+                setattr(target, self.key, value)
+            case "empty slot":
+                delattr(target, self.key)
 
 
 class _Held:
@@ -86,8 +107,11 @@ class World:
         self._cells: list[tuple[str, types.CellType, Any]] = []
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
         self._classes: list[tuple[type, dict[str, Any]]] = []
+        self._buffers: list[tuple[str, Any, Any]] = []
+        self._slots: list[tuple[str, Place, Any, dict[str, Any]]] = []
         self._generators: list[tuple[Any, Any]] = []
         self._count = 0
+        self._mentioned: frozenset[str] = frozenset().union(*(mentioned(f.__code__) for f in self.functions))
         for function in self.functions:
             self._watch_variables(function)
         pending = deque((label, find, value, 0) for label, find, value in self.roots)
@@ -96,27 +120,37 @@ class World:
         self._numpy_state = _numpy_random_state()
 
     def _watch_variables(self, function: types.FunctionType) -> None:
-        stored = {i.argval for i in _instructions(function.__code__) if i.opname in ("STORE_DEREF", "DELETE_DEREF")}
+        stored, globals_stored = _stored(function.__code__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name in stored:
                 self._cells.append((name, cell, _content(cell)))
         space = function.__globals__
-        for name in {i.argval for i in _instructions(function.__code__) if i.opname in _GLOBAL_STORES}:
+        for name in globals_stored:
             self._globals.append((space, name, space.get(name, _ABSENT)))
+        if function.__dict__ or function.__name__ in mentioned(function.__code__):
+            self._hold(vars(function), Itself(vars(function)), function.__name__, "{}.{}")
 
     def _visit(self, label: str, find: Place, item: Any, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
         if isinstance(item, Tensor):
             self.places.setdefault(id(item), []).append(Reached(label, find, item))
             return
-        if isinstance(item, type) and is_users_class(item) and id(item) not in self._seen:
-            self._seen[id(item)] = item
-            self._classes.append((item, _attributes_of_class(item)))
+        if isinstance(item, type):
+            for base in users_classes(item):
+                yield from self._visit_class(base, depth)
         if isinstance(item, _ATOMS) or id(item) in self._seen:
             return
         self._seen[id(item)] = item
         self._count += 1
         if isinstance(item, np.random.Generator):
             self._generators.append((item, item.bit_generator.state))
+        elif isinstance(item, BUFFERS):
+            if size_of(item) <= MAX_BYTES:
+                self._buffers.append((label, item, copy_of(item)))
+        elif isinstance(item, ContextVar):
+            value = item.get(None)
+            yield label, Itself(value), value, depth + 1
+        elif hasattr(type(item), "__next__") and not isinstance(item, io.IOBase):
+            self._refuse_iterator(label, item)
         if depth == MAX_DEPTH:
             return
         if isinstance(item, dict):
@@ -132,12 +166,34 @@ class World:
             yield label, find, item.__self__, depth + 1
         elif is_module(item):
             yield from self._visit_module(label, item, depth)
-        elif is_plain_instance(item):
+        elif isinstance(item, functools.partial):
+            for number, value in enumerate((item.func, *item.args, *item.keywords.values())):
+                yield f"{label}({number})", Itself(value), value, depth + 1
+        elif is_plain_instance(item) or is_wrapper(item):
             attributes = Attributes(find)
             yield type(item).__name__, Itself(type(item)), type(item), depth
-            self._hold(vars(item), attributes, label, "{}.{}")
-            for name, value in vars(item).items():
-                yield f"{label}.{name}", Item(attributes, name), value, depth + 1
+            if not is_wrapper(item) and hasattr(item, "__dict__"):
+                self._hold(vars(item), attributes, label, "{}.{}")
+                for name, value in vars(item).items():
+                    yield f"{label}.{name}", Item(attributes, name), value, depth + 1
+            slotted = dict(slots(item))
+            self._slots.append((label, find, item, slotted))
+            for name, value in slotted.items():
+                yield f"{label}.{name}", Attribute(find, name), value, depth + 1
+
+    def _visit_class(self, kind: type, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
+        if id(kind) in self._seen:
+            return
+        self._seen[id(kind)] = kind
+        attributes = attributes_of_class(kind)
+        self._classes.append((kind, attributes))
+        for name, value in attributes.items():
+            yield f"{kind.__name__}.{name}", Item(Attributes(Itself(kind)), name), value, depth + 1
+
+    def _refuse_iterator(self, label: str, item: Any) -> None:
+        """An iterator that the function may go on with gives something else at each call."""
+        if self._mentioned.issuperset(re.findall(r"\.(\w+)", label)):
+            raise Untracked(f"it can reach the iterator {label}, a {type(item).__name__}")
 
     def _visit_module(self, label: str, module: Any, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
         """A module: its attributes, buffers and children; its parameters stay what they are while its version does."""
@@ -181,8 +237,18 @@ class World:
                 kind = "gone" if now is _ABSENT else "item"
                 found.append(Change(name, Itself(space), kind, name, now))
         for users_class, before in self._classes:
-            if not _same_items(_attributes_of_class(users_class), before):
+            if not _same_items(attributes_of_class(users_class), before):
                 raise Untracked(f"it changes the class {users_class.__name__}")
+        for label, buffer, before in self._buffers:
+            if not same_bytes(buffer, before):
+                raise Untracked(f"it changes the {type(buffer).__name__} {label}")
+        for label, find, item, before in self._slots:
+            now = dict(slots(item))
+            for name, value in now.items():
+                if value is not before.get(name, _ABSENT):
+                    found.append(Change(f"{label}.{name}", find, "slot", name, value))
+            for name in before.keys() - now.keys():
+                found.append(Change(f"{label}.{name}", find, "empty slot", name, None))
         if any(generator.bit_generator.state != state for generator, state in self._generators):
             raise Untracked("it draws from a random generator of NumPy's")
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
@@ -208,13 +274,23 @@ class World:
             else:
                 space[name] = before
         for kind, attributes in self._classes:
-            now = _attributes_of_class(kind)
+            now = attributes_of_class(kind)
             if not _same_items(now, attributes):
                 for name in now.keys() - attributes.keys():
                     delattr(kind, name)
                 for name, value in attributes.items():
                     if now.get(name, _ABSENT) is not value:
                         setattr(kind, name, value)
+        for _, buffer, before in self._buffers:
+            if not same_bytes(buffer, before):
+                _restore_buffer(buffer, before)
+        for _, _, item, before in self._slots:
+            now = dict(slots(item))
+            if not _same_items(now, before):
+                for name in now.keys() - before.keys():
+                    object.__delattr__(item, name)
+                for name, value in before.items():
+                    object.__setattr__(item, name, value)
         for generator, state in self._generators:
             generator.bit_generator.state = state
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
@@ -254,8 +330,12 @@ def _same_items(now: Any, before: Any) -> bool:
     return all(a is b for a, b in zip(now, before, strict=True))
 
 
-def _attributes_of_class(kind: type) -> dict[str, Any]:
-    return {name: value for name, value in vars(kind).items() if not name.startswith("__")}
+def _restore_buffer(buffer: Any, before: Any) -> None:
+    if isinstance(buffer, np.ndarray):
+        if buffer.shape == before.shape and buffer.flags.writeable:
+            buffer[...] = before
+    else:
+        buffer[:] = before
 
 
 def _content(cell: types.CellType) -> Any:
@@ -265,11 +345,14 @@ def _content(cell: types.CellType) -> Any:
         return _ABSENT
 
 
-def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
-    yield from dis.get_instructions(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _instructions(constant)
+@functools.lru_cache(1 << 12)
+def _stored(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The variables around it, and the globals, that the code binds."""
+    found = [(i.opname, i.argval) for i in instructions(code)]
+    return (
+        frozenset(name for opcode, name in found if opcode in ("STORE_DEREF", "DELETE_DEREF")),
+        frozenset(name for opcode, name in found if opcode in ("STORE_GLOBAL", "DELETE_GLOBAL")),
+    )
 
 
 def _numpy_random_state() -> bytes | None:
@@ -303,8 +386,7 @@ def _is_alike(before: Any, now: Any) -> bool:
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_version", "_trace", "_transient", "_hooks")
-_GLOBAL_STORES = ("STORE_GLOBAL", "DELETE_GLOBAL")
 _ATOMS = (
-    int, float, complex, str, bytes, bool, type(None), np.ndarray, np.generic, type, types.ModuleType,
+    int, float, complex, str, bytes, bool, type(None), np.generic, type, types.ModuleType,
     types.FunctionType, types.BuiltinFunctionType, types.CodeType, np.dtype,
 )  # fmt: skip

@@ -41,6 +41,8 @@ TUPLE_ITEMS = tuple.__basicsize__
 LIST_ITEMS = 24  # where they stand
 ARRAY_DATA, ARRAY_RANK, ARRAY_SHAPE, ARRAY_DTYPE, ARRAY_FLAGS = 16, 24, 32, 56, 64
 DTYPE_NUMBER = 28
+FUNCTION_PARTS = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
+TYPE_VERSION = 384  # 32 bits, other ones after each change of the class or of one it is derived from
 WRAPPER_BASE = 40  # of a special method that is written in C: what kind of method it is
 
 CONTIGUOUS_AND_ALIGNED = 0x101  # flags of an array
@@ -73,6 +75,14 @@ class _Example:
     __slots__ = ("first", "second")
 
 
+def _example(x: int = 1, *, y: int = 2) -> None:
+    pass
+
+
+def _parts_of(function: Any) -> list[int]:
+    return [word(id(function) + offset) for offset in FUNCTION_PARTS.values()]
+
+
 def _layout_checks() -> Iterator[tuple[str, bool]]:
     """What is laid out as this module has it; each look stays inside the object."""
     number, pair, grid = 1.25, ("a", "b"), np.zeros((3, 5), np.float32)
@@ -82,6 +92,12 @@ def _layout_checks() -> Iterator[tuple[str, bool]]:
     yield "tuples", [word(id(pair) + TUPLE_ITEMS + 8 * i) for i in range(2)] == [id(item) for item in pair]
     yield "lists", [word(word(id(items) + LIST_ITEMS) + 8 * i) for i in range(2)] == [id(item) for item in items]
     yield "sizes", word(id(pair) + SIZE) == word(id(items) + SIZE) == 2
+    yield "functions", _parts_of(_example) == [id(getattr(_example, name)) for name in FUNCTION_PARTS]
+    versions = []
+    for number in range(2):
+        _Example.version = number  # type: ignore[attr-defined]
+        versions.append((_Example.version, word(id(_Example) + TYPE_VERSION) & 0xFFFFFFFF)[1])  # type: ignore[attr-defined]
+    yield "classes", versions[0] != versions[1] and 0 not in versions
     example = _Example()
     example.first, example.second = number, pair  # type: ignore[attr-defined]
     offsets = [slot_offset(_Example, name) for name in _Example.__slots__]
