@@ -71,7 +71,7 @@ class Network:
     def _saturate(self, levels: list[int]) -> int:
         """Fill the shortest paths; what flows through them."""
         heads, capacities = self._heads, self._capacities
-        untried = [iter(edges) for edges in self._edges]
+        tried = [0] * len(self._edges)  # how many edges of each node lead nowhere any more
         total = 0
         path: list[int] = []
         node = SOURCE
@@ -86,16 +86,19 @@ class Network:
                 node = heads[path[full] ^ 1]
                 del path[full:]
                 continue
-            for edge in untried[node]:
-                if capacities[edge] and levels[heads[edge]] == levels[node] + 1:
+            edges, following = self._edges[node], levels[node] + 1
+            while tried[node] < len(edges):
+                edge = edges[tried[node]]
+                if capacities[edge] and levels[heads[edge]] == following:
                     path.append(edge)
                     node = heads[edge]
                     break
+                tried[node] += 1
             else:
                 if not path:
                     return total
-                levels[node] = -1  # leads nowhere
                 node = heads[path.pop() ^ 1]
+                tried[node] += 1
 
     def _leading_to_sink(self) -> set[int]:
         found, pending = {SINK}, [SINK]

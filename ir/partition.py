@@ -14,7 +14,7 @@ had.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from .graph import Constant, Graph, Op, Value
@@ -70,7 +70,7 @@ def split(
     >>> halves.saved
     [<%y: f32[4]>]
     """
-    partition = _Partition(joint, forward_ops, cotangents, gradients, free)
+    partition = Partition(joint, forward_ops, cotangents, gradients, free)
     saved = partition.saved()
     early = partition.leading_to(saved)
     names = [*(joint.result_names or [""] * len(joint.results)), *("saved" for _ in saved)]
@@ -95,8 +95,11 @@ def is_cheap(op: Op) -> bool:
     return isinstance(op.primitive, Elementwise | View | Placement) or op.primitive in (gather, iota)
 
 
-class _Partition:
-    """What a split goes by: ``late`` are the values that depend on a cotangent, ``again`` those behind a barrier."""
+class Partition:
+    """What a split goes by: ``late`` is what depends on a cotangent, or ``all_late`` that the gradient's part computes.
+
+    ``again`` is what lies behind a barrier.
+    """
 
     def __init__(
         self,
@@ -105,14 +108,16 @@ class _Partition:
         cotangents: Sequence[Value],
         gradients: Sequence[Value],
         free: Collection[Value],
+        all_late: bool = False,
+        is_cheap: Callable[[Op], bool] = is_cheap,
     ) -> None:
-        self.joint, self.gradients, self.free = joint, gradients, set(free)
-        self.late = set(cotangents)
-        self.again: set[Value] = set()
+        self.joint, self.gradients, self.free, self.is_cheap = joint, gradients, set(free), is_cheap
         self.rest = joint.ops[forward_ops:]
+        self.late = set(cotangents)
         self.late_ops = []
+        self.again: set[Value] = set()
         for op in self.rest:
-            if not op.results or not self.late.isdisjoint(op.operands):
+            if all_late or not op.results or not self.late.isdisjoint(op.operands):
                 self.late.update(op.results)
                 self.late_ops.append(op)
             elif op.primitive is optimization_barrier or not self.again.isdisjoint(op.operands):
@@ -159,7 +164,7 @@ class _Partition:
         return kept_bytes([value.type]) + is_view
 
     def _may_run_backward(self, op: Op) -> bool:
-        return is_cheap(op) or op.results[0] in self.own
+        return self.is_cheap(op) or op.results[0] in self.own
 
     def leading_to(self, saved: Sequence[Value]) -> list[Op]:
         """The ops of the gradient's part that compute saved values."""

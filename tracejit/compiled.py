@@ -279,13 +279,17 @@ class Code:
     anomaly: bool
     specialize: bool
     seconds: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, float] = field(default_factory=dict)  # the seconds that each took
 
     def __post_init__(self) -> None:
+        def observe(name: str, graph: Graph, seconds: float) -> None:
+            self.passes[name] = self.passes.get(name, 0.0) + seconds
+
         start = time.perf_counter()
         for stage in ("optimize", "lower", "compile"):
             match stage:
                 case "optimize":
-                    self.optimized = optimize(self.graph)
+                    self.optimized = optimize(self.graph, observe=observe)
                 case "lower":
                     self.program: Program = plan(self.optimized, specialize=self.specialize)
                 case "compile":

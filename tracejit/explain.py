@@ -62,6 +62,7 @@ def _segment(segment: Segment) -> list[str]:
     count = "" if segment.ending is None else f"; {segment.ending.times} calls"
     lines += [
         f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",
+        f"passes: {', '.join(f'{name} {duration * 1e3:.1f} ms' for name, duration in code.passes.items())}",
         f"{len(segment.graph.ops)} ops traced, {len(code.optimized.ops)} after passes; {kernels} kernel calls "
         f"({len(program.kernels)} distinct), {products} matrix products, "
         f"{by_numpy} by NumPy; arena {program.arena_bytes:,} bytes",

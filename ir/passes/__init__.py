@@ -8,9 +8,9 @@ the sign and the payload of a NaN are open.  (So ``x * 0`` is not 0, and ``x + 0
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 from ..graph import Graph
 from ..interpreter import Evaluate
@@ -21,17 +21,19 @@ from .dce import dce
 from .fold import fold
 from .hoist import hoist
 from .inline import inline
+from .rematerialize import rematerialize
 from .simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
 PASSES: list[Pass] = [simplify, fold, inline, hoist, cse, dce, assemble]
+LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
 
 def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe | None = None) -> Graph:
-    """``graph`` after :data:`PASSES`, repeated until they change nothing, at most :data:`ROUNDS` times.
+    """``graph`` after :data:`PASSES`, at most :data:`ROUNDS` times or until they change nothing, then :data:`LAST`.
 
     ``evaluate`` is for :func:`fold`.  ``observe(name, graph, seconds)`` is called after each pass.
     ``TRACEJIT_CHECK=1`` verifies the graph after each pass, ``TRACEJIT_PASSES_LIMIT=n`` stops after ``n``
@@ -52,22 +54,31 @@ def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe
     }
     """
     check = os.environ.get("TRACEJIT_CHECK") == "1"
-    limit = int(os.environ.get("TRACEJIT_PASSES_LIMIT") or ROUNDS * len(PASSES))
-    unchanged = 0
-    for number in range(min(limit, ROUNDS * len(PASSES))):
-        step = PASSES[number % len(PASSES)]
-        run = partial(fold, evaluate=evaluate) if step is fold else step
+    left = int(os.environ.get("TRACEJIT_PASSES_LIMIT") or sys.maxsize)
+
+    def run(step: Pass, graph: Graph) -> Graph:
+        nonlocal left
+        if left <= 0:
+            return graph
+        left -= 1
         start = time.perf_counter()
-        result = run(graph)
+        result = fold(graph, evaluate) if step is fold else step(graph)
         seconds = time.perf_counter() - start
         if check:
             _verify_after(step.__name__, result)
         if observe is not None:
             observe(step.__name__, result, seconds)
+        return result
+
+    unchanged = 0
+    for step in PASSES * ROUNDS:
+        result = run(step, graph)
         unchanged = unchanged + 1 if result is graph else 0
         graph = result
         if unchanged == len(PASSES):
             break
+    for step in LAST:
+        graph = run(step, graph)
     return graph
 
 
@@ -80,6 +91,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline", "optimize",
-    "simplify",
+    "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline", "optimize",
+    "rematerialize", "simplify",
 ]  # fmt: skip

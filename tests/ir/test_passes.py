@@ -1,5 +1,7 @@
 """The passes: what each makes of a graph, as text, and that none changes a bit of any result."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -8,7 +10,7 @@ from tests.ir.random_graphs import random_arguments, random_graphs, reference, s
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret
 from tracejit.ir.parser import parse
-from tracejit.ir.passes import PASSES, assemble, cse, dce, fold, optimize, simplify
+from tracejit.ir.passes import LAST, PASSES, assemble, cse, dce, fold, optimize, rematerialize, simplify
 from tracejit.ir.primitives.elementwise import add, negate
 from tracejit.ir.types import float32
 from tracejit.ir.verifier import VerificationError, verify
@@ -469,6 +471,73 @@ def test_dce_keeps_effects(effect):
     verify(cleaned)
 
 
+# Rematerialisation ----------------------------------------------------------------------------------
+
+GRADIENT = "# gradient of demo.py:1"
+REMATERIALIZED = {
+    "a chain from a product": (
+        f"""%a = dot %x, %x : f32[256,256]
+            %b = sine %a : f32[256,256]
+            %c = exponential %b : f32[256,256]
+            %d = dot %c, %x : f32[256,256]
+            %e = multiply %d, %b : f32[256,256] {GRADIENT}
+            %g = multiply %e, %c : f32[256,256] {GRADIENT}
+            return %g""",
+        f"""%a = dot %x, %x : f32[256,256]
+            %b = sine %a : f32[256,256]
+            %c = exponential %b : f32[256,256]
+            %d = dot %c, %x : f32[256,256]
+            %e = multiply %d, %b : f32[256,256] {GRADIENT}
+            %v0 = exponential %b : f32[256,256]
+            %g = multiply %e, %v0 : f32[256,256] {GRADIENT}
+            return %g""",
+    ),
+    "from an argument": (
+        f"""%a = sine %x : f32[256,256]
+            %b = exponential %a : f32[256,256]
+            %c = dot %b, %x : f32[256,256]
+            %d = dot %c, %x : f32[256,256] {GRADIENT}
+            %e = multiply %d, %b : f32[256,256] {GRADIENT}
+            %g = multiply %e, %a : f32[256,256] {GRADIENT}
+            return %g""",
+        f"""%a = sine %x : f32[256,256]
+            %b = exponential %a : f32[256,256]
+            %c = dot %b, %x : f32[256,256]
+            %d = dot %c, %x : f32[256,256] {GRADIENT}
+            %v0 = sine %x : f32[256,256]
+            %v1 = exponential %v0 : f32[256,256]
+            %e = multiply %d, %v1 : f32[256,256] {GRADIENT}
+            %g = multiply %e, %v0 : f32[256,256] {GRADIENT}
+            return %g""",
+    ),
+    "products and sums are kept": (
+        f"""%a = dot %x, %x : f32[256,256]
+            %b = multiply %a, %a : f32[256,256] {GRADIENT}
+            return %b""",
+        None,
+    ),
+    "what is returned is there": (
+        f"""%a = sine %x : f32[256,256]
+            %b = multiply %a, %x : f32[256,256] {GRADIENT}
+            return %a""",
+        None,
+    ),
+    "without a gradient": ("%a = sine %x : f32[256,256] %b = negate %a : f32[256,256] return %b", None),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), REMATERIALIZED.values(), ids=REMATERIALIZED)
+def test_rematerialize(before, after):
+    graph = function("%x: f32[256,256]", "f32[256,256]", before)
+    result = rematerialize(graph)
+    verify(result)
+    if after is None:
+        assert result is graph
+    else:
+        assert result == function("%x: f32[256,256]", "f32[256,256]", after)
+        assert rematerialize(result) is result
+
+
 # Nested blocks --------------------------------------------------------------------------------------
 
 NESTED = """
@@ -553,7 +622,7 @@ def test_optimize_reports_each_pass():
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
         ("simplify", 4), ("fold", 3), ("inline", 3), ("hoist", 3), ("cse", 2), ("dce", 2), ("assemble", 2),
-        ("simplify", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
+        ("simplify", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2), ("rematerialize", 2), ("dce", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 
@@ -580,7 +649,7 @@ def test_a_pass_that_breaks_a_graph_is_named(monkeypatch):
     assert "after the pass 'break_it'" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("step", [*PASSES, optimize])
+@pytest.mark.parametrize("step", [*PASSES, *LAST, optimize])
 def test_a_graph_with_nothing_to_do_is_returned(step):
     tidy = function("%x: f32[3]", "f32[3]", "%y = exponential %x : f32[3] %z = add %y, %x : f32[3] return %z")
     assert step(tidy) is tidy
@@ -600,7 +669,7 @@ def test_a_long_chain():
 # Random graphs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [*PASSES, optimize])
+@pytest.mark.parametrize("step", [*PASSES, partial(rematerialize, worth=0), optimize])
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_no_bit_changes(step, data):
