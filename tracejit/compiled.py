@@ -31,7 +31,7 @@ from .tensor import Tensor, new_tensor
 from .world import Change
 
 if TYPE_CHECKING:
-    from tracejit.backends.cpu.signatures import Signature
+    from array import array
 
     from .arguments import ArgumentsOfCall
 
@@ -129,6 +129,8 @@ class Backward:
 class CompiledCall(Call):
     """One call of a path whose outputs need gradients: what its backward reads."""
 
+    __slots__ = ("_backward", "_inputs", "_residuals")
+
     def __init__(self, backward: Backward, inputs: list[np.ndarray], residuals: list[np.ndarray]) -> None:
         self._backward, self._inputs, self._residuals = backward, inputs, residuals
 
@@ -177,7 +179,7 @@ class Ending:
     parameters: list[Value]  # of the whole path, as the joint graph's
     labels: list[str]
     calls: int = 0  # made in Python
-    signed: list[Signature] = field(default_factory=list)  # and those made by native code
+    signed: list[array[int]] = field(default_factory=list)  # counters of those made by native code
 
     def __post_init__(self) -> None:
         self.repeats = bool(self.stores) or len({id(output) for output in self.outputs}) < len(self.outputs)
@@ -185,7 +187,7 @@ class Ending:
     @property
     def times(self) -> int:
         """How often calls have taken the path."""
-        return self.calls + sum(signature.calls for signature in self.signed)
+        return self.calls + sum(counter[0] for counter in self.signed)
 
     @property
     def changes_something(self) -> bool:
@@ -200,26 +202,32 @@ class Ending:
             for effect in self.effects
         ]
         node = None if self.backward is None else self._call_node(self.backward, tensors, inputs, results)
+        stored: list[Any] = []
         if not self.repeats:
             returned = [self._returned(output, tensors, results, node) for output in self.outputs]
-            stored = []
         else:  # one object in several places stays one
             made: dict[int, Any] = {}
             for output in (*self.outputs, *(output for store in self.stores for output in store.outputs)):
                 if id(output) not in made:
                     made[id(output)] = self._returned(output, tensors, results, node)
             returned = [made[id(output)] for output in self.outputs]
-            stored = [
-                (store.change, _unflatten(store.structure, [made[id(output)] for output in store.outputs]))
-                for store in self.stores
-            ]
+            stored = [made[id(output)] for store in self.stores for output in store.outputs]
         for target, attribute, update in updates:
             setattr(target, attribute, update)
-        if stored:
-            thread.arguments = call.args, call.kwargs
-            for change, value in stored:
-                change.commit(value)
+        if self.stores:
+            self.commit(stored, call.args, call.kwargs)
         return _unflatten(self.structure, returned)
+
+    def commit(self, leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Make the changes of containers and attributes, which get these leaves."""
+        rest = iter(leaves)
+        values = [tree.unflatten(store.structure, rest) for store in self.stores]
+        thread.arguments = args, kwargs or {}
+        try:
+            for store, value in zip(self.stores, values, strict=True):
+                store.change.commit(value)
+        finally:
+            thread.arguments = None
 
     @staticmethod
     def _update(effect: Effect, tensors: Sequence[Tensor], results: list[np.ndarray]) -> Any:

@@ -229,8 +229,8 @@ class SameTypes(Guard):
 
     def tell(self, signing: Signing) -> None:
         signing.unchanged("types")
-        for source, _, _ in self._reached:
-            signing.reads(source)
+        if self._reached:
+            signing.reads([source for source, _, _ in self._expected])
 
 
 class SamePlaces(Guard):

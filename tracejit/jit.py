@@ -101,6 +101,7 @@ class Signature:
     misses: int = 0  # since the last call that found its path
     served: int = 0  # calls by native code, up to the last miss
     version: int = 0  # goes up when a path is added
+    offered: int = 0  # the version that native code has been offered
 
     @property
     def endings(self) -> list[Segment]:
@@ -176,13 +177,13 @@ class JittedFunction:
             if signature.lazy is not None:
                 return self._run_lazily(signature.lazy, args, kwargs)
             version = signature.version
+            if signature.hits & (signature.hits - 1) == 0 or signature.offered != version:  # 0, 1, 2, 4, 8 …
+                native_calls.offer(self, call, signature)
             found, result = self._run(signature.roots, call)
             if found:
                 self._hits += 1
                 signature.misses = 0
                 signature.hits += 1
-                if signature.hits & (signature.hits - 1) == 0:  # 1, 2, 4, 8 …
-                    native_calls.offer(self, call, signature)
                 return result
         else:
             version = 0

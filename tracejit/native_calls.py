@@ -23,7 +23,7 @@ _is_asked_for = _is_installed = False
 
 
 def offer(function: JittedFunction, call: ArgumentsOfCall, signature: Signature) -> None:
-    """Have native code make calls like this one, which has just found its path in Python."""
+    """Have native code make calls like this one, which is about to be made in Python."""
     global _is_asked_for
     if function.checks:
         return
@@ -34,16 +34,17 @@ def offer(function: JittedFunction, call: ArgumentsOfCall, signature: Signature)
 
             compiler.run_later(install)
         return
-    from .signing import Unsigned, sign
+    from .looking import Unsigned
+    from .signing import sign
 
+    signature.offered = signature.version
     root = choose(signature.roots, call.tensors)
-    if root is None or root.ending is None:
+    if root is None:
         return
     try:
         signed = sign(call, root)
     except Unsigned:
         return
-    root.ending.signed.append(signed)
     others: list[Signed] = []
     for other in function._signed or ():
         if other.origin == call.key:

@@ -1,8 +1,9 @@
 """From a compiled path to a signature: what native code does in place of :func:`tracejit.compiled.run`.
 
-A call in Python has found its path, so everything that the path relies on holds at this moment.  The signature says
-how native code sees at a later call that it still does, where the inputs are, and what becomes of the results; what has
-no such form is :class:`Unsigned`, and stays in Python.
+A call that is about to be made in Python has found its path, so everything that the path relies on holds at this
+moment.  The signature says how native code sees at a later call that it still does, where the inputs are, and what
+becomes of the results; what has no such form is :class:`~.looking.Unsigned`, and stays in Python.  Where the path parts, the ways that calls have gone
+are signed too, as far as what they rely on holds now.
 """
 
 from __future__ import annotations
@@ -10,143 +11,103 @@ from __future__ import annotations
 import dataclasses
 import types
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
-from functools import partial
-from itertools import islice
-from logging import Logger
-from types import FunctionType, MethodType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tracejit.backends.cpu import objects, signatures
+from tracejit.backends.cpu import signatures
+from tracejit.backends.cpu.objects import slot_offset
 from tracejit.backends.cpu.signatures import Do, Signature
+from tracejit.ir import Constant, Value
 from tracejit.ir.masks import settings as masks
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import TensorType, float32
 
-from . import contents, tree
-from .compiled import Code, Effect, Ending, Output
+from . import tree
+from .compiled import Backward, CompiledCall, Effect, Ending, Output, Store
 from .config import config
-from .places import Attributes, Content, Item, Itself, Place, Truth
-from .sources import Argument, Captured, FloatArgument, GradientOf, Number, Reached, Source
-from .state import changes
-from .tensor import Parameter, Tensor
+from .looking import BY_VALUE, SINGLE, Looking, Unsigned, offset
+from .paths import Segment, choose
+from .places import Attributes, Item
+from .sources import Argument, FloatArgument, Source
+from .state import changes, thread
+from .tape import CallNode, CallOutput, Node
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .arguments import ArgumentsOfCall
-    from .paths import Segment
 
-_BY_VALUE = (int, str, bytes)
-_SINGLE = (bool, type(None), type(Ellipsis))
-_LOOKED_INTO = (
-    dict, list, tuple, deque, set, frozenset, type, *contents.BUFFERS, ContextVar, MethodType, partial, Logger,
-)  # fmt: skip
-_OF_CLASSES = (*_BY_VALUE, *_SINGLE, float, property, staticmethod, classmethod, types.GetSetDescriptorType)
-MOST_PARTS = 2000  # of what a captured object holds
+MOST_BYTES = 64  # of a value that decides
+_CHANGED = {"item": dict, "append": list, "list": list, "cell": types.CellType}  # by the kind of a change
 
 
-class Unsigned(Exception):
-    """A call that has no signature."""
+def sign(call: ArgumentsOfCall, root: Segment) -> Signature:
+    """The signature of a call that took a path from this root."""
+    thread.arguments = call.args, call.kwargs
+    try:
+        return Signing(call).run(root)
+    finally:
+        thread.arguments = None
 
 
-def sign(call: ArgumentsOfCall, segment: Segment) -> Signature:
-    """The signature of a call that took a path of one segment."""
-    return Signing(call, segment).run()
+class Signing(Looking):
+    """A signature under construction."""
 
+    def __init__(self, call: ArgumentsOfCall) -> None:
+        super().__init__(call)
+        self._arrays = self._most_arrays = 0
+        self._floats: set[int] = set()  # arrays for which there is only a float so far
+        self._counters: list[tuple[Ending, array[int]]] = []
+        self._changes = self._runs_others = False
 
-class Signing:
-    """A signature under construction, and what guards tell of themselves."""
-
-    def __init__(self, call: ArgumentsOfCall, segment: Segment) -> None:
-        if segment.code is None or segment.ending is None:
-            raise Unsigned("it decides on its way")
+    def run(self, root: Segment) -> Signature:
+        _, _, _, records, _ = self._call.key
         if not _IS_COMPLETE:
             raise Unsigned("what paths do has changed")
-        self._call, self._segment = call, segment
-        self._code: Code = segment.code
-        self._ending: Ending = segment.ending
-        self._rows: list[tuple[int, ...]] = []
-        self._held: list[Any] = [call.key]
-        self._borrowed = self._owned = 0
-        self._known: dict[Any, int] = {}  # registers of places and sources
-        self._conditions: list[Callable[[], object]] = []
-        self._asked: list[Callable[[Sequence[Tensor]], bool]] = []
-
-    def run(self) -> Signature:
-        _, _, aliases, records, _ = self._call.key
-        if aliases is not None or self._call.iterators or self._call._static:
+        if self._call.iterators:
             raise Unsigned("of its arguments")
-        code, ending = self._code, self._ending
-        if code.anomaly or ending.stores or ending.backward is not None:
-            raise Unsigned("of what it does")
-        entry = code.executable.entry()
-        if entry is None:
-            raise Unsigned("of its program")
-        self._hold(entry)
-        for guard in self._segment.guards:
+        for guard in root.guards:
             guard.tell(self)
         leaves = self._take_apart()
         if self._asked:
-            tensors = self._table(register for item, register in leaves if isinstance(item, Tensor))
+            tensors = self._table(register for _, item, register in leaves if isinstance(item, Tensor))
             for ask in self._asked:
                 self._do(Do.HOLDS, self._hold(ask), tensors, len(self._call.tensors))
             leaves = self._take_apart()  # for the code that was asked may have changed what the arguments hold
-        self._look_at(leaves)
+        code = root.code
+        assert code is not None
+        self._look_at(leaves, {s.key: number for number, s in enumerate(code.sources) if s is not None})
         self._slot_unchanged(config, "disable_jit")
         self._slot_unchanged(masks, "masked")
-        for condition in self._conditions:
-            condition()
-        for number, source in enumerate(code.sources):
-            self._read(number, source)
-        self._finish()
-        changes_tensors = bool(ending.effects)
+        self._tell_conditions()
+        self._segment(root, {})
+        for ending, counter in self._counters:
+            ending.signed.append(counter)
         words = {
-            signatures.PROGRAM: entry.address,
             signatures.POSITIONALS: len(self._call.args),
             signatures.KEYWORDS: len(self._call.kwargs),
-            signatures.REGISTERS: self._borrowed + self._owned,
-            signatures.OWNED: self._borrowed,
+            signatures.REGISTERS: self._registers,
+            signatures.OWNED: self._table(self._owned.all),
+            signatures.OWNED_COUNT: len(self._owned.all),
+            signatures.ARRAYS: self._most_arrays,
             signatures.RECORDS: id(records),
             signatures.LOCKS: signatures.LEAVES_ALONE
-            if not changes_tensors
+            if not self._changes and (root.ending is not None or not self._runs_others)
             else signatures.CHANGES_UNLOCKED
-            if entry.lets_go
+            if self._runs_others
             else signatures.CHANGES,
         }
-        return Signature(self._call.key, words, self._rows, self._held)
+        counters = [counter for _, counter in self._counters]
+        return Signature(self._call.key, words, self._rows, self._held, counters)
 
-    # Instructions -----------------------------------------------------------------------------------
-
-    def _do(self, do: Do, *operands: int) -> None:
-        self._rows.append((do, *operands))
-
-    def _hold(self, item: Any) -> int:
-        """An object's address, which is right as long as the signature is there."""
-        self._held.append(item)
-        return id(item)
-
-    def _table(self, words: Iterable[int]) -> int:
-        table = array("q", [*words, 0])
-        self._held.append(table)
-        return table.buffer_info()[0]
-
-    def _new(self) -> int:
-        """A register for a borrowed reference."""
-        assert not self._owned
-        self._borrowed += 1
-        return self._borrowed - 1
-
-    def _new_owned(self) -> int:
-        self._owned += 1
-        return self._borrowed + self._owned - 1
+    def _tell_conditions(self) -> None:
+        for condition in self._conditions:
+            condition()
+        self._conditions.clear()
 
     # Arguments --------------------------------------------------------------------------------------
 
-    def _take_apart(self) -> list[tuple[Any, int]]:
-        """The leaves of the arguments, in their order, each with its register."""
-        leaves: list[tuple[Any, int]] = []
+    def _take_apart(self) -> list[tuple[int, Any, int]]:
+        """The leaves of the arguments, in their order, each with its number and its register."""
+        leaves: list[tuple[int, Any, int]] = []
         for position, item in enumerate(self._call.args):
             register = self._new()
             self._do(Do.ARGUMENT, register, position)
@@ -157,7 +118,7 @@ class Signing:
             self._unpack(item, register, leaves)
         return leaves
 
-    def _unpack(self, item: Any, register: int, leaves: list[tuple[Any, int]]) -> None:
+    def _unpack(self, item: Any, register: int, leaves: list[tuple[int, Any, int]]) -> None:
         kind = type(item)
         if kind in (tuple, list):
             self._do(Do.TUPLE if kind is tuple else Do.LIST, register, len(item))
@@ -175,277 +136,164 @@ class Signing:
         elif isinstance(item, tuple) or dataclasses.is_dataclass(item):
             raise Unsigned(f"an argument is a {kind.__name__}")
         else:
-            leaves.append((item, register))
+            leaves.append((len(leaves), item, register))
 
-    def _look_at(self, leaves: Sequence[tuple[Any, int]]) -> None:
+    def _look_at(self, leaves: Sequence[tuple[int, Any, int]], inputs: Mapping[Any, int]) -> None:
         """What the key says of the arguments; the inputs among them are read."""
-        inputs = {s.key: number for number, s in enumerate(self._code.sources) if s is not None}
         tensors = floats = 0
-        for item, register in leaves:
+        first: dict[int, int] = {}  # the registers of different tensors
+        for number, item, register in leaves:
             kind = type(item)
             if isinstance(item, Tensor):
                 self._known[Argument, tensors] = register
-                self._do(Do.TENSOR, *self._tensor(item, register), inputs.get((Argument, tensors), -1))
+                if id(item) in first:
+                    self._do(Do.SAME, register, first[id(item)])
+                else:
+                    first[id(item)] = register
+                self._do(Do.TENSOR, register, *self._about(item), inputs.get((Argument, tensors), -1))
                 tensors += 1
-            elif kind is float:
-                number = inputs.get((FloatArgument, floats))
-                if number is None:
+            elif kind is float and number not in self._call._static:
+                self._known[FloatArgument, floats] = register
+                array_number = inputs.get((FloatArgument, floats))
+                if array_number is None:
                     self._do(Do.IS_FLOAT, register)
                 else:
-                    self._do(Do.FLOAT, register, 0, 0, number)
+                    self._do(Do.FLOAT, register, 0, 0, array_number)
                 floats += 1
-            elif kind in _SINGLE:
+            elif kind in SINGLE:
                 self._do(Do.IS, register, self._hold(item))
-            elif kind in _BY_VALUE:
+            elif kind in (*BY_VALUE, float):
                 self._do(Do.EQUALS, register, self._hold(item))
             elif any(item is other for other in self._call.named_by_identity):
                 self._do(Do.IS, register, self._hold(item))
             else:
                 raise Unsigned(f"an argument is a {kind.__name__}")
-        if tensors > 1:
-            registers = self._table(register for item, register in leaves if isinstance(item, Tensor))
-            self._do(Do.DISTINCT, registers, tensors)
+        if len(first) > 1:
+            self._do(Do.DISTINCT, self._table(first.values()), len(first))
 
-    def _tensor(self, tensor: Tensor, register: int) -> tuple[int, int, int]:
-        value = tensor._value
-        if type(tensor) not in (Tensor, Parameter) or type(value) is not np.ndarray:
-            raise Unsigned(f"an argument is a {type(tensor).__name__}")
-        about = id(tensor._requires_grad), int(tensor._node is None), value.ndim, *value.shape
-        return register, self._hold(value.dtype), self._table(about)
+    # Segments ---------------------------------------------------------------------------------------
 
-    # What guards tell -------------------------------------------------------------------------------
-
-    def ask(self, holds: Callable[[Sequence[Tensor]], bool]) -> None:
-        """Python is to be asked."""
-        self._asked.append(holds)
-
-    def is_item(self, place: Place, item: Any) -> None:
-        """The very object stands at a place."""
-        self._conditions.append(lambda: self._do(Do.IS, self._at(place), self._hold(item)))
-
-    def equals(self, place: Place, item: Any) -> None:
-        """An equal number or string stands at a place, or the very object."""
-        if isinstance(place, Truth):
-            place, truth = place.of, int(item)
-            self._conditions.append(lambda: self._do(Do.TRUTH, self._at(place), truth))
-            return
-        do = Do.EQUALS if type(item) in (*_BY_VALUE, float) else Do.IS
-        self._conditions.append(lambda: self._do(do, self._at(place), self._hold(item)))
-
-    def holds_items(self, place: Place, items: Sequence[Any]) -> None:
-        """The list, or the values of the dict, at a place are these very objects, in this order."""
-
-        def write() -> None:
-            register, container = self._at(place), place()
-            if type(container) not in (list, dict):
-                raise Unsigned(f"it relies on a {type(container).__name__}")
-            self._do(Do.LIST if type(container) is list else Do.DICT, register, len(items))
-            position = self._new()
-            for number, (key, item) in enumerate(zip(container, items, strict=True)):
-                at = self._new()
-                if type(container) is list:
-                    self._do(Do.LIST_ITEM, at, register, number)
-                else:
-                    self._do(Do.NEXT_ITEM, at, register, self._hold(key), position)
-                self._do(Do.IS, at, self._hold(item))
-
-        self._conditions.append(write)
-
-    def same_contents(self, place: Place, leave_out: frozenset[int]) -> bool:
-        """What stands at a place holds what it holds now, as :func:`~tracejit.contents.contents` sees it.
-
-        ``False`` where native code cannot look at that.
-        """
-        try:
-            parts = [*islice(_parts(place, place(), leave_out, set()), MOST_PARTS)]
-        except Unsigned:
-            return False
-        if len(parts) == MOST_PARTS:
-            return False
-        for part, item in parts:
-            match item:
-                case _Dict():
-                    self._conditions.append(partial(self._holds_keys, part, item))
-                case _Sized():
-                    self._conditions.append(partial(self._is_sized, part, item))
-                case _Version():
-                    address, word = item.address, item.word
-                    self._conditions.append(partial(self._do, Do.WORD_IS, address, word))
-                case Tensor():
-                    self._conditions.append(partial(self._is_instance, part))
-                case _:
-                    self.equals(part, item)
-        return True
-
-    def same_functions(self, functions: Sequence[FunctionType]) -> None:
-        """The functions have the code and the defaults that they have now."""
-
-        def write() -> None:
-            for function in functions:
-                for name, offset in objects.FUNCTION_PARTS.items():
-                    self._hold(getattr(function, name))
-                    self._do(Do.WORD_IS, self._hold(function) + offset, objects.word(id(function) + offset))
-
-        self._conditions.append(write)
-
-    def _holds_keys(self, place: Place, expected: _Dict) -> None:
-        """The dict at a place has these keys, in this order; its values are known from here on."""
-        register, position = self._at(place), self._new()
-        self._do(Do.DICT, register, len(expected.keys))
-        for key in expected.keys:
-            value = self._known[Item, register, type(key), key] = self._new()
-            self._do(Do.NEXT_ITEM, value, register, self._hold(key), position)
-
-    def _is_sized(self, place: Place, expected: _Sized) -> None:
-        self._do(Do.LIST if expected.kind is list else Do.TUPLE, self._at(place), expected.count)
-
-    def _is_instance(self, place: Place) -> None:
-        self._do(Do.INSTANCE, self._at(place))
-
-    def lacks(self, place: Place, key: Any) -> None:
-        """The dict at a place has no such key."""
-        self._conditions.append(lambda: self._do(Do.LACKS, self._at(place), self._hold(key)))
-
-    def reads(self, source: Source) -> None:
-        """The tensor that the path reads is where it is now."""
-        self._conditions.append(partial(self._of, source))
-
-    def unchanged(self, counter: str) -> None:
-        """One of the counters of :data:`tracejit.state.changes` is what it was."""
-        self._conditions.append(lambda: self._slot_unchanged(changes, counter))
-
-    def is_leaf(self, source: Source, requires_grad: bool) -> None:
-        """A tensor does or does not require gradients, and has no history."""
-
-        def write() -> None:
-            register = self._of(source)
-            self._do(Do.SLOT_IS, register, _offset("_requires_grad"), id(requires_grad))
-            self._do(Do.SLOT_IS, register, _offset("_node"), id(None))
-
-        self._conditions.append(write)
-
-    def has_gradient(self, source: Source, is_there: bool) -> None:
-        """A tensor's ``.grad`` is there, or not."""
-
-        def write() -> None:
-            if is_there:
-                self._of(GradientOf(source))
-            else:
-                self._do(Do.SLOT_IS, self._of(source), _offset("_grad"), id(None))
-
-        self._conditions.append(write)
-
-    def arguments_are_others(self, sources: Iterable[Source]) -> None:
-        """No tensor argument is one of these."""
-        others = [source.find(self._call.tensors) for source in sources]
-
-        def write() -> None:
-            table = self._table(map(self._hold, others))
-            for number in range(len(self._call.tensors)):
-                self._do(Do.NOT_AMONG, self._known[Argument, number], table, len(others))
-
-        if others:
-            self._conditions.append(write)
-
-    def _slot_unchanged(self, owner: Any, slot: str) -> None:
-        address = self._hold(owner) + objects.slot_offset(type(owner), slot)
-        self._do(Do.WORD_IS, address, self._hold(getattr(owner, slot)))
-
-    # Where things are -------------------------------------------------------------------------------
-
-    def _at(self, place: Place) -> int:
-        """The register of what stands at a place."""
-        match place:
-            case Itself():
-                key: Any = Itself, id(place.item)
-            case Content():
-                key = Content, id(place.cell)
-            case Item():
-                key = Item, self._at(place.of), type(place.key), place.key
-            case Attributes():
-                key = Attributes, self._at(place.of)
-            case _:
-                raise Unsigned("it looks something up in Python")
-        if key not in self._known:
-            self._known[key] = self._look_up(place)
-        return self._known[key]
-
-    def _look_up(self, place: Any) -> int:
-        if isinstance(place, Itself | Content):
-            register = self._new()
-            do = Do.CONSTANT if isinstance(place, Itself) else Do.CONTENT
-            self._do(do, register, self._hold(place.item if isinstance(place, Itself) else place.cell))
-            return register
-        of = self._at(place.of)
-        container = place.of()
-        register = self._new()
-        if isinstance(place, Attributes):
-            self._do(Do.ATTRIBUTES, register, of)
-        elif type(container) is dict:
-            self._do(Do.ITEM, register, of, self._hold(place.key))
-        elif type(container) in (list, tuple) and isinstance(place.key, int):
-            is_list = type(container) is list
-            self._do(Do.LIST if is_list else Do.TUPLE, of, len(container))
-            self._do(Do.LIST_ITEM if is_list else Do.TUPLE_ITEM, register, of, range(len(container))[place.key])
+    def _segment(self, segment: Segment, numbers: dict[Value, int]) -> None:
+        """Run a segment's program, and go on; ``numbers`` are those of the arrays that are known."""
+        code = segment.code
+        if code is None or code.anomaly:
+            raise Unsigned("of what it does")
+        entry = code.executable.entry()
+        if entry is None:
+            raise Unsigned("of its program")
+        numbers = dict(numbers)
+        first = self._new_arrays(entry.arrays)
+        for number, (value, source) in enumerate(zip(code.inputs, code.sources, strict=True), first):
+            known = numbers.get(value)
+            if known is not None and known not in self._floats:
+                self._do(Do.PASS, known, 0, 0, number)
+                continue
+            if segment.after is not None or not isinstance(source, Argument | FloatArgument):
+                self._read(number, source)
+            numbers[value] = number
+            if not isinstance(source, Source):
+                self._floats.add(number)
+        if segment.ending is not None:
+            registers = {source.key: self._of(source) for source in _sources(segment.ending)}
+            kept = self._keep(registers | self._containers(segment.ending.stores))
         else:
-            raise Unsigned(f"it looks something up in a {type(container).__name__}")
-        return register
+            arguments = {key: at for key, at in self._known.items() if key[0] in (Argument, FloatArgument)}
+            self._known = kept = arguments if segment.after is not None else self._keep(arguments)
+        self._held.append(entry)
+        self._do(Do.RUN, entry.address, first)
+        self._runs_others |= entry.lets_go
+        for value, result in zip(code.results, code.executable.results, strict=True):
+            if result in entry.constants:
+                self._do(Do.CONSTANT_ARRAY, first + result, self._hold(entry.constants[result]))
+            numbers.setdefault(value, first + result)
+        for check in segment.checks:
+            self._do(Do.TRUE, self._array(check.predicate, numbers))
+        if segment.ending is not None:
+            self._finish(segment.ending, numbers, kept)
+        else:
+            self._decide(segment, numbers)
 
-    def _of(self, source: Source) -> int:
-        """The register of a tensor that the path reads."""
-        key = source.key
-        if key in self._known:
-            return self._known[key]
-        match source:
-            case Captured():
-                register = self._at(Itself(source.tensor))
-            case Reached():
-                register = self._at(source.look_up)
-                self._do(Do.IS, register, self._hold(source.look_up()))
-            case GradientOf():
-                owner = self._of(source.owner)
-                register = self._new()
-                self._do(Do.SLOT, register, owner, _offset("_grad"))
-            case _:
-                raise Unsigned("of where it finds a tensor")
-        self._known[key] = register
-        return register
+    def _new_arrays(self, count: int) -> int:
+        self._arrays += count
+        self._most_arrays = max(self._most_arrays, self._arrays)
+        return self._arrays - count
 
-    def _read(self, number: int, source: Any) -> None:
-        """The input with a number, unless it is an argument."""
-        match source:
-            case Argument() | FloatArgument():
-                pass
-            case Number():
-                if type(source.find()) not in (float, int):
-                    raise Unsigned("it reads a number that is no float")
-                self._do(Do.REAL, self._at(source.find), 0, 0, number)
-            case Source():
-                self._do(Do.VALUE, self._of(source), 0, 0, number)
-            case _:
-                raise Unsigned("of what it reads")
+    def _array(self, value: Value, numbers: dict[Value, int]) -> int:
+        """The number of a value's array, which is there from here on."""
+        if value not in numbers:
+            if not isinstance(value, Constant):
+                raise Unsigned("of what it computes")
+            numbers[value] = self._new_arrays(1)
+            self._do(Do.CONSTANT_ARRAY, numbers[value], self._hold(value.array))
+        number = numbers[value]
+        if number in self._floats:
+            self._floats.remove(number)
+            self._do(Do.NUMBER_ARRAY, number)
+        return number
+
+    def _decide(self, segment: Segment, numbers: dict[Value, int]) -> None:
+        """Go on as the value says that is known now."""
+        decision = segment.decision
+        assert decision is not None
+        nbytes = decision.value.type.nbytes
+        if nbytes > MOST_BYTES:
+            raise Unsigned("of the value that decides")
+        deciding, row = self._array(decision.value, numbers), len(self._rows)
+        self._rows.append(())
+        table: list[int] = []
+        before = dict(self._known), self._borrowed.used, self._owned.used, self._arrays, set(self._floats)
+        for outcome, alternatives in list(segment.children.items()):
+            start, counted = len(self._rows), len(self._counters)
+            try:
+                child = choose(alternatives, self._call.tensors)
+                if child is None:
+                    continue
+                self._slot_unchanged(changes, "types")
+                for guard in child.guards:
+                    guard.tell(self)
+                if self._asked:
+                    raise Unsigned("Python is to be asked in its midst")
+                self._tell_conditions()
+                self._segment(child, numbers)
+            except Exception:  # something that it reads is not there now, or has no form
+                del self._rows[start:], self._counters[counted:]
+            else:
+                expected = array("B", outcome)
+                table += [self._hold(expected) and expected.buffer_info()[0], start]
+            self._asked.clear()
+            self._conditions.clear()
+            self._return_to(before)
+        if not table:
+            raise Unsigned("no way on from a decision")
+        self._rows[row] = Do.DECIDE, deciding, nbytes, self._table(table), len(table) // 2
+
+    def _return_to(self, state: tuple[dict[Any, int], int, int, int, set[int]]) -> None:
+        """Write another way on from where a path parts."""
+        known, self._borrowed.used, self._owned.used, self._arrays, floats = state
+        self._known, self._floats = dict(known), set(floats)
 
     # The end ----------------------------------------------------------------------------------------
 
-    def _finish(self) -> None:
-        """Run the program, make what is returned, and change what is changed."""
-        ending, code = self._ending, self._code
-        sources = [effect.source for effect in ending.effects]
-        sources += [effect.replacement for effect in ending.effects if effect.replacement is not None]
-        sources += [output.source for output in ending.outputs if output.source is not None]
-        borrowed = {source.key: self._of(source) for source in sources}
+    def _keep(self, registers: Mapping[Any, int]) -> dict[Any, int]:
+        """Registers that own what these hold now: for code of others may run from here on."""
         kept: dict[Any, int] = {}
-        for key, register in borrowed.items():  # held from here on, for code of others may run
+        for key, register in registers.items():
             kept[key] = self._new_owned()
             self._do(Do.KEEP, kept[key], register)
-        self._do(Do.RUN)
-        arrays = code.executable.results
-        for check in self._segment.checks:
-            self._do(Do.TRUE, arrays[code.results.index(check.predicate)])
+        return kept
+
+    def _finish(self, ending: Ending, numbers: dict[Value, int], kept: Mapping[Any, int]) -> None:
+        """Make what is returned, and change what is changed."""
+        self._changes |= ending.changes_something
+        self._runs_others |= bool(ending.stores)
+        arrays = [self._array(value, numbers) for value in ending.values]
+        node = None if ending.backward is None else self._call_node(ending, ending.backward, arrays, numbers, kept)
         made: dict[int, int] = {}
-        for output in ending.outputs:
+        stored = [output for store in ending.stores for output in store.outputs]
+        for output in (*ending.outputs, *stored):
             if id(output) not in made:
-                made[id(output)] = self._made(output, arrays, kept)
+                value = ending.values[output.result] if output.result >= 0 else None
+                made[id(output)] = self._made(output, value, arrays, kept, node)
         updates = []
         for effect in ending.effects:
             update = self._new_owned()
@@ -457,20 +305,79 @@ class Signing:
                 self._do(Do.ARRAY, update, arrays[effect.result])
             else:
                 self._do(Do.NEW, update, arrays[effect.result])
-            updates.append((kept[effect.source.key], _offset(effect.attribute), update))
+            updates.append((Do.PUT, kept[effect.source.key], offset(effect.attribute), update))
         root = self._structure(ending.structure, iter([made[id(output)] for output in ending.outputs]))
-        for target, offset, update in updates:
-            self._do(Do.PUT, target, offset, update)
-        self._do(Do.RETURN, root)
+        leaves = -1
+        stores = self._stores(ending.stores, kept, made)
+        if ending.stores and not stores:  # by Python
+            leaves = self._sequence(Do.NEW_LIST, [made[id(output)] for output in stored])
+        self._rows += [*updates, *stores]
+        if ending.stores and not stores:
+            self._do(Do.COMMIT, self._hold(ending.commit), leaves)
+        counter = array("q", [0])
+        self._held.append(counter)
+        self._counters.append((ending, counter))
+        self._do(Do.RETURN, root, counter.buffer_info()[0])
 
-    def _made(self, output: Output, arrays: Sequence[int], kept: dict[Any, int]) -> int:
-        """The register of one leaf of what is returned."""
+    def _containers(self, stores: Sequence[Store]) -> dict[Any, int]:
+        """The registers of the containers that stores change; none where Python is to make the changes."""
+        changed = {(id(store.change.find()), store.change.key) for store in stores if store.change.kind == "item"}
+        lists = {id(store.change.find()) for store in stores if store.change.kind in ("append", "list")}
+        found: dict[Any, int] = {}
+        for number, store in enumerate(stores):
+            change = store.change
+            kind = _CHANGED.get(change.kind)
+            if type(change.find()) is not kind or (change.module is not None and change.key != "training"):
+                return {}
+            place = change.find
+            while isinstance(place, Item | Attributes):  # what another store changes is not on the way
+                if isinstance(place, Item):
+                    of = id(place.of())
+                    if of in lists or (of, place.key) in changed:
+                        return {}
+                place = place.of
+            try:
+                found[Store, number] = self._at(change.find)
+            except Unsigned:
+                return {}
+            self._do(Do.TYPE_IS, found[Store, number], self._hold(kind))
+        return found
+
+    def _stores(
+        self, stores: Sequence[Store], kept: Mapping[Any, int], made: Mapping[int, int]
+    ) -> list[tuple[int, ...]]:
+        """The instructions that change containers, once what they are to hold is there."""
+        rows: list[tuple[int, ...]] = []
+        for number, store in enumerate(stores):
+            if (Store, number) not in kept:
+                return []
+            container, change = kept[Store, number], store.change
+            item = self._structure(store.structure, iter([made[id(output)] for output in store.outputs]))
+            match change.kind:
+                case "item":
+                    rows.append((Do.SET_ITEM, container, self._hold(change.key), item))
+                case "cell":
+                    rows.append((Do.SET_CELL, container, item))
+                case kind:
+                    rows.append((Do.EXTEND, container, item, int(kind == "append")))
+        return rows
+
+    def _made(
+        self, output: Output, value: Value | None, arrays: Sequence[int], kept: Mapping[Any, int], node: int | None
+    ) -> int:
+        """The register of one leaf of what is returned, or of what is put into containers."""
         register = self._new_owned()
-        value = self._code.results[output.result] if output.result >= 0 else None
-        if output.kind == "tensor" and output.differentiable is None:
+        if output.kind == "tensor" and value is not None:
             self._do(Do.NEW, register, arrays[output.result])
-            if output.spent and value is not None:
-                self._do(Do.SPENT, register, self._hold(TensorType(value.dtype, value.shape)))
+            type = TensorType(value.dtype, value.shape)
+            if output.spent:
+                self._do(Do.ATTACH, register, self._object(Node, edges=(), type=type))
+            elif output.differentiable is not None and node is not None:
+                edges = self._sequence(Do.NEW_TUPLE, [node])
+                own = self._object(
+                    CallOutput, {"edges": edges, "call_node": node}, type=type, index=output.differentiable
+                )
+                self._do(Do.ATTACH, register, own)
         elif output.kind == "number" and value is not None and value.dtype in signatures.NUMBERS:
             self._do(Do.NUMBER, register, arrays[output.result], signatures.NUMBERS[value.dtype])
         elif output.kind == "existing" and output.source is not None:
@@ -481,99 +388,73 @@ class Signing:
             raise Unsigned("of what it returns")
         return register
 
+    def _call_node(
+        self,
+        ending: Ending,
+        backward: Backward,
+        arrays: Sequence[int],
+        numbers: dict[Value, int],
+        kept: Mapping[Any, int],
+    ) -> int:
+        """The node of a call whose outputs need gradients."""
+        inputs = [self._array(value, numbers) for value in ending.parameters]
+        given, residuals = (
+            self._sequence(Do.NEW_LIST, [self._array_register(number) for number in chosen])
+            for chosen in (inputs, [arrays[position] for position in backward.residuals])
+        )
+        call = self._object(CompiledCall, {"_inputs": given, "_residuals": residuals}, _backward=backward)
+        edges = []
+        for source in backward.leaves:
+            edges.append(self._new_owned())
+            self._do(Do.EDGE, edges[-1], kept[source.key])
+        node = {"edges": self._sequence(Do.NEW_TUPLE, edges), "call": call}
+        return self._object(CallNode, node, type=TensorType(float32, ()), _name=CompiledCall.name)
+
+    def _array_register(self, number: int) -> int:
+        register = self._new_owned()
+        self._do(Do.ARRAY, register, number)
+        return register
+
+    def _object(self, cls: type, registers: Mapping[str, int] | None = None, **items: Any) -> int:
+        """The register of a new object: its slots hold what registers do, these items, or ``None``."""
+        table: list[int] = []
+        for base in cls.__mro__:
+            for slot in base.__dict__.get("__slots__", ()):
+                register = (registers or {}).get(slot, -1)
+                table += [slot_offset(base, slot), register, self._hold(items.get(slot))]
+        register = self._new_owned()
+        self._do(Do.OBJECT, register, self._hold(cls), self._table(table), len(table) // 3)
+        return register
+
     def _structure(self, structure: tree.Structure, leaves: Any) -> int:
         """The register of a container of leaves."""
         if structure is None:
-            return next(leaves)
+            leaf: int = next(leaves)
+            return leaf
         kind, keys, children = structure
         items = [self._structure(child, leaves) for child in children]
-        register = self._new_owned()
         if kind is dict:
+            register = self._new_owned()
             pairs = [word for key, item in zip(keys, items, strict=True) for word in (self._hold(key), item)]
             self._do(Do.NEW_DICT, register, self._table(pairs), len(items))
-        elif kind in (tuple, list):
-            self._do(Do.NEW_TUPLE if kind is tuple else Do.NEW_LIST, register, self._table(items), len(items))
-        else:
-            raise Unsigned(f"it returns a {kind.__name__}")
+            return register
+        if kind in (tuple, list):
+            return self._sequence(Do.NEW_TUPLE if kind is tuple else Do.NEW_LIST, items)
+        raise Unsigned(f"it returns a {kind.__name__}")
+
+    def _sequence(self, do: Do, items: Sequence[int]) -> int:
+        register = self._new_owned()
+        self._do(do, register, self._table(items), len(items))
         return register
 
 
-@dataclasses.dataclass(frozen=True)
-class _Dict:
-    """A dict, of which the keys count."""
-
-    keys: tuple[Any, ...]
-
-
-class _Version:
-    """A class, of which the version counts: another one after each change of it or of one it is derived from."""
-
-    def __init__(self, kind: type) -> None:
-        getattr(kind, "_", None)  # a look-up gives it a version
-        self.address = id(kind) + objects.TYPE_VERSION
-        self.word = objects.word(self.address)
-        if self.word & 0xFFFFFFFF == 0:
-            raise Unsigned(f"{kind.__name__} has no version")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sized:
-    """A list or a tuple, of which the length counts."""
-
-    kind: type
-    count: int
-
-
-def _parts(place: Place, item: Any, leave_out: frozenset[int], seen: set[int]) -> Iterator[tuple[Place, Any]]:
-    """Places of what counts in an item, each with what is to be there: see :func:`~tracejit.contents.contents`."""
-    kind = type(item)
-    if kind in (*_BY_VALUE, *_SINGLE, float):
-        yield place, item
-    elif isinstance(item, complex):
-        raise Unsigned(f"it relies on a {kind.__name__}'s value")
-    elif isinstance(item, Tensor):
-        if kind not in (Tensor, Parameter):
-            raise Unsigned(f"it relies on a {kind.__name__}")
-        yield place, item
-    elif isinstance(item, contents.BY_IDENTITY) or id(item) in leave_out or id(item) in seen:
-        yield place, item
-    elif kind is dict:
-        seen.add(id(item))
-        yield place, _Dict(tuple(item))
-        for key, value in item.items():
-            yield from _parts(Item(place, key), value, leave_out, seen)
-    elif kind in (list, tuple):
-        seen.add(id(item))
-        yield place, _Sized(kind, len(item))
-        for position, value in enumerate(item):
-            yield from _parts(Item(place, position), value, leave_out, seen)
-    elif isinstance(item, _LOOKED_INTO):
-        raise Unsigned(f"it relies on what a {kind.__name__} holds")
-    else:
-        seen.add(id(item))
-        yield place, item
-        held = contents.fields(item)
-        if held is not None and not (contents.is_wrapper(item) and not held):
-            if any(True for _ in contents.slots(item)):
-                raise Unsigned(f"it relies on the slots of a {kind.__name__}")
-            attributes = Attributes(place)
-            yield attributes, _Dict(tuple(held))
-            for name, value in held.items():
-                yield from _parts(Item(attributes, name), value, leave_out, seen)
-            yield from _parts_of_class(kind, leave_out, seen)
-
-
-def _parts_of_class(kind: type, leave_out: frozenset[int], seen: set[int]) -> Iterator[tuple[Place, Any]]:
-    """Its version, and what its containers hold."""
-    if id(kind) in seen:
-        return
-    seen.add(id(kind))
-    yield Itself(kind), _Version(kind)
-    for base in contents.users_classes(kind):
-        seen.add(id(base))
-        for value in contents.attributes_of_class(base).values():
-            if not isinstance(value, (*contents.BY_IDENTITY, *_OF_CLASSES)) or isinstance(value, _LOOKED_INTO):
-                yield from _parts(Itself(value), value, leave_out, seen)
+def _sources(ending: Ending) -> list[Source]:
+    """What an end reads again when the program has run."""
+    found = [effect.source for effect in ending.effects]
+    found += [effect.replacement for effect in ending.effects if effect.replacement is not None]
+    stored = (output for store in ending.stores for output in store.outputs)
+    found += [output.source for output in (*ending.outputs, *stored) if output.source is not None]
+    return found if ending.backward is None else found + ending.backward.leaves
 
 
 def _field_names(kind: Any) -> set[str]:
@@ -587,8 +468,7 @@ _IS_COMPLETE = (
     }
     and _field_names(Effect) == {"source", "attribute", "result", "replacement"}
     and _field_names(Output) == {"kind", "result", "source", "static", "spent", "differentiable"}
+    and _field_names(Store) == {"change", "structure", "outputs"}
+    and CompiledCall.__slots__ == ("_backward", "_inputs", "_residuals")
+    and (CallNode.__slots__, CallOutput.__slots__) == (("_name", "call"), ("call_node", "index"))
 )  # fmt: skip
-
-
-def _offset(slot: str) -> int:
-    return objects.slot_offset(Tensor, slot)

@@ -116,6 +116,7 @@ class BlockInput(Node):
 class Call:
     """What was computed as a whole: by a compiled function, an op with regions, a ``Function`` of the user's."""
 
+    __slots__ = ()
     name = "JittedCall"
     is_of_graph = False  # a graph says how it is differentiated, without the tape
 

@@ -56,13 +56,13 @@ class Change:
         self.kind = kind
         self.key = key
         self.value = value
-        self._module = module
+        self.module = module  # whose attributes these are
 
     def commit(self, value: Any) -> None:
         """Make the change again, with a value in place of the traced one."""
         target = self.find()
-        if self._module is not None and self.key != "training" and not _is_alike(target.get(self.key), value):
-            vars(self._module)["_version"] += 1
+        if self.module is not None and self.key != "training" and not _is_alike(target.get(self.key), value):
+            vars(self.module)["_version"] += 1
         match self.kind:
             case "item":
                 target[self.key] = value

@@ -55,6 +55,7 @@ class Entry:
     """A program's entry; ``call`` takes a list of arrays and gives a list of arrays, or ``None`` for a miss."""
 
     def __init__(self, plan: Plan, execute: objects.Builtin) -> None:
+        """``arrays`` is how many a call has, with the workspace; ``constants`` those that it does not fill."""
         self._held: list[Any] = [plan]
         workspace = buffers.aligned_bytes(plan.workspace_bytes) if plan.workspace_bytes else None
         constants = [np.require(constant, requirements=("C", "A")) for constant in plan.constants]
@@ -64,6 +65,8 @@ class Entry:
             self._held += [dtype, allocate]
             outputs += [id(dtype), len(shape), self._table(shape), 0 if allocate is None else id(allocate)]
         self._held += [workspace, *constants]
+        self.constants = dict(enumerate(constants, plan.inputs + len(plan.outputs)))
+        self.arrays = plan.inputs + len(plan.outputs) + len(constants) + 1
         releases = plan.work >= RELEASED_WORK
         # Whether other threads may run meanwhile: where the GIL is released, or Python code allocates.
         self.lets_go = releases or any(nbytes >= buffers.LARGE for _, _, nbytes in plan.outputs)

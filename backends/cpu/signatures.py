@@ -2,10 +2,12 @@
 
 A :class:`Signature` is a list of instructions, as words.  They take a call's arguments apart, look at what the path
 relies on, put the inputs into the program's frame, run it, make the results, and at the end put new values into tensors
-that were there before.  Up to that end a call can be given up as a *miss*, with nothing changed.
+that were there before.  Where a path parts, they look at the value that decides and go on with the way that it tells.
+Up to the end a call can be given up as a *miss*, with nothing changed.
 
-Instructions work on *registers*, which hold objects.  References in those below the signature's ``owned`` are
-borrowed; the others are let go of at the end.
+Instructions work on *registers*, which hold objects, and on *arrays*: for each program that is run, its inputs, its
+outputs and its constants stand side by side.  References in most registers are borrowed; those in the ones that the
+signature names as owned, and all arrays, are let go of at the end.
 """
 
 from __future__ import annotations
@@ -43,61 +45,81 @@ class Do(enum.IntEnum):
     INSTANCE = enum.auto()  # r[a] is an instance
     SLOT_IS = enum.auto()  # the instance r[a] holds *c at the offset b
     WORD_IS = enum.auto()  # at the address a stands the word b
+    SAME = enum.auto()  # r[a] is r[b]
+    TYPE_IS = enum.auto()  # r[a] is of the type *b
     NOT_AMONG = enum.auto()  # r[a] is none of the c objects in the table b
     DISTINCT = enum.auto()  # the b registers in the table a hold different objects
+    LIKE = enum.auto()  # r[a] is *d, or an instance as TENSOR has it; then the registers APART looks at count
+    APART = enum.auto()  # where anything was but like what it was: DISTINCT
     HOLDS = enum.auto()  # Python's *a(list of the c registers in the table b) is True
-    # Inputs.
-    TENSOR = enum.auto()  # the d-th input (if d >= 0) is what the instance r[a] holds, of the dtype *b, and as c says
-    VALUE = enum.auto()  # the d-th input is what the instance r[a] holds
-    FLOAT = enum.auto()  # the d-th input is the float r[a]
-    REAL = enum.auto()  # the d-th input is the float or int r[a], as a float
+    # Inputs: arrays, or where there is none yet, what a program reads in their stead.
+    TENSOR = enum.auto()  # array d (if d >= 0) is what the instance r[a] holds, of the dtype *b, and as c says
+    VALUE = enum.auto()  # array d is what the instance r[a] holds
+    PASS = enum.auto()  # array d is array a
+    FLOAT = enum.auto()  # for array d, the float r[a]
+    REAL = enum.auto()  # for array d, the float or int r[a], as a float
     IS_FLOAT = enum.auto()  # r[a] is a float
-    # The program, and what is made of its results.
-    RUN = enum.auto()
-    TRUE = enum.auto()  # the a-th array is True
-    NEW = enum.auto()  # r[a] = an instance with the b-th array
-    SPENT = enum.auto()  # the instance r[a] gets a freed node of the type *b
-    NUMBER = enum.auto()  # r[a] = the b-th array's element as a Python number of the kind c
+    # A program, and what is made of its results.
+    RUN = enum.auto()  # the program with the entry *a, on the arrays from b on
+    NUMBER_ARRAY = enum.auto()  # array a is the float that stands for it
+    CONSTANT_ARRAY = enum.auto()  # array a is *b
+    TRUE = enum.auto()  # array a is True
+    DECIDE = enum.auto()  # go on as the d outcomes in the table c tell of the b bytes of array a
+    NEW = enum.auto()  # r[a] = an instance with array b
+    OBJECT = enum.auto()  # r[a] = an object of the class *b, its slots filled as the d rows of the table c tell
+    EDGE = enum.auto()  # r[a] = where a gradient of the instance r[b] flows to
+    ATTACH = enum.auto()  # the instance r[a] gets the node r[b]
+    NUMBER = enum.auto()  # r[a] = array b's element as a Python number of the kind c
     KEEP = enum.auto()  # r[a] = r[b], owned
     TAKE = enum.auto()  # r[a] = *b, owned
-    ARRAY = enum.auto()  # r[a] = the b-th array, owned
+    ARRAY = enum.auto()  # r[a] = array b, owned
     NEW_TUPLE = enum.auto()  # r[a] = a tuple of the c registers in the table b
     NEW_LIST = enum.auto()  # likewise
     NEW_DICT = enum.auto()  # likewise, of pairs of a key and a register
-    # The end: nothing fails any more.
+    # The end: nothing is given up any more.
     PUT = enum.auto()  # the instance r[a] holds r[c] at the offset b from now on, and r[c] what it held
-    RETURN = enum.auto()  # r[a]
+    SET_ITEM = enum.auto()  # the dict r[a] holds r[c] under *b from now on
+    EXTEND = enum.auto()  # the items of the list r[b] come after those of the list r[a]; in their stead if c is 0
+    SET_CELL = enum.auto()  # the cell r[a] holds r[b] from now on
+    COMMIT = enum.auto()  # Python's *a(r[b], positional arguments, keyword arguments)
+    RETURN = enum.auto()  # r[a]; the word at the address b counts how often
 
 
 INSTRUCTION_BYTES = 5 * 8
 
 # Byte offsets in a signature.
 (
-    PROGRAM, POSITIONALS, KEYWORDS, REGISTERS, OWNED, COUNT, INSTRUCTIONS, CALLS, RECORDS, LOCKS, SIGNATURE_BYTES,
-) = range(0, 11 * 8, 8)  # fmt: skip
-LEAVES_ALONE, CHANGES, CHANGES_UNLOCKED = (
-    0,
-    1,
-    2,
-)  # LOCKS: tensors; with the GIL held throughout, or let go of meanwhile
+    POSITIONALS, KEYWORDS, REGISTERS, OWNED, OWNED_COUNT, ARRAYS, INSTRUCTIONS, RECORDS, LOCKS, SIGNATURE_BYTES,
+) = range(0, 10 * 8, 8)  # fmt: skip
+# LOCKS: it changes no tensors; with the GIL held throughout, or let go of meanwhile.
+LEAVES_ALONE, CHANGES, CHANGES_UNLOCKED = 0, 1, 2
 # In what TENSOR compares with: whether it requires gradients, whether it has no node, the rank, the extents.
 REQUIRES, IS_LEAF, RANK, EXTENTS = 0, 8, 16, 24
+# In a row of what DECIDE looks at: the bytes, and the instruction to go on with.
+OUTCOME, TARGET, OUTCOME_BYTES = 0, 8, 16
+# In a row of what OBJECT is made of: where, which register, or (if that is negative) which object.
+PLACE, REGISTER, CONTENT, FILL_BYTES = 0, 8, 16, 24
 
 NUMBERS = {np.dtype(np.float64): 0, np.dtype(np.float32): 1, np.dtype(np.int64): 2, np.dtype(np.bool_): 3}
 
 
 class Signature:
-    """One kind of call; ``address`` is where its words stand."""
+    """One kind of call; ``address`` is where its words stand, ``counters`` tell how often each path was taken."""
 
-    __slots__ = ("_held", "_words", "address", "origin")
+    __slots__ = ("_held", "_words", "address", "counters", "origin")
 
     def __init__(
-        self, origin: Any, words: Mapping[int, int], instructions: Sequence[Sequence[int]], held: Sequence[Any]
+        self,
+        origin: Any,
+        words: Mapping[int, int],
+        instructions: Sequence[Sequence[int]],
+        held: Sequence[Any],
+        counters: Sequence[array[int]],
     ) -> None:
-        self.origin = origin
+        self.origin, self.counters = origin, counters
         code = array("q", [word for row in instructions for word in (*row, *[0] * (5 - len(row)))])
         self._words = array("q", [0] * (SIGNATURE_BYTES // 8))
-        for offset, value in {**words, COUNT: len(instructions), INSTRUCTIONS: code.buffer_info()[0]}.items():
+        for offset, value in {**words, INSTRUCTIONS: code.buffer_info()[0]}.items():
             self._words[offset // 8] = value
         self._held = code, held
         self.address = self._words.buffer_info()[0]
@@ -105,4 +127,4 @@ class Signature:
     @property
     def calls(self) -> int:
         """How many calls it has served."""
-        return self._words[CALLS // 8]
+        return sum(counter[0] for counter in self.counters)

@@ -126,10 +126,10 @@ class TapeWriter(InstanceWriter):
             self.disown()
             self.do("ret i1 true")
 
-    def tape_parts(self) -> None:
-        """What :meth:`recording` is made of; each returns a new reference, or null with an error set."""
+    def edge(self) -> None:
+        """``@edge``: the node that a gradient flows to, a new reference, or null with an error set."""
         none = "None"
-        with self.define("internal ptr @edge(ptr %item, ptr %array)"):  # the node that a gradient flows to
+        with self.define("internal ptr @edge(ptr %item, ptr %array)"):
             nothing, some, leaf, unknown = self.labels("nothing", "some", "leaf", "unknown")
             self.guard(self.is_other("%array", "null"), nothing)
             node = self.load("%item", self._node)
@@ -145,6 +145,11 @@ class TapeWriter(InstanceWriter):
             self.return_reference(self.address(none))
             self.begin(unknown)
             self._return_made("node_of", "%item")
+
+    def tape_parts(self) -> None:
+        """What :meth:`recording` is made of; each returns a new reference, or null with an error set."""
+        none = "None"
+        self.edge()
         with self.define("internal ptr @type(ptr %edge, ptr %other, i1 %is.like, ptr %array, i64 %kind)"):
             own, other, number, new, known = self.labels("own", "other", "number", "new", "known")
             self.branch(self.is_same("%edge", self.address(none)), other, own)
