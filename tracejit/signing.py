@@ -2,8 +2,8 @@
 
 A call that is about to be made in Python has found its path, so everything that the path relies on holds at this
 moment.  The signature says how native code sees at a later call that it still does, where the inputs are, and what
-becomes of the results; what has no such form is :class:`~.looking.Unsigned`, and stays in Python.  Where the path parts, the ways that calls have gone
-are signed too, as far as what they rely on holds now.
+becomes of the results; what has no such form is :class:`~.looking.Unsigned`, and stays in Python.  Where the path
+parts, the ways that calls have gone are signed too, as far as what they rely on holds now.
 """
 
 from __future__ import annotations
