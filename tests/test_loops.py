@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -281,3 +285,42 @@ def test_bits_of_a_vector_loop():
         x = tj.tensor(np.random.default_rng(seed).normal(size=100).astype(np.float32))
         assert np.asarray(jitted(x)).tobytes() == np.asarray(f(x)).tobytes()
     assert jitted.cache_info().misses <= 2
+
+
+ENDLESS = """
+import signal
+import tracejit as tj
+
+@tj.jit
+def endless(x):
+    while x > 0:
+        x = x + 1e-9
+    return x
+
+class Stop(Exception):
+    pass
+
+def stop(*_):
+    raise Stop
+
+signal.signal(signal.SIGALRM, stop)
+stopped = []
+for calls in (0, 3, 200):  # traced, run by Python, called by native code
+    for _ in range(calls):
+        endless(tj.tensor(-1.0))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        endless(tj.tensor(1.0))
+    except Stop:
+        stopped.append(calls)
+    assert endless(tj.tensor(-1.0)).item() == -1
+print(stopped)
+"""
+
+
+def test_a_signal_stops_a_loop(tmp_path):
+    program = tmp_path / "endless.py"  # whose source can be read
+    program.write_text(ENDLESS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("[0, 3, 200]\n", "")

@@ -206,6 +206,7 @@ class Calls:
 def compile_calls(instances: Instances, tape: Tape, callables: Callables) -> Calls:
     """Native code for calls of instances of a class."""
     writer = CallWriter(instances, tape, callables)
+    writer.interrupted()
     writer.program()
     writer.edge()
     writer.attempt()

@@ -1,8 +1,8 @@
 """Calls of programs in native code: arrays in, arrays out, with no Python in between.
 
 An executable's *entry* is a table of words that tells :meth:`EntryWriter.program` what to allocate, what to put into
-the program's frame and how to run it.  Programs in which Python makes some of the calls, or that look for Ctrl-C, and
-arrays that are not as the program has them, are *misses*: :class:`~.runtime.Executable` handles them in Python.
+the program's frame and how to run it.  Programs in which Python makes some of the calls, and arrays that are not as
+the program has them, are *misses*: :class:`~.runtime.Executable` handles them in Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import buffers, compiler, objects
-from .objects import ObjectWriter
+from .interrupts import InterruptWriter
 
 RELEASED_WORK = 1 << 18  # scalar operations, some 20 µs, from which on other threads may run meanwhile
 
@@ -49,6 +49,7 @@ class Plan:
     workspace_bytes: int
     results: Sequence[int]
     work: int
+    runs_for_long: bool  # or may do so: nobody knows
 
 
 class Entry:
@@ -67,7 +68,7 @@ class Entry:
         self._held += [workspace, *constants]
         self.constants = dict(enumerate(constants, plan.inputs + len(plan.outputs)))
         self.arrays = plan.inputs + len(plan.outputs) + len(constants) + 1
-        releases = plan.work >= RELEASED_WORK
+        releases = plan.work >= RELEASED_WORK or plan.runs_for_long
         # Whether other threads may run meanwhile: where the GIL is released, or Python code allocates.
         self.lets_go = releases or any(nbytes >= buffers.LARGE for _, _, nbytes in plan.outputs)
         words = [0] * (ENTRY_BYTES // 8)
@@ -100,7 +101,7 @@ class Entry:
         return table.buffer_info()[0]
 
 
-class EntryWriter(ObjectWriter):
+class EntryWriter(InterruptWriter):
     """Writes what calls programs."""
 
     def words_of(self, table: str, number: str, kind: str = "i64") -> str:
@@ -118,9 +119,10 @@ class EntryWriter(ObjectWriter):
         The outputs, new references, are put at ``made``.
         """
         with self.define("internal i64 @run(ptr %program, ptr %frame, ptr %made)"):
-            missed, failed, new, large, made, held, free, ran = self.labels(
-                "missed", "failed", "new", "large", "made", "held", "free", "ran"
+            missed, failed, new, large, made, held, free, ran, done = self.labels(
+                "missed", "failed", "new", "large", "made", "held", "free", "ran", "done"
             )
+            self.do("%number = alloca i64")
             inputs, outputs, constants = (
                 self.load("%program", offset, "i64", "count") for offset in (INPUTS, OUTPUTS, CONSTANTS)
             )
@@ -140,9 +142,10 @@ class EntryWriter(ObjectWriter):
                 self.arrive(made, item=self.call("PyObject_CallNoArgs", "ptr", f"ptr {allocate}"))
                 (item,) = self.meet(made, item="ptr")
                 self.store(item, "%made", self.mul(each.index, 8))
+                self.store(each.index, "%number", kind="i64")
                 self.guard(self.is_other(item, "null"), failed)
                 self.store(self.data_of(item), "%frame", self.mul(self.add(inputs, each.index), 8))
-                output_number = each.index
+            self.store(outputs, "%number", kind="i64")
             first = self.add(inputs, outputs)
             data = self.load("%program", CONSTANT_DATA)
             with self.loop("0", constants, 1) as each:
@@ -153,21 +156,22 @@ class EntryWriter(ObjectWriter):
             arguments += [f"i64 {self.load('%program', FRAME_WORDS, 'i64')}", f"ptr {self.load('%program', GROWING)}"]
             arguments += [f"i64 {self.load('%program', MOST_ARGUMENTS, 'i64')}"]
             arguments += [f"ptr {self.load('%program', offset)}" for offset in (POOL, PARALLEL_FOR)]
-            call = f"call i64 {self.load('%program', RUN)}({', '.join(arguments)}, ptr null)"
+            call = f"call i64 {self.load('%program', RUN)}({', '.join(arguments)}, ptr @interrupted)"
             self.branch(self.is_same(self.load("%program", RELEASES, "i64"), 0, "i64"), held, free)
             self.begin(held)
-            self.do(call)
-            self.jump(ran)
+            self.arrive(ran, status=self.let("status", call))
             self.begin(free)
             state = self.call("PyEval_SaveThread", "ptr")
-            self.do(call)
+            status = self.let("status", call)
             self.do(f"call void {self.address('PyEval_RestoreThread')}(ptr {state})")
-            self.jump(ran)
-            self.begin(ran)
+            self.arrive(ran, status=status)
+            (status,) = self.meet(ran, status="i64")
+            self.branch(self.is_same(status, 0, "i64"), done, failed)
+            self.begin(done)
             self.store(0, "%program", IN_USE, "i64")
             self.do(f"ret i64 {DONE}")
             self.begin(failed)
-            self.release("%made", output_number)
+            self.release("%made", self.load("%number", 0, "i64"))
             self.store(0, "%program", IN_USE, "i64")
             self.do(f"ret i64 {FAILED}")
             self.begin(missed)
@@ -242,6 +246,7 @@ def load() -> None:
     """Load the native code."""
     global _execute
     writer = EntryWriter()
+    writer.interrupted()
     writer.program()
     writer.execute()
     known = {"ndarray": objects.immortal(np.ndarray), "list": objects.immortal(list), "None": objects.immortal(None)}

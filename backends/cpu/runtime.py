@@ -17,10 +17,11 @@ import numpy as np
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
 from tracejit.ir.types import KERNEL_DTYPES, Symbol
 
-from ..program import DotCall, KernelCall, LoopCall, Program, plan, walk
+from ..program import DotCall, LoopCall, Program, plan, walk
 from . import buffers, compiler, contraction, entry, threads, walker
 from .encoding import Encoding
 from .entry import Entry, Plan
+from .interrupts import interruptible
 from .target import host_target
 
 CALLS_WORTH_AN_ENTRY = 2
@@ -38,11 +39,18 @@ class _Runtime:
         self.run_address = run
         self.run = ctypes.CFUNCTYPE(word, *program)(run)
         self.run_arrays = ctypes.CFUNCTYPE(word, *program)(run_arrays)
+        self.run_arrays_address = run_arrays
         self.reserve = ctypes.CFUNCTYPE(None, pointer, word)(reserve)
         self.callback = ctypes.CFUNCTYPE(word, word, pointer)(_called_back)
         self.callback_address = ctypes.cast(self.callback, pointer).value
         self.reads_arrays = _array_layout_is_known()
         self.workers = threads.available_processors()
+
+    def run_interruptible(self, *arguments: Any) -> int:
+        """``run_arrays`` for what may run for long, or calls Python: Ctrl-C stops it."""
+        assert self.callback_address is not None
+        run = interruptible(self.run_arrays_address, self.callback_address)
+        return self.run_arrays(*arguments, self.callback_address) if run is None else run(*arguments)
 
     @cached_property
     def pool(self) -> threads.ThreadPool:
@@ -109,7 +117,6 @@ class Executable:
         self._outputs = [(type.static_shape, type.dtype, type.nbytes) for type in program.outputs]
         self._words, self._growing = array("q", code.words), array("q", code.growing)
         self._calls_python = bool(code.host_calls) or any(place.space == "cursor" for place in program.results)
-        loops = any(isinstance(call, LoopCall) for call in calls)
         pool = self._runtime.pool if code.is_parallel else None
         self._arguments = (
             code.frame_words,
@@ -117,20 +124,20 @@ class Executable:
             code.most_arguments,
             None if pool is None else pool.address,
             None if pool is None else pool.parallel_for_address,
-            self._runtime.callback_address if loops or self._calls_python else None,
         )
+        self._looks = self._calls_python or any(isinstance(call, LoopCall) for call in calls)
         self.results = [code.array_of(place) for place in program.results]  # which of its arrays they are
         self._calls = 0
-        self._work = sum(call.work for call in calls if isinstance(call, KernelCall | DotCall))
+        self._work = sum(call.work for call in program.calls)
+        self._runs_for_long = any(isinstance(call, LoopCall) and call.condition is not None for call in calls)
         self._entry: Entry | None = None
-        self._may_have_entry = not (loops or self._calls_python)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if self._entry is not None:
             found = self._entry.call([*inputs])
             if found is not None:
                 return found
-        elif self._may_have_entry:
+        elif not self._calls_python:
             self._calls += 1
             if self._calls >= CALLS_WORTH_AN_ENTRY:
                 self.entry()
@@ -138,17 +145,17 @@ class Executable:
 
     def entry(self) -> Entry | None:
         """How native code calls the program; ``None`` as long as it cannot."""
-        if self._entry is None and self._may_have_entry:
+        if self._entry is None and not self._calls_python:
             self._entry = self._make_entry()
         return self._entry
 
     def _make_entry(self) -> Entry | None:
-        frame_words, growing, most_arguments, pool, parallel_for, _ = self._arguments
+        frame_words, growing, most_arguments, pool, parallel_for = self._arguments
         return entry.make(
             Plan(
                 self._runtime.run_address, self._words, frame_words, growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.program.inputs), self._outputs, self.program.constants,
-                self._workspace_bytes, self.results, self._work,
+                self._workspace_bytes, self.results, self._work, self._runs_for_long,
             )
         )  # fmt: skip
 
@@ -180,13 +187,14 @@ class Executable:
         status = 1
         while status > 0 and native.reads_arrays:
             objects = array("Q", map(id, arrays))
-            status = native.run_arrays(code, objects.buffer_info()[0], count, *self._arguments)
+            given = code, objects.buffer_info()[0], count, *self._arguments
+            status = native.run_interruptible(*given) if self._looks else native.run_arrays(*given, None)
             if status > 0:
                 arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
         if not native.reads_arrays:
             arrays[:] = [np.require(a, requirements=("C", "A")) for a in arrays]
             pointers = array("Q", [a.ctypes.data for a in arrays])
-            status = native.run(code, pointers.buffer_info()[0], count, *self._arguments)
+            status = native.run(code, pointers.buffer_info()[0], count, *self._arguments, native.callback_address)
         if status < 0:
             error, _thread.error = _thread.error, None
             assert error is not None

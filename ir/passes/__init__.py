@@ -22,18 +22,20 @@ from .fold import fold
 from .hoist import hoist
 from .inline import inline
 from .rematerialize import rematerialize
+from .reroll import reroll
 from .simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
+FIRST: list[Pass] = [reroll]  # on what has been traced: there the loops are
 PASSES: list[Pass] = [simplify, fold, inline, hoist, cse, dce, assemble]
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
 
 def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe | None = None) -> Graph:
-    """``graph`` after :data:`PASSES`, at most :data:`ROUNDS` times or until they change nothing, then :data:`LAST`.
+    """``graph`` after :data:`FIRST`, :data:`PASSES` until they change nothing (or :data:`ROUNDS` times), :data:`LAST`.
 
     ``evaluate`` is for :func:`fold`.  ``observe(name, graph, seconds)`` is called after each pass.
     ``TRACEJIT_CHECK=1`` verifies the graph after each pass, ``TRACEJIT_PASSES_LIMIT=n`` stops after ``n``
@@ -70,6 +72,8 @@ def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe
             observe(step.__name__, result, seconds)
         return result
 
+    for step in FIRST:
+        graph = run(step, graph)
     unchanged = 0
     for step in PASSES * ROUNDS:
         result = run(step, graph)
@@ -91,6 +95,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline", "optimize",
-    "rematerialize", "simplify",
+    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline",
+    "optimize", "rematerialize", "reroll", "simplify",
 ]  # fmt: skip

@@ -25,9 +25,10 @@ LEAST_SAVED = 64  # ops; for less it is not worth while
 DEPTH = 4  # of loops within loops
 
 # Steps of elementwise ops alone can share a kernel with those that follow.  They are taken together, up to so many ops
-# for a kernel; a loop of no more than a few such kernels stays as it is.
+# for a kernel; a loop of no more than a few such kernels stays as it is.  A function such as exp counts as several ops.
 FUSED_OPS = 100
 FEW_KERNELS = 4
+OPS_OF_A_FUNCTION = 10
 
 
 def reroll(graph: Graph) -> Graph:
@@ -144,9 +145,10 @@ def _loop(table: Table, stretch: Stretch, loops: Loops) -> Loop | None:
         return None
     if not all(isinstance(op.primitive, Elementwise) or op.primitive in (broadcast_in_dim, reshape) for op in computed):
         return loop
-    if len(computed) * loop.count <= FUSED_OPS * FEW_KERNELS:
+    cost = sum(1 if op.primitive.exact else OPS_OF_A_FUNCTION for op in computed)
+    if cost * loop.count <= FUSED_OPS * FEW_KERNELS:
         return None
-    most = max(1, FUSED_OPS // len(computed))
+    most = max(1, FUSED_OPS // cost)
     steps = max(number for number in range(1, most + 1) if loop.count % number == 0)
     if steps <= most // 2:
         steps = most

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.backends.poison import guarded_memory
+from tests.ir import test_reroll as rolled_up
 from tests.ir.random_control import random_control
 from tests.ir.random_graphs import BACKEND_OPS, COMPLEX_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import fusion, program
@@ -199,3 +200,15 @@ def test_threads(data: st.DataObject) -> None:
             with threads(count):
                 check(graph, run(graph, arguments), expected, f"with {count} threads")
                 check(graph, run(graph, arguments, False), expected, f"for any shape, with {count} threads")
+
+
+@pytest.mark.parametrize("fused", [0, 5])
+@fuzz(25)
+@given(data=st.data())
+def test_loops_that_are_rolled_up(fused: int, data: st.DataObject) -> None:
+    """Stretches that repeat are made loops, however little that pays."""
+    graph = data.draw(rolled_up.programs())
+    with rolled_up.eagerly(fused):
+        after = optimize(graph)
+    arguments = data.draw(random_arguments(graph))
+    check(after, run(after, arguments), interpret(graph, arguments, evaluate), "compiled after the passes")

@@ -1,6 +1,7 @@
 """Rerolling: which loops are found in stretches of ops, what they become, and that no bit changes."""
 
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -90,8 +91,8 @@ def sum_of_product(t):
 
 def chain(t, length):
     """A step of elementwise ops."""
-    ops = [f"%a{t}.{i} = {'sine' if i % 2 else 'cosine'} %a{t}.{i - 1} : f32[8]" for i in range(1, length)]
-    first = f"%a{t}.0 = tanh %h{t} : f32[8]"
+    ops = [f"%a{t}.{i} = {'sqrt' if i % 2 else 'abs'} %a{t}.{i - 1} : f32[8]" for i in range(1, length)]
+    first = f"%a{t}.0 = ceil %h{t} : f32[8]"
     return "  ".join([first, *ops[:-1], f"%h{t + 1} = negate %a{t}.{length - 2} : f32[8]"])
 
 
@@ -437,7 +438,7 @@ def test_loops(kind):
 OTHERS = {
     "a few steps": ("%w: f32[2,2], %h0: f32[2,2]", "f32[2,2]", steps(product, range(7)) + " return %h7"),
     "little in each step": ("%h0: f32[8]", "f32[8]", steps(
-        lambda t: f"%a{t} = sine %h{t} : f32[8]  %h{t + 1} = add %h{t}, %a{t} : f32[8]", range(200)) + " return %h200"),
+        lambda t: f"%a{t} = negate %h{t} : f32[8]  %h{t + 1} = add %h{t}, %a{t} : f32[8]", range(99)) + " return %h99"),
     "layers, each with weights of its own": (
         ", ".join(f"%w{t}: f32[2,2], %b{t}: f32[2]" for t in range(40)) + ", %h0: f32[2,2]", "f32[2,2]",
         steps(lambda t: f"%a{t} = dot %h{t}, %w{t} : f32[2,2]  %c{t} = add %a{t}, %b{t} : f32[2,2]  "
@@ -628,17 +629,24 @@ def programs(draw):
     return program.finish()
 
 
+@contextmanager
+def eagerly(fused):
+    """Loops are rolled up however little that pays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rerolling, "LEAST_STEPS", 4)
+        patch.setattr(rerolling, "LEAST_SAVED", 0)
+        patch.setattr(rerolling, "FUSED_OPS", fused)
+        patch.setattr(rerolling, "_is_worthwhile", lambda rolled: True)
+        yield
+
+
 @pytest.mark.parametrize("fused", [0, 5, 100])
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_no_bit_changes(fused, data):
     graph = data.draw(programs())
     text = str(graph)
-    with pytest.MonkeyPatch.context() as patch:  # loops are rolled up however little that pays
-        patch.setattr(rerolling, "LEAST_STEPS", 4)
-        patch.setattr(rerolling, "LEAST_SAVED", 0)
-        patch.setattr(rerolling, "FUSED_OPS", fused)
-        patch.setattr(rerolling, "_is_worthwhile", lambda rolled: True)
+    with eagerly(fused):
         after = reroll(graph)
     verify(after)
     assert str(graph) == text
