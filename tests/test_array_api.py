@@ -74,6 +74,39 @@ def test_values_travel_through_dlpack() -> None:
     assert y.tolist() == [1.0, 2.0]
 
 
+class Legacy:
+    """An array of a library from before DLPack had versions."""
+
+    def __init__(self, x: tj.Tensor) -> None:
+        self.x = x
+
+    def __dlpack__(self) -> Any:
+        return self.x.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.x.__dlpack_device__()
+
+
+@pytest.mark.parametrize("through", [lambda x: x.T.T, Legacy], ids=["versioned", "legacy"])
+@pytest.mark.parametrize("dtype", [tj.bfloat16, tj.float16, tj.bool, tj.complex64], ids=str)
+def test_dlpack_keeps_the_dtype(through: Callable[[tj.Tensor], Any], dtype: np.dtype) -> None:
+    class Foreign:  # no Tensor
+        def __init__(self, x: Any) -> None:
+            self.__dlpack__, self.__dlpack_device__ = x.__dlpack__, x.__dlpack_device__
+
+    x = tj.tensor([[1.5, -2.0], [0.0, float("inf")]]).astype(dtype)
+    for copy in (None, False):
+        y = tj.from_dlpack(Foreign(through(x)), copy=copy)
+        assert (y.dtype, same_bits(np.asarray(y), np.asarray(x))) == (dtype, True)
+
+
+def test_tensors_that_require_gradients_are_not_exported() -> None:
+    with pytest.raises(BufferError, match=r"use tensor.detach\(\)"):
+        np.from_dlpack(tj.ones(2, requires_grad=True))
+    with pytest.raises(TypeError, match="expected an array that has __dlpack__, got list"):
+        tj.from_dlpack([1.0])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -88,6 +88,10 @@ METHODS: list[tuple[str, Callable[..., Any], Any]] = [  # of the tensors a, b an
     ("split(sizes)", lambda a, b, n: a.split([1, 0, 2], 1), (A[:, :1], A[:, :0], A[:, 1:])),
     ("chunk", lambda a, b, n: a.chunk(2, dim=1), (A[:, :2], A[:, 2:])),
     ("unbind", lambda a, b, n: a.unbind(dim=1), tuple(A.T)),
+    ("concat(tensor)", lambda a, b, n: tj.concat(a), A.ravel()),
+    ("stack(tensor)", lambda a, b, n: tj.stack(a, axis=1), A.T),
+    ("take_along_axis(None)", lambda a, b, n: tj.take_along_axis(a, n, axis=None), A.ravel()[N]),
+    ("angle", lambda a, b, n: a.angle(), np.angle(A)),
     ("nonzero", lambda a, b, n: (a > 2).nonzero(), np.argwhere(A > 2)),
     ("nonzero(as_tuple=)", lambda a, b, n: (a > 2).nonzero(as_tuple=True), np.nonzero(A > 2)),
     ("select", lambda a, b, n: a.select(1, 0), A[:, 0]),
@@ -144,6 +148,25 @@ def test_the_gradient_of_a_largest_element_goes_to_its_position() -> None:
     assert x.grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
+def test_python_protocols() -> None:
+    a, n = tj.tensor(A), tj.tensor(N)
+    assert same_bits(np.asarray(round(a)), A.round())
+    assert same_bits(np.asarray(round(a / 3, 1)), (A / np.float32(3)).round(1))
+    assert round(tj.tensor(2.5)) == 2
+    for result, wanted in zip((*divmod(n, 2), *divmod(7, n)), (*divmod(N, 2), *divmod(7, N)), strict=True):
+        assert same_bits(np.asarray(result), wanted)
+    assert 0.5 in a
+    assert 7 not in a
+    assert None not in a
+    assert f"{a[0, 0]:.2f} {n}" == "1.00 tensor([3, 1, 2])"
+
+
+def test_text() -> None:
+    assert repr(tj.tensor([1.0, 2.5]).bfloat16()) == "tensor([1. , 2.5], dtype=bfloat16)"
+    assert repr(tj.zeros(0, 3)) == "tensor([], shape=(0, 3))"
+    assert repr(tj.zeros(0, dtype=tj.float64)) == "tensor([], dtype=float64)"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -155,6 +178,8 @@ def test_the_gradient_of_a_largest_element_goes_to_its_position() -> None:
         (lambda x: x.split([1, 3]), RuntimeError, r"sum exactly to 2 .* got \[1, 3\]"),
         (lambda x: x.squeeze(dim=0), ValueError, r"squeeze: axis 0 of shape \(2, 3\) does not have extent 1"),
         (lambda x: x.flip(0, 0), ValueError, r"flip: an axis appears twice in \(0, 0\)"),
+        (lambda x: f"{x:.2f}", TypeError, r"format '.2f' is for a number, not for a Tensor of shape \(2, 3\)"),
+        (lambda x: tj.concat([]), ValueError, "expected at least one tensor"),
         (lambda x: x.__array_namespace__(api_version="1999"), ValueError, "2021.12, .*, 2025.12, got '1999'"),
     ],
 )

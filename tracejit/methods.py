@@ -67,6 +67,12 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
     def __rpow__(self, other: Any) -> Tensor:
         return _binary(ops.elementwise.pow, other, self)
 
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
     def __matmul__(self, other: Any) -> Tensor:
         return _binary(ops.linalg.matmul, self, other)
 
@@ -137,6 +143,10 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
 
     def __getitem__(self, key: Any) -> Tensor:
         return ops.indexing.get_item(self, key)  # type: ignore[arg-type]
+
+    def __contains__(self, item: Any) -> bool:
+        equal: Any = self == item
+        return bool(equal if isinstance(equal, bool) else equal.any())
 
     # In place ---------------------------------------------------------------------------------------
 

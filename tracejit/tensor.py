@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Value, type_of
-from tracejit.ir.types import DType, format_shape, is_differentiable
+from tracejit.ir.types import DType, bfloat16, format_shape, is_differentiable
 
 from . import dispatch, lost_writes
 from .dispatch import Payload, fields
@@ -107,8 +107,10 @@ class Tensor(InPlaceMethods, TensorMethods):
             value = thread.trace.shown(value, "its text")
         if self._weak:
             return repr(value.item())
-        body = np.array2string(value, separator=", ", prefix="tensor(", precision=4)
-        suffix = "" if value.dtype in _PLAIN_DTYPES else f", dtype={value.dtype.name}"
+        shown = value.astype(np.float32) if value.dtype == bfloat16 else value
+        body = np.array2string(shown, separator=", ", prefix="tensor(", precision=4)
+        suffix = f", shape={format_shape(value.shape)}" if value.size == 0 and value.ndim > 1 else ""
+        suffix += "" if value.dtype in _PLAIN_DTYPES else f", dtype={value.dtype.name}"
         if self._node is not None:
             suffix += f", grad_fn={self._node!r}"
         elif self.requires_grad:
@@ -368,10 +370,14 @@ class Tensor(InPlaceMethods, TensorMethods):
         copy: bool | None = None,
     ) -> Any:
         """The value for another library; read-only where the DLPack version can say so, else a copy."""
+        from . import dlpack
+
+        if self.requires_grad:
+            raise at_user_line(BufferError("Can't export tensors that require gradient, use tensor.detach()"))
         view = self.numpy()
         if max_version is None or max_version[0] < 1:
             view = view.copy()
-        return view.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
+        return dlpack.exported(view, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # the CPU
@@ -380,6 +386,8 @@ class Tensor(InPlaceMethods, TensorMethods):
         return int(self._number())
 
     def __round__(self, ndigits: int | None = None) -> Any:
+        if self.ndim:
+            return self.round(ndigits or 0)
         return round(self._concrete("round()").item(), ndigits)
 
     def __index__(self) -> int:
@@ -393,7 +401,9 @@ class Tensor(InPlaceMethods, TensorMethods):
     def __format__(self, spec: str) -> str:
         if self.ndim == 0 and spec:
             return format(self._number(), spec)
-        return format(str(self), spec)
+        if spec:
+            raise at_user_line(TypeError(f"format {spec!r} is for a number, not for a Tensor of shape {self.shape}"))
+        return str(self)
 
     def __reduce__(self) -> Any:
         if self._node is not None:

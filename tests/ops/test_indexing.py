@@ -333,6 +333,8 @@ def test_in_place(change: Any, expected: Any) -> None:
         (lambda: tj.bincount(tj.ones(2)), TypeError, r"vector of integers, got float32\[2\]"),
         (lambda: tj.bincount(tj.tensor([1]), tj.ones(2)), ValueError, r"don't have the same shape: \(2,\) for \(1,\)"),
         (lambda: tj.histogram(tj.ones(2), 0), ValueError, "must be positive"),
+        (lambda: tj.histogram(tj.tensor([np.nan])), ValueError, r"autodetected range of \[nan, nan\] is not finite"),
+        (lambda: tj.clip(tj.ones(2, dtype=tj.uint8), -1), OverflowError, "clip: Python integer -1 out of bounds"),
         (lambda: tj.histogram(tj.ones(2), [1.0, 0.0]), ValueError, "increase monotonically"),
         (lambda: tj.histogram(tj.ones(2), 2, range=(1, 0)), ValueError, "max must be larger than min"),
     ],

@@ -93,6 +93,8 @@ ROWS = [
     row("pad", (3, 4), (1, 1), (0, 2), args=(((1, 2), (0, 3)),)),
     row("pad", (3,), args=((1, 2),), constant_values=7, dtypes=(*FLOATS, I64)),
     row("pad", *EVERY, args=(2,), detail="everywhere"),
+    row("pad", (3, 4), (0, 2), args=(((1, 2), (0, 3)),), constant_values=((1, 2), (3, 4))),
+    row("pad", (3,), args=(2,), constant_values=(5, 6), dtypes=(*FLOATS, I64)),
     *[
         row("pad", (3, 4), (2,), (1, 3), args=((2, 1),), mode=mode)
         for mode in ("edge", "reflect", "symmetric", "wrap")
@@ -101,6 +103,8 @@ ROWS = [
     row("pad", (3, 4), args=(0,), mode="edge", detail="by nothing"),
     # Diagonals and triangles
     row("diag", (3, 4), (3,), (0,), (0, 3)),
+    row("diag", (3, 4), (3,), (0,), args=(1,)),
+    row("diag", (4, 3), (3,), k=-2),
     row("diagonal", (3, 4), (2, 3, 3), (0, 3), like=lambda x: x.diagonal(0, -2, -1)),
     row("diagonal", (3, 4), args=(1,), like=lambda x, k: x.diagonal(k, -2, -1)),
     row("diagonal", (3, 4), args=(-2,), like=lambda x, k: x.diagonal(k, -2, -1)),

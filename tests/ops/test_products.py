@@ -201,6 +201,7 @@ test_value, test_special_values, test_gradient, test_gradient_of_a_jitted_functi
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: tj.linalg.matrix_power(tj.eye(2), 0.5), TypeError, "exponent must be an integer, got float 0.5"),
         (lambda: tj.matmul(tj.ones(2, 3), tj.ones(2, 3)), ValueError, r"cannot be multiplied \(2x3 and 2x3\)"),
         (lambda: tj.matmul(tj.tensor(1.0), tj.ones(2)), ValueError, "at least one axis, got a 0-d tensor"),
         (lambda: tj.dot(tj.ones(2), tj.ones(3)), ValueError, r"of shapes \(2,\) and \(3,\) do not match"),

@@ -112,8 +112,8 @@ def angle(x: Any) -> Tensor:
     (tensor,) = operands("angle", x, lowest_kind=FLOAT)
     if tensor.dtype.kind == "c":
         return atan2(imag(tensor), real(tensor))
-    side = elementwise.where(elementwise.less(tensor, 0), math.pi, elementwise.multiply(tensor, 0))
-    return elementwise.where(elementwise.isfinite(side), side, elementwise.where(elementwise.isnan(tensor), tensor, 0))
+    others = elementwise.where(elementwise.isnan(tensor), tensor, 0)
+    return elementwise.where(elementwise.less(tensor, 0), math.pi, others)
 
 
 def deg2rad(x: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tracejit.ir.primitives import indexing
@@ -91,6 +92,9 @@ def _equal_intervals(flat: Tensor, bins: int, range: tuple[float, float] | None)
         low, high = (float(f(flat)) for f in (reduction.min, reduction.max)) if flat.size else (0.0, 1.0)
     else:
         low, high = range
+    if not (math.isfinite(low) and math.isfinite(high)):
+        found = "supplied" if range is not None else "autodetected"
+        raise at_user_line(ValueError(f"histogram: {found} range of [{low}, {high}] is not finite"))
     if not low <= high:
         raise at_user_line(ValueError(f"histogram: max must be larger than min in range parameter, got {low}, {high}"))
     if low == high:

@@ -12,7 +12,7 @@ import numpy as np
 from tracejit.ir import TensorType, Value
 from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
 
-from .. import dispatch
+from .. import dispatch, dlpack
 from ..locations import at_user_line
 from ..promotion import DEFAULT_FLOAT, as_tensor, kind, scalar_dtype
 from ..tensor import Tensor, new_tensor
@@ -57,7 +57,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if isinstance(data, Tensor):
         result = _from_tensor(data)
     elif isinstance(data, np.ndarray | np.generic) or _is_buffer(data):
-        result = from_numpy(np.asarray(data))
+        result = from_numpy(_array_of(data))
     else:
         result = _from_python(data, None if dtype is None else _dtype(dtype))
     if dtype is not None and result.dtype != _dtype(dtype):
@@ -67,6 +67,16 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if requires_grad:
         result.requires_grad_()
     return result
+
+
+def _array_of(data: Any) -> np.ndarray:
+    """Another library's array as NumPy's; ``__array__`` of PyTorch's knows no bfloat16."""
+    try:
+        return np.asarray(data)
+    except TypeError:
+        if hasattr(data, "__dlpack__"):
+            return dlpack.imported(data)
+        raise
 
 
 def _is_buffer(data: Any) -> bool:
@@ -166,7 +176,9 @@ def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> 
     _check_device(device)
     if isinstance(x, Tensor):
         return asarray(x.detach(), copy=copy)
-    array = np.from_dlpack(x)
+    if not hasattr(x, "__dlpack__"):
+        raise at_user_line(TypeError(f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}"))
+    array = dlpack.imported(x)
     if copy is False:
         return new_tensor(dispatch.constant_payload(np.ascontiguousarray(array).reshape(array.shape)))
     return from_numpy(array)

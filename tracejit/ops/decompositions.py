@@ -24,7 +24,14 @@ from .axes import Axis
 
 
 class EighResult(NamedTuple):
-    """What :func:`eigh` and :func:`eig` return."""
+    """What :func:`eigh` returns."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class EigResult(NamedTuple):
+    """What :func:`eig` returns."""
 
     eigenvalues: Tensor
     eigenvectors: Tensor
@@ -151,14 +158,14 @@ def eigvalsh(x: Any) -> Tensor:
     return eigh(x).eigenvalues
 
 
-def eig(x: Any) -> EighResult:
+def eig(x: Any) -> EigResult:
     """The eigenvalues of square matrices, and the eigenvectors as columns of length 1: complex numbers.
 
     The gradient is that of what does not depend on the vectors' phases; see :func:`eigh` for equal eigenvalues.
     """
     tensor = _matrices("eig", x, True)
     values, vectors = _parts(_apply(decomposition.eig, tensor), decomposition.eigh_shapes(_type(tensor)))
-    return EighResult(values, vectors)
+    return EigResult(values, vectors)
 
 
 def eigvals(x: Any) -> Tensor:
@@ -239,6 +246,9 @@ def pinv(x: Any, rtol: Any = None) -> Tensor:
 def matrix_power(x: Any, n: int) -> Tensor:
     """A square matrix times itself, ``n`` factors; of the inverse for a negative ``n``."""
     tensor = _matrices("matrix_power", x, True)
+    if not hasattr(n, "__index__"):
+        raise at_user_line(TypeError(f"matrix_power: the exponent must be an integer, got {type(n).__name__} {n!r}"))
+    n = n.__index__()
     if n < 0:
         tensor, n = inv(tensor), -n
     if n == 0:
@@ -313,15 +323,24 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
     return vector_norm(x, axis, keepdims, ord)
 
 
-def diag(x: Any) -> Tensor:
-    """A vector as a diagonal matrix, or the diagonal of a matrix."""
+def diag(x: Any, k: int = 0) -> Tensor:
+    """A matrix with a vector as its ``k``-th diagonal, or the ``k``-th diagonal of a matrix.
+
+    >>> import tracejit as tj
+    >>> tj.diag(tj.tensor([1, 2]), 1)
+    tensor([[0, 1, 0],
+            [0, 0, 2],
+            [0, 0, 0]])
+    """
     from .arrangement import diagonal
 
     tensor = as_tensor(x, "diag")
     if tensor.ndim == 2:
-        return diagonal(tensor)
+        return diagonal(tensor, k)
     if tensor.ndim != 1:
         raise at_user_line(ValueError(f"diag: needs a vector or a matrix, got shape {format_shape(tensor.shape)}"))
-    eye = new_tensor(dispatch.constant_payload(np.eye(tensor.size, dtype=np.bool_)))
+    size = tensor.size + (k if k > 0 else -k)
+    eye = new_tensor(dispatch.constant_payload(np.eye(size, k=k, dtype=np.bool_)))
     zero = new_tensor(dispatch.constant_payload(np.zeros((), tensor.dtype)))
-    return elementwise.where(eye, tensor, zero)
+    columns = manipulation.pad(tensor, (k, 0) if k > 0 else (0, -k)) if k else tensor
+    return elementwise.where(eye, columns, zero)

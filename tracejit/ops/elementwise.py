@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from tracejit.ir.primitives import elementwise as primitives, exact
-from tracejit.ir.types import DType, bool_, is_differentiable, is_floating, is_integer
+from tracejit.ir.types import DType, bool_, float64, is_differentiable, is_floating, is_integer
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
@@ -96,12 +96,14 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """``x`` limited to ``[min, max]``, with gradient 1 at the bounds too; ``None`` does not limit."""
-    tensor = result = as_tensor(x, "clip")
+    if min is None and max is None:
+        return same_value(as_tensor(x, "clip"))
+    result, *bounds = operands("clip", *(item for item in (x, min, max) if item is not None))
     if min is not None:
-        result = where(less(result, min), min, result)
+        result = where(less(result, bounds[0]), bounds[0], result)
     if max is not None:
-        result = where(greater(result, max), max, result)
-    return same_value(result) if result is tensor else result
+        result = where(greater(result, bounds[-1]), bounds[-1], result)
+    return result
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -216,6 +218,9 @@ def sigmoid(x: Any) -> Tensor:
     return _apply(primitives.logistic, "sigmoid", x, lowest_kind=FLOAT)
 
 
+expit = sigmoid  # as SciPy has it
+
+
 def erf(x: Any) -> Tensor:
     """The error function."""
     return _apply(primitives.erf, "erf", x, lowest_kind=FLOAT)
@@ -252,9 +257,23 @@ def ceil(x: Any) -> Tensor:
     return _rounding(primitives.ceil, "ceil", x)
 
 
-def round(x: Any) -> Tensor:
-    """The nearest integer, halves to even, in ``x``'s dtype."""
-    return _rounding(primitives.round_nearest_even, "round", x)
+def round(x: Any, decimals: int = 0) -> Tensor:
+    """The nearest number of so many ``decimals``, halves to even, in ``x``'s dtype.
+
+    >>> import tracejit as tj
+    >>> tj.round(tj.tensor([0.5, 1.25]), decimals=1)
+    tensor([0.5, 1.2])
+    """
+    if decimals == 0:
+        return _rounding(primitives.round_nearest_even, "round", x)
+    tensor = as_tensor(x, "round")
+    factor = 10.0 ** (decimals if decimals > 0 else -decimals)
+    if decimals > 0:
+        if is_integer(tensor.dtype):
+            return same_value(tensor)
+        return divide(round(multiply(tensor, factor)), factor)
+    scaled = divide(astype(tensor, float64) if is_integer(tensor.dtype) else tensor, factor)
+    return astype(multiply(round(scaled), factor), tensor.dtype)
 
 
 def _compare(name: str, direction: str, x: Any, y: Any) -> Tensor:

@@ -220,8 +220,8 @@ def pad(x: Any, pad_width: Width, mode: Mode = "constant", constant_values: Any 
     """Elements added before and after those along each axis.
 
     ``pad_width`` is a number, a pair ``(before, after)`` for all axes, or a pair for each.  What is added is
-    ``constant_values``, or by ``mode`` the nearest element (``"edge"``), the elements mirrored at the last one
-    (``"reflect"``) or behind it (``"symmetric"``), or those of the other end (``"wrap"``).
+    ``constant_values`` (one, or pairs likewise), or by ``mode`` the nearest element (``"edge"``), the elements mirrored
+    at the last one (``"reflect"``) or behind it (``"symmetric"``), or those of the other end (``"wrap"``).
 
     >>> import tracejit as tj
     >>> tj.pad(tj.tensor([1, 2, 3]), (1, 2), "reflect")
@@ -231,6 +231,13 @@ def pad(x: Any, pad_width: Width, mode: Mode = "constant", constant_values: Any 
     widths = _widths(pad_width, tensor)
     if mode not in _MODES:
         raise at_user_line(ValueError(f"pad: mode must be one of {', '.join(_MODES)}, got {mode!r}"))
+    if mode == "constant" and isinstance(constant_values, tuple | list):
+        for axis, fills in enumerate(np.broadcast_to(np.asarray(constant_values), (tensor.ndim, 2)).tolist()):
+            for side, fill in enumerate(fills):
+                one = [(0, 0)] * tensor.ndim
+                one[axis] = (0, widths[axis][1]) if side else (widths[axis][0], 0)
+                tensor = pad(tensor, one, constant_values=fill)
+        return tensor
     if mode == "constant":
         fill = bool(constant_values) if tensor.dtype == bool_ else constant_values
         tensor, value = operands("pad", tensor, fill)

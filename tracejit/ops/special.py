@@ -84,6 +84,9 @@ def gammaln(x: Any) -> Tensor:
     return _apply(primitives.lgamma, "gammaln", x, lowest_kind=FLOAT)
 
 
+lgamma = gammaln  # as PyTorch has it
+
+
 def digamma(x: Any) -> Tensor:
     """The derivative of :func:`gammaln`."""
     return polygamma(0, x)
