@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from .graph import Block, Builder, Constant, Graph, Op, Value, copy_block
 from .masks import Mask, either, pull
 from .primitive import Application, Emitter, Primitive
@@ -26,7 +28,7 @@ class Differential:
     ``attributes`` and ``regions`` are those of the application to run instead, which gives ``residuals`` values after
     its own results.  ``active`` tells for each of its own results whether it depends on what is differentiated.
     ``backward(emitter, operands, residuals, cotangents)`` gives the operands' cotangents; ``None``, here as there,
-    stands for one that is zero.
+    stands for one that is zero.  ``start`` are operands that it gets after its own.
     """
 
     attributes: Mapping[str, Any]
@@ -34,6 +36,7 @@ class Differential:
     residuals: int
     active: tuple[bool, ...]
     backward: Callable[[Emitter, Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
+    start: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(slots=True)
@@ -173,6 +176,7 @@ class _Reverse:
                 [operand.type for operand in operands], attributes, regions, flags
             )
             attributes, regions = differential.attributes, differential.regions
+            operands = [*operands, *map(Constant, differential.start)]
         copied = [copy_block(region) for region in regions]
         results = self.builder.apply_several(op.primitive, operands, attributes, copied)
         if any(flags):
@@ -202,11 +206,12 @@ class _Reverse:
             self.builder.location = None if location is None else replace(location, gradient=True)
             if differential is not None:
                 own = len(op.results) - differential.residuals
-                found = differential.backward(self.emitter, op.operands, op.results[own:], cotangents[:own])
+                operands = op.operands[: len(flags)]
+                found = differential.backward(self.emitter, operands, op.results[own:], cotangents[:own])
                 contributions = [(contribution, None) for contribution in found]
             else:
                 contributions = self._contributions(op, flags, cotangents[0], masks[0])
-            for operand, flag, (contribution, mask) in zip(op.operands, flags, contributions, strict=True):
+            for operand, flag, (contribution, mask) in zip(op.operands, flags, contributions, strict=False):
                 if flag and contribution is not None:
                     self.add(operand, contribution, mask)
         return [self.cotangents.get(parameter) for parameter in self.parameters]

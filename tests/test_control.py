@@ -594,3 +594,27 @@ def test_errors(name, jit):
     with pytest.raises(kind, match=message) as caught:
         jit(function)()
     assert "test_control.py" in str(caught.value)
+
+
+def test_a_loop_past_its_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its derivatives are the same to the bit, those of second order too."""
+
+    def loss(x: tj.Tensor, w: tj.Tensor) -> tj.Tensor:
+        total, _, last = tj.while_loop(
+            lambda c: c[1] < 3 * tj.abs(w).sum(), lambda c: (c[0] + tj.sin(c[2] * w), c[1] + 1, c[2] * w), (x, 0.0, x)
+        )
+        return (total * last).sum()
+
+    x, w = tj.tensor([0.3, 0.5]), tj.tensor([1.1, 0.9])
+
+    def derivatives() -> list[tj.Tensor]:
+        gradient = tj.grad(loss, argnums=(0, 1))
+        return [*gradient(x, w), *tj.jit(tj.grad(loss, argnums=(0, 1)))(x, w), tj.hessian(loss, argnums=1)(x, w)]
+
+    expected = derivatives()
+    for budget in (1, 100):
+        monkeypatch.setattr(tj.config, "loop_memory", budget)
+        for one, other in zip(derivatives(), expected, strict=True):
+            assert one.numpy().tobytes() == other.numpy().tobytes()
+    with pytest.raises(ValueError, match="loop_memory is a number of bytes, got 0"):
+        tj.config.loop_memory = 0

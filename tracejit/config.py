@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from tracejit.ir.masks import settings as masks
+from tracejit.ir.primitives import while_vjp
 
 
 def _is_set(variable: str, otherwise: str = "") -> bool:
@@ -33,6 +34,9 @@ class Config:
     >>> slope(0.0)
     tensor(nan)
     >>> tj.config.masked_where = True
+
+    ``loop_memory`` (2**30 bytes, or ``TRACEJIT_LOOP_MEMORY``): what the derivative of a loop of unknown length may keep
+    of its steps; beyond that, steps are run once more, in stretches.  It holds for derivatives taken from then on.
     """
 
     disable_jit: bool = _is_set("TRACEJIT_DISABLE_JIT")
@@ -46,6 +50,18 @@ class Config:
     def masked_where(self, flag: bool) -> None:
         masks.masked = flag
 
+    @property
+    def loop_memory(self) -> int:
+        """How many bytes the derivative of a loop may keep."""
+        return while_vjp.settings.memory
+
+    @loop_memory.setter
+    def loop_memory(self, nbytes: int) -> None:
+        if not isinstance(nbytes, int) or nbytes < 1:
+            raise ValueError(f"loop_memory is a number of bytes, got {nbytes!r}")
+        while_vjp.settings.memory = nbytes
+
 
 config = Config()
+config.loop_memory = int(os.environ.get("TRACEJIT_LOOP_MEMORY") or config.loop_memory)
 config.masked_where = _is_set("TRACEJIT_MASKED_WHERE", "1")

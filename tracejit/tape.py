@@ -328,7 +328,8 @@ def apply_region(
     assert isinstance(primitive, Control)
     types = [TensorType(value.dtype, tuple(value.shape)) for value in payloads]
     differential = primitive.differentiate(types, attributes, regions, wanted)
-    values = dispatch.control_on_payloads(primitive, payloads, differential.attributes, differential.regions)
+    started = [*payloads, *map(dispatch.constant_payload, differential.start)]
+    values = dispatch.control_on_payloads(primitive, started, differential.attributes, differential.regions)
     own = len(values) - differential.residuals
     location = user_location()[0] if thread.trace is not None else None
     call = RegionCall(primitive, differential, payloads, values[own:])
@@ -369,7 +370,8 @@ class RegionCall(Call):
         """The forward part is run again, on operands with their history, so that the residuals have one."""
         differential = self._differential
         operands = [with_history(value, node) for value, node in zip(self._operands, inputs, strict=True)]
-        values = apply_region(self._primitive, operands, differential.attributes, differential.regions)
+        started = [*operands, *(new_tensor(dispatch.constant_payload(array)) for array in differential.start)]
+        values = apply_region(self._primitive, started, differential.attributes, differential.regions)
         residuals = values[len(differential.active) :]
         given = [cotangents.get(number) for number in range(len(differential.active))]
         return differential.backward(tensor_emitter(), operands, residuals, given)

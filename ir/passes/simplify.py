@@ -159,7 +159,7 @@ def _add_to_product(op: _Candidate, x: Value, y: Value) -> Value | None:
     if x.shape != op.type.shape or not (_is_made_by(x, reshape) or _is_made_by(x, transpose)):
         return None
     source = _operand(x)
-    keeps_rows = _is_made_by(x, reshape) and y.ndim == 1 and y.shape[0] == x.shape[-1] == source.shape[-1]
+    keeps_rows = _is_made_by(x, reshape) and y.ndim == 1 and y.shape == x.shape[-1:] == source.shape[-1:]
     if not (y.ndim == 0 or keeps_rows):
         return None
     inner = source

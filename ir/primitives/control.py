@@ -30,7 +30,7 @@ from ..autodiff import Differential
 from ..graph import Block, Op
 from ..primitive import Attributes, Primitive
 from ..types import Dim, Symbol, TensorType, bool_, int64, is_integer
-from . import control_vjp
+from . import control_vjp, while_vjp
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ while_ = Control(
     conditions=1,
     layout=lambda operands, attributes: Layout(0, 0, attributes["constants"], operands - attributes["constants"], 0),
     active=control_vjp.loop_active,
-    differentiate=control_vjp.while_differential,
+    differentiate=while_vjp.while_differential,
 )
 
 # scan -----------------------------------------------------------------------------------------------

@@ -6,9 +6,7 @@ split into a forward and a backward part.  What the backward part reads of the f
 * a ``case`` returns them, in slots that its regions share, and its backward part is another ``case``;
 * a ``scan`` stacks them, and its backward part is a ``scan`` in the other direction, which carries the cotangents of
   the carries, and adds up those of the constants;
-* a ``while`` keeps nothing.  Its backward part runs it once more, stacking the residuals, and then goes through them
-  with a ``scan`` in the other direction.  So memory is proportional to the number of steps, and is taken for the time
-  of the backward part only, however deep loops are nested.
+* a ``while`` keeps nothing: see :mod:`.while_vjp`.
 """
 
 from __future__ import annotations
@@ -89,21 +87,21 @@ def _halves(
     )
 
 
-def _chosen(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+def chosen(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
     return [item for item, flag in zip(items, flags, strict=True) if flag]
 
 
-def _spread(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+def spread(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
     """The items at the places that are flagged, ``None`` elsewhere."""
     found = iter(items)
     return [next(found) if flag else None for flag in flags]
 
 
-def _filled(emitter: Emitter, cotangents: Sequence[Any], active: Sequence[bool], types: Types) -> list[Any]:
+def filled(emitter: Emitter, cotangents: Sequence[Any], active: Sequence[bool], types: Types) -> list[Any]:
     """The cotangents of the active results, zeros where there is none."""
     return [
         emitter.full(0, type) if cotangent is None else cotangent
-        for cotangent, type in _chosen(list(zip(cotangents, types, strict=True)), active)
+        for cotangent, type in chosen(list(zip(cotangents, types, strict=True)), active)
     ]
 
 
@@ -141,10 +139,10 @@ class _CaseDerivative:
         cotangents: Sequence[Any],
         types: Types,
     ) -> list[Any]:
-        given = _filled(emitter, cotangents, self.given, types)
+        given = filled(emitter, cotangents, self.given, types)
         values = [operands[0], *(operands[1 + number] for number in self.read), *residuals, *given]
         found = emitter.control(PRIMITIVES["case"], tuple(values), {}, tuple(self.backward))
-        return [None, *_spread(found, self.gradients)]
+        return [None, *spread(found, self.gradients)]
 
 
 def case_differential(
@@ -178,8 +176,8 @@ def _case_derivative(
     read = sorted({number for half in halves for number in half.parameters})
     gradients = _any_of([half.gradients for half in halves])
     inputs = [types[1 + number] for number in read] + slots
-    inputs += _chosen([value.type for value in regions[0].results], given)
-    wanted = _chosen(types[1:], gradients)
+    inputs += chosen([value.type for value in regions[0].results], given)
+    wanted = chosen(types[1:], gradients)
     return _CaseDerivative(
         [_with_slots(half, slots, place) for half, place in zip(halves, places, strict=True)],
         slots,
@@ -236,16 +234,16 @@ def _case_backward(
     builder = Builder(block)
     parameters = [builder.parameter(type) for type in inputs]
     taken = {number: parameters[position] for position, number in enumerate(read)}
-    given = _spread(parameters[len(read) + slots :], active)
+    given = spread(parameters[len(read) + slots :], active)
     values = [
         *(taken[number] for number in half.parameters),
         *(parameters[len(read) + number] for number in place),
-        *_chosen(given, half.cotangents),
+        *chosen(given, half.cotangents),
     ]
-    found = _spread(_inline(builder, inner, values), half.gradients)
+    found = spread(_inline(builder, inner, values), half.gradients)
     emitter = graph_emitter(builder)
     results = [
-        emitter.full(0, type) if g is None else g for g, type in zip(_chosen(found, gradients), wanted, strict=True)
+        emitter.full(0, type) if g is None else g for g, type in zip(chosen(found, gradients), wanted, strict=True)
     ]
     block.results = results
     return block
@@ -281,7 +279,7 @@ def _active_in_loop(layout: Layout, body: Block, flags: Sequence[bool]) -> tuple
 
 
 @dataclass(slots=True)
-class _LoopDerivative:
+class LoopDerivative:
     """The parts of a loop's derivative that ``scan`` and ``while`` have in common."""
 
     layout: Layout
@@ -368,9 +366,9 @@ class _LoopDerivative:
         arriving: list[Any] = [cotangents.get(number) for number in self.carries]
         arriving += [emitter.full(0, t) if g is None else g for g, t in zip(stacked, outputs, strict=True)]
         operands = [
-            *(values[number] for number in half.parameters), *computed, *_chosen(arriving, half.cotangents)
+            *(values[number] for number in half.parameters), *computed, *chosen(arriving, half.cotangents)
         ]  # fmt: skip
-        found = _spread(_inline(builder, copy_block(half.backward), operands), half.gradients)
+        found = spread(_inline(builder, copy_block(half.backward), operands), half.gradients)
         before = [emitter.full(0, types[n]) if found[n] is None else found[n] for n in self.carried()]
         after = [emitter.add(sums[number], found[number]) for number in self.summed()]
         block.results = [*before, *after, *(found[number] for number in self.inputs if half.gradients[number])]
@@ -385,15 +383,19 @@ class _LoopDerivative:
         types: Types,
         length: Any,
         reverse: bool,
+        sums: Sequence[Any] | None = None,
     ) -> list[Any]:
-        """The operands' gradients; ``types`` are those of the loop's results."""
+        """The operands' gradients; ``types`` are those of the loop's results.
+
+        Those of the constants are added to the ``sums``, in the order of the steps.
+        """
         shift = self.layout.counters
         constants = [operands[number - shift] for number in self.read_constants]
         count = len(self.carries)
         given = self.given(cotangents)
-        carries = _filled(emitter, cotangents[:count], self.results[:count], types[:count])
-        carries += [_nothing(emitter, operands[number - shift]) for number in self.summed()]
-        stacked = _chosen(cotangents[count:], given[count:])
+        carries = filled(emitter, cotangents[:count], self.results[:count], types[:count])
+        carries += self.nothing(emitter, operands) if sums is None else sums
+        stacked = chosen(cotangents[count:], given[count:])
         inputs = [*(operands[number - shift] for number in self.read_inputs), *residuals, *stacked]
         attributes = {"constants": len(constants), "carries": len(carries), "length": length, "reverse": reverse}
         step = self.step(given)
@@ -403,6 +405,10 @@ class _LoopDerivative:
         for number in (*self.carried(), *self.summed(), *sliced):
             gradients[number] = next(found)
         return gradients[shift:]
+
+    def nothing(self, emitter: Emitter, operands: Sequence[Any]) -> list[Any]:
+        """What the sums for the constants start with."""
+        return [_nothing(emitter, operands[number - self.layout.counters]) for number in self.summed()]
 
     def given(self, cotangents: Sequence[Any]) -> tuple[bool, ...]:
         """Which results have a cotangent: all carries do that may have one, and what is stacked if it was used."""
@@ -418,10 +424,10 @@ def _nothing(emitter: Emitter, like: Any) -> Any:
     return emitter.broadcast_to(emitter.constant(np.asarray(number, like.dtype)), tuple(like.shape))
 
 
-def _loop_derivative(layout: Layout, body: Block, flags: Sequence[bool], is_symbolic: bool) -> _LoopDerivative:
+def loop_derivative(layout: Layout, body: Block, flags: Sequence[bool], is_symbolic: bool) -> LoopDerivative:
     parameters, results = _active_in_loop(layout, body, flags)
     halves = _halves(body, parameters, results, range(layout.first_carry, layout.first_input))
-    return _LoopDerivative(layout, halves, parameters, results, is_symbolic)
+    return LoopDerivative(layout, halves, parameters, results, is_symbolic)
 
 
 def scan_differential(
@@ -430,7 +436,7 @@ def scan_differential(
     (body,) = regions
     primitive: Any = PRIMITIVES["scan"]
     is_symbolic = isinstance(attributes["length"], Symbol)
-    loop = _loop_derivative(primitive.layout(len(types), attributes), body, flags, is_symbolic)
+    loop = loop_derivative(primitive.layout(len(types), attributes), body, flags, is_symbolic)
     results = primitive.infer(types, {**attributes, "regions": regions})
 
     def pull_back(
@@ -442,54 +448,7 @@ def scan_differential(
     return Differential(attributes, (loop.forward(),), loop.residuals, tuple(loop.results), pull_back)
 
 
-def while_differential(
-    types: Types, attributes: Attributes, regions: Sequence[Block], flags: Sequence[bool]
-) -> Differential:
-    condition, body = regions
-    primitive: Any = PRIMITIVES["while"]
-    loop = _loop_derivative(primitive.layout(len(types), attributes), body, flags, True)
-    results = primitive.infer(types, {**attributes, "regions": regions})
-
-    def pull_back(
-        emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
-    ) -> Any:
-        count = len(loop.carries)
-        given = loop.given(cotangents)
-        backward, gradients = _while_backward(types, attributes, condition, loop, results, given)
-        values = [emitter.scalar(0, int64), *operands]
-        values += _filled(emitter, cotangents[:count], given[:count], results[:count])
-        values += _chosen(cotangents[count:], given[count:])
-        return _spread(emitter.control(PRIMITIVES["case"], tuple(values), {}, (backward,)), gradients)
-
-    return Differential(attributes, tuple(regions), 0, tuple(loop.results), pull_back)
-
-
-def _while_backward(
-    types: Types,
-    attributes: Attributes,
-    condition: Block,
-    loop: _LoopDerivative,
-    results: Types,
-    given: Sequence[bool],
-) -> tuple[Block, list[bool]]:
-    """Takes the operands and the cotangents of the ``given`` results; gives the operands' gradients, where flagged.
-
-    It is a region of its own because the number of steps is a symbol, which means something in one block only.
-    """
-    block = Block()
-    builder = Builder(block)
-    operands = [builder.parameter(type) for type in types]
-    cotangents = _spread([builder.parameter(type) for type in _chosen(results, given)], given)
-    emitter = graph_emitter(builder)
-    body = loop.forward()
-    length = attributes.get("length") or _fresh_symbol("steps", types, (condition, body, loop.halves.backward))
-    again = emitter.control(PRIMITIVES["while"], tuple(operands), {**attributes, "length": length}, (condition, body))
-    found = loop.run_backward(emitter, operands, again[len(results) :], cotangents, results, length, True)
-    block.results = [gradient for gradient in found if gradient is not None]
-    return block, [gradient is not None for gradient in found]
-
-
-def _fresh_symbol(name: str, types: Types, blocks: Sequence[Block]) -> Symbol:
+def fresh_symbol(name: str, types: Types, blocks: Sequence[Block]) -> Symbol:
     """A symbol that none of the types and blocks mentions."""
     shapes = [type.shape for type in types]
     for block in blocks:

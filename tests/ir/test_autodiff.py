@@ -1,5 +1,7 @@
 """The vjp of graphs: as text, and against finite differences, to second order."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import parse
 from tracejit.ir.passes import optimize
+from tracejit.ir.primitives import while_vjp
 from tracejit.ir.types import is_differentiable
 from tracejit.ir.verifier import verify
 
@@ -203,3 +206,43 @@ def test_gradients(name):
     if name.startswith("case"):
         arguments[0] = np.zeros_like(arguments[0])
         check(graph, arguments, 2)
+
+
+LONG_LOOP = """
+func @f(%x: f64[100], %w: f64[100], %n: i64[]) -> (f64[100]) {
+  %i, %y = while %w, %n, 0, %x {constants=2} : i64[], f64[100]
+    (%a: f64[100], %m: i64[], %i: i64[], %c: f64[100]) {
+      %p = compare %i, %m {direction=lt} : bool[]
+      return %p
+    }
+    (%a: f64[100], %m: i64[], %i: i64[], %c: f64[100]) {
+      %d = multiply %c, %a : f64[100]
+      %e = sine %d : f64[100]
+      %j = add %i, 1 : i64[]
+      return %j, %e
+    }
+  return %y
+}"""
+
+
+def test_the_memory_of_a_loop_of_unknown_length(monkeypatch):
+    """Past the budget, the backward part keeps what grows with the root of the number of steps; no bit changes."""
+    x, w, g = np.linspace(0.1, 1.5, 100), np.linspace(0.9, 1.1, 100), np.ones(100)
+
+    def run(steps, budget):
+        monkeypatch.setattr(while_vjp.settings, "memory", budget)
+        derivative = vjp(parse(LONG_LOOP))
+        verify(derivative)
+        tracemalloc.start()
+        results = interpret(derivative, [x, w, np.array(steps), g])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return [result.tobytes() for result in results], peak
+
+    for steps, budgets in ((0, (1,)), (1, (1,)), (7, (1, 5000)), (900, (1, 10_000, 200_000))):
+        expected, most = run(steps, 1 << 30)
+        for budget in budgets:
+            found, peak = run(steps, budget)
+            assert found == expected
+            if steps == 900:  # 30 stretches of 30 steps, or as long as the budget lets them be
+                assert peak < most / 3

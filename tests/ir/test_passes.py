@@ -164,6 +164,11 @@ SIMPLIFICATIONS = {
         "%b = slice %x {start=[1], limit=[3], strides=[1]} : f32[2]"
         " %c = broadcast_in_dim 7.0 {dimensions=[], shape=[4]} : f32[4] return %b, %c",
     ),
+    "what is added to a view of a number": (
+        "%x: f32[], %y: f32[1]", "f32[1]",
+        "%a = reshape %x {shape=[1]} : f32[1] %z = add %a, %y : f32[1] return %z",
+        "%a = reshape %x {shape=[1]} : f32[1] %z = add %a, %y : f32[1] return %z",
+    ),
     "what is added to a view of a product": (
         "%x: f32[6,4], %y: f32[4,5], %b: f32[5], %c: f32[6], %d: f32[6,4], %e: f32[6,4]",
         "f32[5,6], f32[2,3,5], f32[5,6]",
