@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
+WEEK = 7 * 24 * 3600
 _folder = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
 os.environ.setdefault("TRACEJIT_CACHE_DIR", _folder.name)  # before anything asks for the folder
 
@@ -61,3 +64,32 @@ def first_code_only(monkeypatch):
     from tracejit.backends.cpu import compiler
 
     monkeypatch.setattr(compiler._compiler, "run_later", lambda work, first=False: None)
+
+
+@pytest.fixture(scope="session")
+def shim_folder(pytestconfig, tmp_path_factory):
+    """Where kernels compiled for the CPU are kept, by content; those of a week ago go."""
+    if pytestconfig.pluginmanager.has_plugin("cacheprovider"):
+        folder = Path(pytestconfig.cache.mkdir("cuda-shim"))
+    else:
+        folder = tmp_path_factory.mktemp("cuda-shim")
+    for old in folder.iterdir():
+        if old.stat().st_mtime < time.time() - WEEK:
+            old.unlink(missing_ok=True)
+    return folder
+
+
+@pytest.fixture
+def gpusim(shim_folder, monkeypatch):
+    """The device ``"gpusim"``, for this test alone."""
+    from tracejit.backends import devices
+
+    from .backends.cuda.shim import device, shim
+
+    if shim.why_unavailable():
+        pytest.skip(shim.why_unavailable())
+    monkeypatch.setattr(device.device, "folder", shim_folder)
+    found = devices.find("gpusim")
+    devices.in_use[0] = True
+    yield found
+    devices.in_use[0] = False

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.backends.devices import in_use
 from tracejit.ir.masks import settings as masks
 from tracejit.ir.types import TensorType, float64
 
 from . import tree
+from .device import name_of
 from .guards import ArgumentsAre
 from .names import leaf_names
 from .sources import Argument, FloatArgument
@@ -77,7 +79,8 @@ class ArgumentsOfCall:
             if isinstance(leaf, Tensor):
                 self.tensors.append(leaf)
                 value = leaf._value
-                parts.append((value.dtype, value.shape, leaf._requires_grad, leaf._node is None))
+                place = (name_of(value),) if in_use[0] else ()
+                parts.append((value.dtype, value.shape, leaf._requires_grad, leaf._node is None, *place))
             elif number in self._static:
                 parts.append((type(leaf), repr(leaf) if isinstance(leaf, float) else self._key_of(leaf)))
             elif isinstance(leaf, float):

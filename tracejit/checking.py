@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import on_host
+
 from . import tree
 from .names import functions_read_by, names_read_by
 from .places import Itself
@@ -63,7 +65,7 @@ def _state(tensor: Tensor) -> list[Any]:
 
 
 def _bits(tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:
-    return str(tensor.dtype), tensor.shape, np.ascontiguousarray(tensor._value).tobytes()
+    return str(tensor.dtype), tensor.shape, np.ascontiguousarray(on_host(tensor._value)).tobytes()
 
 
 def _described(result: Any) -> list[Any]:

@@ -7,13 +7,14 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.backends.cpu import compiler, runtime
+from tracejit.backends.devices import in_use, moved, on_host
 from tracejit.backends.program import KernelCall, Program, plan, walk
 from tracejit.ir import Constant, Graph, Value
 from tracejit.ir.interpreter import interpret
@@ -22,6 +23,7 @@ from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
 from . import debug, dispatch, tree
+from .device import evaluate as evaluate_anywhere, find
 from .locations import at_user_line
 from .paths import Segment, choose
 from .sources import Input, Source
@@ -104,7 +106,9 @@ class Backward:
     residuals: list[int]  # positions among the forward program's results
     kept: list[TensorType]  # the residuals that neither the caller has nor the forward program returns
     outputs: list[TensorType]
-    _executable: runtime.Executable | None = None
+    homes: list[str]  # where the leaves are
+    device: str | None = None
+    _executable: Executable | None = None
 
     @functools.cached_property
     def optimized(self) -> Graph:
@@ -120,9 +124,9 @@ class Backward:
         return plan(self.optimized)
 
     @property
-    def executable(self) -> runtime.Executable:
+    def executable(self) -> Executable:
         if self._executable is None:
-            self._executable = runtime.Executable(self.program)
+            self._executable = executable_of(self.program, self.device)
         return self._executable
 
 
@@ -139,7 +143,8 @@ class CompiledCall(Call):
             cotangents[i] if i in cotangents else np.zeros(type.static_shape, type.dtype)
             for i, type in enumerate(self._backward.outputs)
         ]
-        return self._backward.executable([*self._residuals, *given])
+        gradients = self._backward.executable([*self._residuals, *given])
+        return _brought_home(gradients, self._backward.homes) if in_use[0] else gradients
 
     def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor]:
         """Run the joint graph on tensors: its forward part from the inputs with their history, then its backward."""
@@ -151,10 +156,10 @@ class CompiledCall(Call):
         for source, value in backward.leaf_values:
             known[value] = with_history(known[value]._value, edges[source])
         for i, (value, type) in enumerate(zip(backward.cotangents, backward.outputs, strict=True)):
-            known[value] = cotangents[i] if i in cotangents else new_tensor(np.zeros(type.static_shape, type.dtype))
+            known[value] = cotangents[i] if i in cotangents else _constant(np.zeros(type.static_shape, type.dtype))
 
         def read(value: Value) -> Tensor:
-            return new_tensor(value.array) if isinstance(value, Constant) else known[value]
+            return _constant(value.array) if isinstance(value, Constant) else known[value]
 
         for op in backward.joint.ops:
             operands = [read(value) for value in op.operands]
@@ -164,6 +169,17 @@ class CompiledCall(Call):
             else:
                 known[op.result] = apply(op.primitive, operands, op.attributes)
         return [read(value) for value in backward.gradients]
+
+
+def _constant(array: np.ndarray) -> Tensor:
+    return new_tensor(dispatch.constant_payload(array))
+
+
+def _brought_home(arrays: Sequence[Any], homes: Sequence[str | None]) -> list[Any]:
+    """Arrays where they are to be; those that have no place stay where they are."""
+    return [
+        array if home is None else moved(array, find(home)) for array, home in zip(arrays, homes, strict=True)
+    ]  # fmt: skip
 
 
 @dataclass
@@ -178,6 +194,7 @@ class Ending:
     backward: Backward | None
     parameters: list[Value]  # of the whole path, as the joint graph's
     labels: list[str]
+    places: list[str | None] | None = None  # where the values go, if the path is not the CPU's
     calls: int = 0  # made in Python
     signed: list[array[int]] = field(default_factory=list)  # counters of those made by native code
 
@@ -197,6 +214,8 @@ class Ending:
         """Commit what the path changes: all, or nothing where something fails; give what it returns."""
         tensors = call.tensors
         self.calls += 1
+        if self.places is not None:
+            results = _brought_home(results[: len(self.places)], self.places)
         updates = [  # all are found before any is made: one may take away the gradient that another changes
             (effect.source.find(tensors), effect.attribute, self._update(effect, tensors, results))
             for effect in self.effects
@@ -257,7 +276,7 @@ class Ending:
             return output.source.find(tensors)
         value = results[output.result]
         if output.kind == "number":
-            return value.item()
+            return on_host(value).item()
         tensor = new_tensor(value)
         if output.spent:
             tensor._requires_grad = True
@@ -275,6 +294,19 @@ def _unflatten(structure: tree.Structure, leaves: list[Any]) -> Any:
 
 # Segments ----------------------------------------------------------------------------------------------
 
+Executable = Callable[[Sequence[Any]], list[Any]]
+
+
+def executable_of(program: Program, device: str | None) -> Any:
+    """A program ready to run on a device, by default the CPU."""
+    if device is None:
+        return runtime.Executable(program)
+    from tracejit.backends.cuda import executable
+
+    found = find(device)
+    assert found is not None
+    return executable.Executable(program, found)
+
 
 @dataclass
 class Code:
@@ -286,6 +318,7 @@ class Code:
     results: list[Value]
     anomaly: bool
     specialize: bool
+    device: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     passes: dict[str, float] = field(default_factory=dict)  # the seconds that each took
 
@@ -301,7 +334,7 @@ class Code:
                 case "lower":
                     self.program: Program = plan(self.optimized, specialize=self.specialize)
                 case "compile":
-                    self.executable = runtime.Executable(self.program)
+                    self.executable: Any = executable_of(self.program, self.device)
             now = time.perf_counter()
             self.seconds[stage], start = now - start, now
 
@@ -334,7 +367,8 @@ def compile_path(path: Sequence[Segment], *, specialize: bool) -> None:
         home.update((result, segment) for op in segment.graph.ops for result in op.results)
     for segment in path:
         results = segment.results()
-        if segment.code is None or set(segment.code.results) != set(results):
+        code = segment.code
+        if code is None or set(code.results) != set(results) or code.device != segment.device:
             segment.code = _compile(segment, results, inputs, specialize)
 
 
@@ -346,7 +380,8 @@ def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Inpu
     names = _result_names(segment, results)
     sources = {v: text for v, text in segment.graph.sources.items() if v in used}
     graph = Graph(segment.name, parameters, segment.graph.ops, results, sources, names)
-    return Code(graph.copy(), parameters, [inputs.get(v) for v in parameters], results, segment.anomaly, specialize)
+    origins = [inputs.get(value) for value in parameters]
+    return Code(graph.copy(), parameters, origins, results, segment.anomaly, specialize, segment.device)
 
 
 def _result_names(segment: Segment, results: list[Value]) -> list[str]:
@@ -390,7 +425,7 @@ def _run_straight(segment: Segment, ending: Ending, call: ArgumentsOfCall) -> tu
     arrays = [source.array(call.tensors, call.floats) for source in code.sources]  # type: ignore[union-attr]
     results = code.run(arrays)
     for check in segment.checks:
-        if not results[code.results.index(check.predicate)]:
+        if not on_host(results[code.results.index(check.predicate)]):
             check.fail()
     return True, ending.finish(results, arrays, call)
 
@@ -411,14 +446,14 @@ def _run_tree(segment: Segment, call: ArgumentsOfCall) -> tuple[bool, Any]:
                 known[value] = source.array(call.tensors, call.floats)
         known.update(zip(code.results, code.run([known[value] for value in code.inputs]), strict=True))
         for check in segment.checks:
-            if not array_of(check.predicate):
+            if not on_host(array_of(check.predicate)):
                 check.fail()
         if segment.ending is not None:
             ending = segment.ending
             results = [array_of(value) for value in ending.values]
             return True, ending.finish(results, [known[value] for value in ending.parameters if value in known], call)
         assert segment.decision is not None
-        following = segment.follow(array_of(segment.decision.value), call.tensors)
+        following = segment.follow(on_host(array_of(segment.decision.value)), call.tensors)
         if following is None:
             return False, None
         segment = following
@@ -486,14 +521,12 @@ def _checked_run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The traced graph, op by op, until one makes a NaN out of none: the same bits as the program's."""
 
     def evaluate(primitive: Any, operands: Sequence[np.ndarray], attributes: Any) -> Any:
-        result = runtime.evaluate(primitive, operands, attributes)
-        if (
-            "regions" not in attributes  # whose ops are looked at one by one
-            and result.dtype.kind == "f"
-            and np.isnan(result).any()
-            and not any(a.dtype.kind == "f" and np.isnan(a).any() for a in operands)
-        ):
-            raise FloatingPointError(dispatch.nan_message(primitive, operands, result))
+        result = evaluate_anywhere(primitive, operands, attributes)
+        if "regions" in attributes or result.dtype.kind != "f":  # the ops of regions are looked at one by one
+            return result
+        values, given = on_host(result), [on_host(operand) for operand in operands]
+        if np.isnan(values).any() and not any(a.dtype.kind == "f" and np.isnan(a).any() for a in given):
+            raise FloatingPointError(dispatch.nan_message(primitive, given, values))
         return result
 
     try:

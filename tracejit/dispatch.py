@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import in_use, is_array, moved, on_host
 from tracejit.ir import Block, Emitter, Primitive, Value, type_of
-from tracejit.ir.primitives.view import stop_gradient
+from tracejit.ir.primitives.view import device_put, stop_gradient
 from tracejit.ir.types import is_differentiable
 
+from . import device
 from .impurity import pause, resume
 from .levels import Box, level_of, refuse_boxes
 from .locations import at_user_line
@@ -30,6 +32,42 @@ LEAKED = "a tensor that was made inside a jitted function is used outside of it"
 
 def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
     """Evaluate a primitive now; what goes wrong names the user's line."""
+    if in_use[0] and (primitive is device_put or not all([type(array) is np.ndarray for array in arrays] or [False])):
+        return _compute_where_they_are(primitive, arrays, attributes)
+    return _compute_here(primitive, arrays, attributes)
+
+
+def _compute_where_they_are(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """Some of the arrays may lie on a device, or are constants of the library's, as the result then is too."""
+    if not all(is_array(array) for array in arrays):
+        return _compute_here(primitive, arrays, attributes)  # which says what is wrong
+    place = device.common(arrays)
+    if primitive is device_put:
+        return moved(np.asarray(arrays[0]) if place is None else arrays[0], device.find(attributes["target"]))
+    if place is None:
+        result = _compute_here(primitive, [np.asarray(array) for array in arrays], attributes)
+        return device.constant(result) if all(type(array) is not np.ndarray for array in arrays) else result
+    try:
+        result = device.evaluate_on(place, primitive, arrays, attributes)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise _explained(error, primitive, arrays, attributes) from None
+    if busy[0] and thread.anomaly and is_differentiable(result.dtype):
+        _check_nan(primitive, list(map(on_host, arrays)), on_host(result))
+    return result
+
+
+def _explained(
+    error: Exception, primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any]
+) -> Exception:
+    """What is wrong with the operands, if it can be told; at the user's line."""
+    try:
+        primitive.infer([type_of(array) for array in arrays], attributes)
+    except (TypeError, ValueError) as better:
+        return at_user_line(better)
+    return at_user_line(error)
+
+
+def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
     try:
         if primitive.exact:
             function = primitive.numpy
@@ -47,11 +85,7 @@ def compute(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapp
         refuse_boxes(arrays)
         if any(isinstance(array, Value) for array in arrays):
             raise at_user_line(RuntimeError(LEAKED)) from None
-        try:
-            primitive.infer([type_of(array) for array in arrays], attributes)
-        except (TypeError, ValueError) as better:
-            raise at_user_line(better) from None
-        raise at_user_line(error) from None
+        raise _explained(error, primitive, arrays, attributes) from None
     if busy[0] and thread.anomaly and is_differentiable(result.dtype):
         _check_nan(primitive, arrays, result)
     return result
@@ -121,7 +155,8 @@ def apply_to_payloads(primitive: Primitive, operands: Sequence[Payload], attribu
 
 
 def constant_payload(array: np.ndarray) -> Payload:
-    return array if thread.trace is None else thread.trace.constant(array)
+    """A constant of the library's."""
+    return device.constant(array) if thread.trace is None else thread.trace.constant(array)
 
 
 def control_on_payloads(
@@ -135,9 +170,7 @@ def control_on_payloads(
     trace = thread.trace
     if trace is not None:
         return trace.record_control(primitive, operands, attributes, regions)
-    from tracejit.backends.cpu import control  # here, so that importing tracejit does not load the compiler
-
-    return control.evaluate(primitive, operands, attributes, regions)
+    return device.evaluate_control(primitive, operands, attributes, regions)
 
 
 payload_emitter = Emitter(apply_to_payloads, constant_payload, control_on_payloads)

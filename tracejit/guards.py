@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from tracejit.backends.devices import in_use
 from tracejit.ir import Location, Value
 
 from .contents import contents, holds_still
+from .device import name_of
 from .places import Place
 from .sources import Argument, Captured, Reached, Source
 from .state import changes
@@ -189,14 +191,16 @@ _parts_of_function = operator.attrgetter("__code__", "__defaults__", "__kwdefaul
 
 
 class SameTypes(Guard):
-    """The tensors read have the dtypes and shapes that they had.
+    """The tensors read have the dtypes and shapes that they had, and are where they were.
 
     The same cell can only have changed where some tensor's type was changed in place; another cell in its place is
     looked at, and must be no other one that the path reads.
     """
 
-    def __init__(self, captured: Sequence[tuple[Source, Value]]) -> None:
-        self._expected = [(s, v.type, getattr(s, "tensor", None)) for s, v in captured if not isinstance(s, Argument)]
+    def __init__(self, captured: Sequence[tuple[Source, Value]], places: Mapping[Value, str | None]) -> None:
+        self._expected = [
+            (s, (v.type, places.get(v)), getattr(s, "tensor", None)) for s, v in captured if not isinstance(s, Argument)
+        ]
         self._reached = [item for item in self._expected if isinstance(item[0], Reached)]
         self._seen = changes.types
 
@@ -221,8 +225,14 @@ class SameTypes(Guard):
         return True
 
     @staticmethod
-    def _fits(tensor: Tensor | None, type: TensorType) -> bool:
-        return tensor is not None and tensor._value.dtype == type.dtype and tensor._value.shape == type.shape
+    def _fits(tensor: Tensor | None, expected: tuple[TensorType, str | None]) -> bool:
+        type, place = expected
+        return (
+            tensor is not None
+            and tensor._value.dtype == type.dtype
+            and tensor._value.shape == type.shape
+            and (not in_use[0] or name_of(tensor._value) == (place or "cpu"))
+        )
 
     def describe(self) -> str:
         return "the tensors that it reaches by itself have the dtypes and shapes that they had"

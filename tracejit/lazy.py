@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import Unplaced, in_use, moved, on_host
 from tracejit.ir import Block, Builder, Constant, Graph, Primitive, TensorType, Value, type_of
 
+from . import device as devices
 from .locations import at_user_line, user_location
 from .paths import Check
 from .places import Place
@@ -25,8 +27,7 @@ from .tape import AccumulateGrad, Node, RegionCall
 from .tensor import Tensor, new_tensor
 
 if TYPE_CHECKING:
-    from tracejit.backends.cpu.runtime import Executable
-
+    from .compiled import Executable
     from .guards import Guard
 
 MAX_STEPS = 200_000  # remembered, of one function's calls
@@ -35,12 +36,13 @@ MAX_STEPS = 200_000  # remembered, of one function's calls
 class LazyValue(Value):
     """A result that is not computed yet (``array`` is ``None``), or is."""
 
-    __slots__ = ("__weakref__", "array", "number")
+    __slots__ = ("__weakref__", "array", "number", "place")
 
     def __init__(self, type: TensorType, number: int, array: np.ndarray | None = None) -> None:
         super().__init__(type)
         self.number = number  # among the operations put off
         self.array = array
+        self.place: str | None = None  # the device that it is on; a constant's is not known
 
 
 class Step:
@@ -91,6 +93,7 @@ class LazyTrace:
         self._ops: list[tuple[Primitive, tuple[int, ...], Mapping[str, Any], TensorType]] = []
         self._inputs: list[np.ndarray] = []
         self._slots: dict[int, int] = {}  # an array's identity → its number among the inputs
+        self._device: str | None = None  # the one that is not the CPU where it is done
         self._waiting: list[weakref.ref[LazyValue]] = []
         self._checks: list[tuple[LazyValue, Check]] = []
 
@@ -135,10 +138,25 @@ class LazyTrace:
             if value.array is None:
                 self.flush()
             assert value.array is not None
-            return value.array
-        return value.array if isinstance(value, Constant) else value
+            return on_host(value.array)
+        return on_host(value.array if isinstance(value, Constant) else value)
 
-    shown = concrete
+    def place_of(self, value: Any) -> str | None:
+        """The name of the device that a value is on; ``None`` for a constant, which goes where it is needed."""
+        if isinstance(value, LazyValue):
+            return value.place
+        return None if isinstance(value, Value | Unplaced) else devices.name_of(value)
+
+    def put(self, tensor: Tensor, place: str) -> None:
+        """A tensor that has just been made is on a device."""
+        value = tensor._value
+        if isinstance(value, LazyValue):
+            value.place = place
+        else:
+            tensor._value = moved(np.asarray(value), devices.find(place))
+
+    def shown(self, value: Any, what: str) -> np.ndarray:
+        return self.concrete(value, what)
 
     def effect(self, function: Callable[..., None], operands: Sequence[Tensor]) -> None:
         """Call ``function`` now."""
@@ -150,6 +168,21 @@ class LazyTrace:
     # Operations -------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:
+        if not in_use[0]:
+            return self._record(primitive, operands, attributes)
+        known = [(place, len(x.shape)) for x in operands if (place := self.place_of(x)) is not None]
+        place = devices.join(known) if known else None
+        if primitive.name == "device_put":
+            place = attributes["target"]
+        if place is not None and place != "cpu":
+            if self._device not in (None, place):
+                self.flush()
+            self._device = place
+        value = self._record(primitive, operands, attributes)
+        value.place = place
+        return value
+
+    def _record(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:
         numbers: list[int] = []
         key: list[Any] = [primitive]
         for operand in operands:
@@ -164,6 +197,8 @@ class LazyTrace:
                 self._inputs.append(array)
             numbers.append(-1 - slot)
             key += (-1 - slot, array.dtype, array.shape)
+            if in_use[0]:
+                key.append(devices.name_of(array))
         if attributes:
             key += attributes.items()
 
@@ -198,7 +233,8 @@ class LazyTrace:
                 else:
                     step.programs[numbers] = None
             for number, array in zip(numbers, results, strict=True):
-                wanted[number].array = array
+                value = wanted[number]
+                value.array = array if value.place is None else moved(array, devices.find(value.place))
         self._begin()
         for predicate, check in checks:
             if not self.concrete(predicate, "a check"):
@@ -206,8 +242,6 @@ class LazyTrace:
 
     def _compute(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """Op by op, as eager code does."""
-        from tracejit.backends.cpu import runtime
-
         last: dict[int, int] = {}
         for position, (_, operands, _, _) in enumerate(self._ops):
             last.update(dict.fromkeys(operands, position))
@@ -217,15 +251,16 @@ class LazyTrace:
             if position not in last:
                 continue
             given = [arrays[n] if n >= 0 else self._inputs[-1 - n] for n in operands]
-            arrays[position] = runtime.evaluate(primitive, given, attributes)
+            arrays[position] = devices.evaluate(primitive, given, attributes)
             for number in {n for n in operands if n >= 0 and last[n] == position}:
                 del arrays[number]
         return [arrays[number] for number in numbers]
 
     def _compile(self, numbers: Sequence[int]) -> Executable:
-        from tracejit.backends.cpu.runtime import Executable
         from tracejit.backends.program import plan
         from tracejit.ir.passes import optimize
+
+        from .compiled import executable_of
 
         graph = Graph("stretch")
         builder = Builder(graph)
@@ -235,16 +270,20 @@ class LazyTrace:
             given = [values[n] if n >= 0 else inputs[-1 - n] for n in operands]
             values.append(builder.apply(primitive, given, attributes))
         graph.results = [values[number] for number in numbers]
-        return Executable(plan(optimize(graph)))
+        return executable_of(plan(optimize(graph)), self._device)
 
     def record_control(
         self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]
     ) -> Sequence[np.ndarray]:
         """The results of an op with regions: it is not put off."""
-        from tracejit.backends.cpu import control
+        arrays = [self._array(operand) for operand in operands]
+        return devices.evaluate_control(primitive, arrays, attributes, regions)
 
-        arrays = [self.concrete(operand, "a loop or a branch") for operand in operands]
-        return control.evaluate(primitive, arrays, attributes, regions)
+    def _array(self, value: Any) -> Any:
+        """The array of a value, wherever it is."""
+        if isinstance(value, LazyValue) and value.array is None:
+            self.flush()
+        return value.array if isinstance(value, Value) else value  # type: ignore[attr-defined]
 
     def settle(self) -> None:
         """Compute everything that was put off, and have tensors hold what it is."""

@@ -409,17 +409,31 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
         return ops.elementwise.astype(self, "int64")
 
     def to(self, *arguments: Any, device: str | None = None, dtype: Any = None) -> Any:
-        """Converted to a dtype, moved to a device; ``self`` where nothing changes."""
-        from .device import check
+        """Converted to a dtype, moved to a device, or both, as another tensor is; ``self`` where nothing changes.
+
+        Gradients flow back to where the values came from.
+        """
+        from .device import check, is_name
 
         for argument in arguments:
-            if isinstance(argument, str) and argument.split(":")[0] in ("cpu", "cuda"):
+            if is_name(argument):
                 device = argument
-            else:
+            elif isinstance(argument, TensorMethods):
+                device, dtype = argument.device, argument.dtype  # type: ignore[attr-defined]
+            elif not isinstance(argument, bool):  # non_blocking, copy
                 dtype = argument
         if device is not None:
             check(device)
-        return self if dtype is None else ops.elementwise.astype(self, dtype)
+        converted: Any = self if dtype is None else ops.elementwise.astype(self, dtype)
+        return converted if device is None else ops.creation.put(converted, device)
+
+    def cpu(self) -> Any:
+        """On the CPU; ``self`` if it is there."""
+        return self.to(device="cpu")
+
+    def cuda(self, device: int | None = None) -> Any:
+        """On a GPU; ``self`` if it is there."""
+        return self.to(device="cuda" if device is None else f"cuda:{device}")
 
 
 _API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")

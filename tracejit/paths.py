@@ -67,6 +67,7 @@ class Segment:
     code: Code | None = None
     anomaly: bool = False  # detect_anomaly() was entered
     seconds: float = 0.0  # that tracing took
+    device: str | None = None  # where its tensors are, if not on the CPU
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from . import dispatch
 from .autograd.modes import no_grad
 from .locations import at_user_line
 from .ops import elementwise, manipulation
-from .ops.creation import Shape
+from .ops.creation import Shape, put
 from .promotion import DEFAULT_FLOAT
 from .state import thread
 from .tape import apply
@@ -49,52 +50,68 @@ class Generator:
             self.position.copy_(_counter(0))
         return self
 
-    def bits(self, count: int) -> Tensor:
+    def bits(self, count: int, device: str | None = None) -> Tensor:
         """``count`` random uint32; the position moves by the blocks of four that they take."""
+        draw = self._draw if device is None else partial(self._draw, device=device)
         if thread.level is None and thread.hidden is None:
-            return self._draw(count)
+            return draw(count)
         from .transforms.batch import spread_draw
 
-        return spread_draw(self._draw, count)
+        return spread_draw(draw, count)
 
-    def _draw(self, count: int) -> Tensor:
+    def _draw(self, count: int, device: str = "cpu") -> Tensor:
+        """The stream is the same on each device."""
         with no_grad():
-            result = apply(random_bits, (self.key, self.position), {"size": count})
+            result = apply(random_bits, (put(self.key, device), put(self.position, device)), {"size": count})
             self.position._assign(elementwise.add(self.position, (count + 3) // 4))
         return result
 
-    def uniform(self, shape: Shape = (), low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
+    def uniform(
+        self,
+        shape: Shape = (),
+        low: float = 0.0,
+        high: float = 1.0,
+        dtype: Any = None,
+        device: str | None = None,
+    ) -> Tensor:
         """Uniform numbers in ``[low, high)``: 24 random bits for float32, 53 for float64."""
         extents = (shape,) if isinstance(shape, int) else tuple(shape)
         count = math.prod(extents)
         if np.dtype(dtype or DEFAULT_FLOAT) == float64:
-            bits = elementwise.astype(self.bits(2 * count), uint64)
+            bits = elementwise.astype(self.bits(2 * count, device), uint64)
             halves = manipulation.reshape(bits, (count, 2))
             top = elementwise.multiply(elementwise.astype(_shifted(halves[:, 0], 5), float64), 67108864.0)
             whole = elementwise.add(top, elementwise.astype(_shifted(halves[:, 1], 6), float64))
             unit = elementwise.multiply(whole, 2.0**-53)
         else:
-            unit = elementwise.multiply(elementwise.astype(_shifted(self.bits(count), 8), float32), 2.0**-24)
+            unit = elementwise.multiply(elementwise.astype(_shifted(self.bits(count, device), 8), float32), 2.0**-24)
         if (low, high) != (0.0, 1.0):
             unit = elementwise.add(elementwise.multiply(unit, high - low), low)
         return manipulation.reshape(unit, extents)
 
-    def normal(self, shape: Shape = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
+    def normal(
+        self,
+        shape: Shape = (),
+        mean: float = 0.0,
+        std: float = 1.0,
+        dtype: Any = None,
+        device: str | None = None,
+    ) -> Tensor:
         """Normal numbers, by the inverse of the distribution function."""
         wanted = np.dtype(dtype or DEFAULT_FLOAT)
         extents = (shape,) if isinstance(shape, int) else tuple(shape)
-        unit = self.uniform(extents, dtype=wanted)
+        unit = self.uniform(extents, dtype=wanted, device=device)
         half_step = 2.0**-54 if wanted == float64 else 2.0**-25
         centered = elementwise.subtract(elementwise.multiply(elementwise.add(unit, half_step), 2.0), 1.0)
         result = elementwise.multiply(elementwise.erfinv(centered), math.sqrt(2.0) * std)
         return elementwise.add(result, mean) if mean else result
 
-    def integers(self, low: int, high: int, shape: Shape = ()) -> Tensor:
+    def integers(self, low: int, high: int, shape: Shape = (), device: str | None = None) -> Tensor:
         """Integers in ``[low, high)``, int64; the bias is below ``(high - low) / 2**32``."""
         if not 0 < high - low <= 1 << 32:
             raise at_user_line(ValueError(f"integers: expected low < high, at most 2**32 apart, got {low} and {high}"))
         extents = (shape,) if isinstance(shape, int) else tuple(shape)
-        bits = elementwise.astype(self.bits(math.prod(extents)), uint64)
+        bits = elementwise.astype(self.bits(math.prod(extents), device), uint64)
         scaled = _shifted(elementwise.multiply(bits, high - low), 32)
         return manipulation.reshape(elementwise.add(elementwise.astype(scaled, int64), low), extents)
 
@@ -122,36 +139,53 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def rand(*shape: int, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+def rand(
+    *shape: int,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+    device: str | None = None,
+) -> Tensor:
     """Uniform numbers in ``[0, 1)``.
 
     >>> import tracejit as tj
     >>> tj.random.rand(2, 3).shape
     (2, 3)
     """
-    result = (generator or default_generator).uniform(_flat(shape), dtype=dtype)
+    result = (generator or default_generator).uniform(_flat(shape), dtype=dtype, device=device)
     return result.requires_grad_() if requires_grad else result
 
 
-def randn(*shape: int, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+def randn(
+    *shape: int,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+    device: str | None = None,
+) -> Tensor:
     """Normal numbers of mean 0 and standard deviation 1."""
-    result = (generator or default_generator).normal(_flat(shape), dtype=dtype)
+    result = (generator or default_generator).normal(_flat(shape), dtype=dtype, device=device)
     return result.requires_grad_() if requires_grad else result
 
 
-def randint(low: int, high: int, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+def randint(
+    low: int, high: int, shape: Shape = (), generator: Generator | None = None, device: str | None = None
+) -> Tensor:
     """Integers in ``[low, high)``."""
-    return (generator or default_generator).integers(low, high, shape)
+    return (generator or default_generator).integers(low, high, shape, device)
 
 
-def randperm(count: int, generator: Generator | None = None) -> Tensor:
+def randperm(count: int, generator: Generator | None = None, device: str | None = None) -> Tensor:
     """The numbers below ``count`` in random order."""
-    return (generator or default_generator).permutation(count)
+    order = (generator or default_generator).permutation(count)
+    return order if device is None else put(order, device)
 
 
-def bernoulli(probability: float, shape: Shape, generator: Generator | None = None) -> Tensor:
+def bernoulli(
+    probability: float, shape: Shape, generator: Generator | None = None, device: str | None = None
+) -> Tensor:
     """True with the given probability."""
-    return elementwise.less((generator or default_generator).uniform(shape), probability)
+    return elementwise.less((generator or default_generator).uniform(shape, device=device), probability)
 
 
 def _flat(shape: Sequence[Any]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import is_array
 from tracejit.ir import Graph, Value
 from tracejit.ir.partition import split
 from tracejit.ir.types import TensorType
@@ -100,6 +101,8 @@ def _record(
             raise Untraceable("it keeps a tensor that it computes in a place that cannot be seen from the function")
     except Diverged:
         raise Untraceable("it did something else than before, though nothing that it can reach had changed") from None
+    for segment in trace.path:
+        segment.device = trace.device
     last = trace.path[-1]
     last.seconds = time.perf_counter() - start
     return trace.path
@@ -226,7 +229,10 @@ def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
             add(value, "saved")
         parameters = [value for segment in trace.path for value in segment.graph.parameters]
     trace.close()
-    trace.segment.ending = Ending(list(values), returned, structure, effects, stores, backward, parameters, labels)
+    ending = Ending(list(values), returned, structure, effects, stores, backward, parameters, labels)
+    if trace.device is not None:
+        ending.places = [trace.places.get(value) for value in values]
+    trace.segment.ending = ending
 
 
 def _trace_backward(
@@ -276,9 +282,11 @@ def _trace_backward(
     position = {value: i for i, value in enumerate([*results, *kept])}
     places = [position[value] for value in parts.saved]
     kept_types = [value.type for value in parts.saved if value not in free]
+    homes = [trace.places.get(value, "cpu") for _, value in values]
     backward = Backward(
-        joint, forward_ops, cotangents, gradients, parts.backward, leaves, values, places, kept_types, types
-    )
+        joint, forward_ops, cotangents, gradients, parts.backward, leaves, values, places, kept_types, types, homes,
+        trace.device,
+    )  # fmt: skip
     return backward, kept
 
 
@@ -290,7 +298,7 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         if not isinstance(leaf, _PLAIN) and not callable(leaf) and not (world is not None and world.knows(leaf)):
             raise Untraceable(f"it makes a {type(leaf).__name__}, a new one at each call")
         return Output("static", static=leaf)
-    if isinstance(leaf._value, np.ndarray):  # a tensor from outside, returned itself
+    if is_array(leaf._value):  # a tensor from outside, returned itself
         return Output("existing", source=trace.shadow(leaf).source)
     if leaf._weak:
         return Output("number", add(leaf._value, label))
@@ -311,7 +319,7 @@ def _effects_of(trace: Trace, shadow: Shadow, before: Value | None, add: Callabl
         gradient = shadow._grad
         if gradient is None:
             effects.append(Effect(shadow.source, "_grad", None))
-        elif isinstance(gradient._value, np.ndarray):
+        elif is_array(gradient._value):
             effects.append(Effect(shadow.source, "_grad", None, trace.shadow(gradient).source))
         else:
             if gradient._node is not None:

@@ -165,7 +165,7 @@ def load(filename: FilePath) -> Any:
 def _array(name: str, tensor: Any) -> np.ndarray:
     if not isinstance(name, str) or name == "__metadata__":
         raise at_user_line(ValueError(f"{name!r} cannot be the name of a tensor in a safetensors file"))
-    array = tensor.detach().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
+    array = tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
     if array.dtype.newbyteorder("=") not in _NAMES:
         raise at_user_line(TypeError(f"the safetensors format has no dtype {array.dtype} (of {name!r})"))
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -176,7 +176,7 @@ class Signing(Looking):
     def _segment(self, segment: Segment, numbers: dict[Value, int]) -> None:
         """Run a segment's program, and go on; ``numbers`` are those of the arrays that are known."""
         code = segment.code
-        if code is None or code.anomaly:
+        if code is None or code.anomaly or code.device is not None:
             raise Unsigned("of what it does")
         entry = code.executable.entry()
         if entry is None:
@@ -464,7 +464,8 @@ def _field_names(kind: Any) -> set[str]:
 # What ends of paths consist of: with anything more, they would have to be signed in another way.
 _IS_COMPLETE = (
     _field_names(Ending) == {
-        "values", "outputs", "structure", "effects", "stores", "backward", "parameters", "labels", "calls", "signed",
+        "values", "outputs", "structure", "effects", "stores", "backward", "parameters", "labels", "places",
+        "calls", "signed",
     }
     and _field_names(Effect) == {"source", "attribute", "result", "replacement"}
     and _field_names(Output) == {"kind", "result", "source", "static", "spent", "differentiable"}

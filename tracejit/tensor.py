@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import device_of, in_use, moved, on_host
 from tracejit.ir import Value, type_of
 from tracejit.ir.types import DType, bfloat16, format_shape, is_differentiable
 
-from . import dispatch, lost_writes
+from . import device as devices, dispatch, lost_writes
 from .dispatch import Payload, fields
 from .in_place import InPlaceMethods
-from .levels import Box
+from .levels import Box, innermost
 from .locations import at_user_line
 from .lost_writes import UNNAMED_ITEM
 from .methods import TensorMethods
@@ -50,7 +51,7 @@ class Tensor(InPlaceMethods, TensorMethods):
     def __init__(self, data: Any, dtype: DType | None = None, requires_grad: bool = False) -> None:
         from .ops.creation import tensor
 
-        _fill(self, tensor(data, dtype=dtype)._value)
+        _fill(self, devices.settled(tensor(data, dtype=dtype)._value))
         if requires_grad:
             self.requires_grad_()
 
@@ -78,7 +79,8 @@ class Tensor(InPlaceMethods, TensorMethods):
 
     @property
     def device(self) -> str:
-        return "cpu"
+        """Where its values are: ``"cpu"``, ``"cuda:0"``."""
+        return devices.place_of(innermost(dispatch.payload(self))) if in_use[0] else "cpu"
 
     def numel(self) -> int:
         """The number of elements."""
@@ -107,10 +109,13 @@ class Tensor(InPlaceMethods, TensorMethods):
             value = thread.trace.shown(value, "its text")
         if self._weak:
             return repr(value.item())
+        place = devices.name_of(value)
+        value = np.asarray(on_host(value))
         shown = value.astype(np.float32) if value.dtype == bfloat16 else value
         body = np.array2string(shown, separator=", ", prefix="tensor(", precision=4)
         suffix = f", shape={format_shape(value.shape)}" if value.size == 0 and value.ndim > 1 else ""
         suffix += "" if value.dtype in _PLAIN_DTYPES else f", dtype={value.dtype.name}"
+        suffix += "" if place == "cpu" else f", device={place!r}"
         if self._node is not None:
             suffix += f", grad_fn={self._node!r}"
         elif self.requires_grad:
@@ -291,7 +296,7 @@ class Tensor(InPlaceMethods, TensorMethods):
         if self.requires_grad and not is_differentiable(value.dtype):
             message = "data set to a tensor that requires gradients must be floating point or complex dtype"
             raise at_user_line(RuntimeError(f"{message}, got {value.dtype.name}"))
-        if (value.shape, value.dtype) == (self.shape, self.dtype):
+        if (value.shape, value.dtype, value.device) == (self.shape, self.dtype, self.device):
             with no_grad():
                 self._assign(value)
         elif thread.trace is None and thread.level is None:
@@ -304,13 +309,14 @@ class Tensor(InPlaceMethods, TensorMethods):
     # Out of the library -----------------------------------------------------------------------------
 
     def _concrete(self, what: str) -> np.ndarray:
+        """The values, on the host."""
         value = dispatch.payload(self)
         if isinstance(value, Box):
             return value.seen(what)._concrete(what)
         if isinstance(value, Value):
             assert thread.trace is not None
             return thread.trace.concrete(value, what)
-        return value
+        return on_host(value) if in_use[0] else value
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The value as a read-only NumPy array, not copied.
@@ -320,7 +326,10 @@ class Tensor(InPlaceMethods, TensorMethods):
         if self.requires_grad and thread.grad_enabled and not force:
             message = "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             raise at_user_line(RuntimeError(message))
-        view = self._concrete("numpy()").view()
+        if in_use[0] and not force and (place := self.device) != "cpu":
+            advice = "Use Tensor.cpu() to copy the tensor to host memory first."
+            raise at_user_line(TypeError(f"can't convert {place} device type tensor to numpy. {advice}"))
+        view = np.asarray(self._concrete("numpy()")).view()
         view.flags.writeable = False
         return view
 
@@ -370,6 +379,8 @@ class Tensor(InPlaceMethods, TensorMethods):
         copy: bool | None = None,
     ) -> Any:
         """The value for another library; read-only where the DLPack version can say so, else a copy."""
+        if in_use[0] and device_of(value := dispatch.payload(self)) is not None:
+            return value.__dlpack__(stream=stream)
         from . import dlpack
 
         if self.requires_grad:
@@ -380,6 +391,9 @@ class Tensor(InPlaceMethods, TensorMethods):
         return dlpack.exported(view, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
+        if in_use[0] and device_of(value := dispatch.payload(self)) is not None:
+            kind, number = value.__dlpack_device__()
+            return int(kind), int(number)
         return (1, 0)  # the CPU
 
     def __int__(self) -> int:
@@ -408,7 +422,8 @@ class Tensor(InPlaceMethods, TensorMethods):
     def __reduce__(self) -> Any:
         if self._node is not None:
             raise at_user_line(RuntimeError("only leaf tensors can be pickled or copied; use detach()"))
-        return _rebuild, (type(self), self._concrete("pickling"), self._requires_grad)
+        values = np.asarray(self._concrete("pickling"))
+        return _rebuild, (type(self), values, self._requires_grad, *([self.device] if self.device != "cpu" else []))
 
     def __copy__(self) -> Tensor:
         from .tape import same_value
@@ -455,6 +470,8 @@ class Tensor(InPlaceMethods, TensorMethods):
                     )
                 )
             result = result.astype(self.dtype)
+        if in_use[0]:
+            result = devices.at_home_of(self, result)
         source, value = fields(result), dispatch.payload(result)
         if isinstance(value, Box):
             value.level.note_change(state, value)
@@ -494,8 +511,8 @@ def _bare(cls: type[Tensor], value: Payload) -> Tensor:
     return tensor
 
 
-def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool) -> Tensor:
-    tensor = _bare(cls, value)
+def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool, device: str = "cpu") -> Tensor:
+    tensor = _bare(cls, value if device == "cpu" else moved(value, devices.find(device)))
     tensor._requires_grad = requires_grad
     return tensor
 
@@ -567,7 +584,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        _fill(self, dispatch.payload(data))
+        _fill(self, devices.settled(dispatch.payload(data)))
         if requires_grad:
             self.requires_grad_()
 

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.devices import Unplaced, in_use, is_array, on_host
 from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive, TensorType, Value, type_of
 from tracejit.ir.graph import copy_block
 from tracejit.ir.primitives import effect
 from tracejit.ir.structure import regions_key
 
+from . import device as devices
 from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
 from .levels import innermost
 from .locations import at_user_line, user_location
@@ -113,6 +115,8 @@ class Trace:
         self.inputs: dict[Value, Input] = {}
         self.born: list[weakref.ref[Tensor]] = []
         self.anomaly = False  # detect_anomaly() was entered
+        self.device: str | None = None  # the one that is not the CPU where the function's tensors are
+        self.places: dict[Value, str] = {}  # the device of each value that has one
         self.arguments: set[int] = set()  # the call's tensors, where the function was given twins
         self.arguments_are_themselves = False  # else
         self.failed: Untraceable | None = None  # raised, whether or not the function let it pass
@@ -153,7 +157,8 @@ class Trace:
             return
         captured = self.captured[self._segment_captured :]
         if captured:
-            self.segment.guards.append(SameTypes(captured))
+            places = {value: self.places.get(value) for _, value in captured} if in_use[0] else {}
+            self.segment.guards.append(SameTypes(captured, places))
             if not self.arguments_are_themselves:
                 self.segment.guards.append(ArgumentsAreOthers(captured))
 
@@ -221,11 +226,10 @@ class Trace:
                 known.update(zip(op.results, results, strict=True))
 
             if ops:
-                from tracejit.backends.cpu import runtime  # here, so that importing tracejit does not load the compiler
                 from tracejit.ir.interpreter import interpret
 
-                interpret(graph, [known[item] for item in boundary], runtime.evaluate, keep)
-        return self._known[value]
+                interpret(graph, [known[item] for item in boundary], devices.evaluate, keep)
+        return on_host(self._known[value])
 
     def item(self, tensor: Tensor) -> Any:
         """The only element of a tensor as a number, in a tensor's disguise: only what depends on it asks for it."""
@@ -311,7 +315,7 @@ class Trace:
     def read(self, tensor: Tensor) -> Value:
         """The graph's value of a tensor."""
         value = tensor._value
-        if isinstance(value, np.ndarray):
+        if is_array(value):
             shadow = self.shadow(tensor)
             if shadow._value is None:
                 name = self.names.get(id(tensor))
@@ -379,6 +383,8 @@ class Trace:
             if value.type != type or self.segment.inputs[value].key != source.key:
                 raise Diverged
         self.inputs[value] = source
+        if in_use[0] and isinstance(source, Source):
+            self._find_place(value, source.array(self._tensors, self._floats))
         return value
 
     def number(self, owner: Any, name: Any, find: Place) -> Value:
@@ -409,9 +415,47 @@ class Trace:
         elif self._position is None:
             self.segment.checks.append(replace(check, predicate=predicate))
 
+    # Devices ----------------------------------------------------------------------------------------
+
+    def place_of(self, value: Value) -> str | None:
+        """The name of the device that a value is on; ``None`` for a constant, which goes where it is needed."""
+        return self.places.get(value)
+
+    def put(self, tensor: Tensor, place: str) -> None:
+        """A tensor that has just been made is on a device."""
+        self._put(tensor._value, place)
+
+    def _put(self, value: Value, place: str) -> None:
+        if place != "cpu" and self.device not in (None, place):
+            raise Untraceable(f"it computes on {self.device} and on {place}")
+        self.device = place if place != "cpu" else self.device
+        self.places[value] = place
+
+    def _find_place(self, value: Value, array: Any) -> None:
+        if type(array) is not Unplaced:
+            self._put(value, devices.name_of(array))
+
+    def _put_result(
+        self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], results: Sequence[Value]
+    ) -> None:
+        """The results are where the operands are; ``RuntimeError`` where those are in different places."""
+        known = [(self.places[operand], operand.type.ndim) for operand in operands if operand in self.places]
+        place = devices.join(known) if known else None
+        if primitive.name == "device_put":
+            place = attributes["target"]
+        if place is not None:
+            for result in results:
+                self._put(result, place)
+
     # Ops --------------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
+        result = self._record(primitive, operands, attributes)
+        if in_use[0]:
+            self._put_result(primitive, operands, attributes, [result])
+        return result
+
+    def _record(self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Value:
         if self.region is not None:
             operands = self._in_region(operands)
         elif self._position is not None:
@@ -435,6 +479,14 @@ class Trace:
         self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], regions: Sequence[Block]
     ) -> tuple[Value, ...]:
         """The results of an op with copies of the regions."""
+        results = self._record_control(primitive, operands, attributes, regions)
+        if in_use[0]:
+            self._put_result(primitive, operands, attributes, results)
+        return results
+
+    def _record_control(
+        self, primitive: Primitive, operands: Sequence[Value], attributes: Mapping[str, Any], regions: Sequence[Block]
+    ) -> tuple[Value, ...]:
         if self.region is not None:
             operands = self._in_region(operands)
         elif self._position is not None:

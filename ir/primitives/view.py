@@ -141,6 +141,22 @@ stop_gradient = View(
     batch=renamed(lambda size: {}),
 )
 
+# device_put -----------------------------------------------------------------------------------------
+
+# The operand on another device.  A program runs on one device: inside of it there is nothing to do.
+device_put = View(
+    name="device_put",
+    type_rule=lambda x, source, target: x,
+    numpy=lambda x, source, target: x,
+    index_map=lambda index, x, source, target: index,
+    vjp=per_operand(
+        lambda e, g, op: e.device_put(g, source=op.attributes["target"], target=op.attributes["source"]),
+    ),
+    vjp_moves=True,
+    jvp=linear,
+    batch=renamed(lambda size, source, target: {"source": source, "target": target}),
+)
+
 # slice ----------------------------------------------------------------------------------------------
 
 

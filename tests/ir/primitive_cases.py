@@ -193,6 +193,7 @@ CASES: list[Case] = [
     Case("reverse", (numbers(3, 4),), {"dimensions": (0,)}),
     Case("optimization_barrier", (numbers(3, 4),), {"number": 1}),
     Case("stop_gradient", (numbers(3, 4),)),
+    Case("device_put", (numbers(3, 4),), {"source": "cpu", "target": "cpu"}),
     Case("concatenate", (numbers(3, 2), numbers(3, 1), numbers(3, 3)), {"dimension": 1}),
     Case("pad", (numbers(3, 2), numbers()), {"low": (1, 0), "high": (0, 2), "interior": (1, 0)}),
     Case("update_slice", (numbers(5, 4), numbers(2, 3)), {"start": (1, 0), "strides": (2, 1)}),

@@ -16,6 +16,7 @@ from tracejit.ir.types import is_differentiable
 
 from .. import dispatch
 from ..autograd.modes import no_grad
+from ..device import is_name
 from ..guards import Guard
 from ..locations import at_user_line
 from ..ops.creation import empty
@@ -394,16 +395,22 @@ class Module(Hooked, Saved):
         """Move to a device; convert floating-point parameters and buffers (and gradients) to a dtype, in place."""
         if thread.trace is not None:
             thread.trace.refuse("it moves or converts a module")
-        wanted = empty(0).to(*arguments, device=device, dtype=dtype).dtype
+        example = empty(0).to(*arguments, device=device, dtype=dtype)
+        wanted = example.dtype
         if not is_differentiable(wanted):
             message = "nn.Module.to only accepts floating point or complex dtypes, but got desired dtype="
             raise at_user_line(TypeError(f"{message}{wanted}"))
+        moves = device is not None or any(is_name(argument) or isinstance(argument, Tensor) for argument in arguments)
         for module in self.modules():
             module._begin_change("dtype")
-        for tensor in [tensor for _, tensor in self.named_tensors() if is_differentiable(tensor.dtype)]:
+        for tensor in [tensor for _, tensor in self.named_tensors()]:
             for held in (tensor, tensor.grad):
-                if held is not None:
+                if held is None:
+                    continue
+                if is_differentiable(held.dtype):
                     retype(held, dispatch.payload(held.detach().to(*arguments, device=device, dtype=dtype)))
+                elif moves:
+                    retype(held, dispatch.payload(held.detach().to(example.device)))
         return self
 
     def float(self: ModuleType) -> ModuleType:

@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.backends.devices import in_use, is_array, moved
 from tracejit.ir import TensorType, Value
+from tracejit.ir.primitives.view import device_put
 from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
 
 from .. import dispatch, dlpack
+from ..device import constant, find, is_called_by_the_library, settled
 from ..locations import at_user_line
 from ..promotion import DEFAULT_FLOAT, as_tensor, kind, scalar_dtype
+from ..tape import apply
 from ..tensor import Tensor, new_tensor
 
 Shape = int | Sequence[int]
+_CPU, _CUDA = 1, 2  # as DLPack counts them
 
 
 def _dtype(dtype: Any) -> DType:
@@ -40,7 +45,7 @@ def _shape(shape: Shape) -> tuple[int, ...]:
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor with a copy of a NumPy array's elements (values are immutable, arrays are not)."""
     dtype = _dtype(array.dtype.newbyteorder("="))
-    return new_tensor(dispatch.constant_payload(np.array(array, dtype, order="C")))
+    return placed(new_tensor(dispatch.constant_payload(np.array(array, dtype, order="C"))), None)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
@@ -53,7 +58,6 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     >>> tj.tensor([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    _check_device(device)
     if isinstance(data, Tensor):
         result = _from_tensor(data)
     elif isinstance(data, np.ndarray | np.generic) or _is_buffer(data):
@@ -64,9 +68,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
         from .elementwise import astype
 
         result = astype(result.detach(), _dtype(dtype))
-    if requires_grad:
-        result.requires_grad_()
-    return result
+    if device is not None or not isinstance(data, Tensor):
+        result = placed(result, device)
+    return result.requires_grad_() if requires_grad else result
 
 
 def _array_of(data: Any) -> np.ndarray:
@@ -141,12 +145,36 @@ def _holds_tensors(data: Sequence[Any]) -> bool:
     return any(isinstance(item, Tensor) or (isinstance(item, list | tuple) and _holds_tensors(item)) for item in data)
 
 
-def _check_device(device: str | None) -> None:
-    if device in (None, "cpu"):
-        return
-    from ..device import check
+def put(x: Tensor, device: str) -> Tensor:
+    """A tensor on a device: itself, if it is there."""
+    if device == "cpu" and not in_use[0]:
+        return x
+    found = find(device)
+    target = "cpu" if found is None else found.name
+    source = x.device
+    return x if source == target else apply(device_put, (x,), {"source": source, "target": target})
 
-    check(device)
+
+def placed(x: Tensor, device: str | None) -> Tensor:
+    """A tensor that has just been made, on a device.
+
+    With none asked for, it is the CPU's where the user made it; what the library makes goes where it is needed.
+    """
+    if device is None:
+        if not in_use[0]:
+            return x
+        if is_called_by_the_library(2):
+            if dispatch.thread.trace is None and type(x._value) is np.ndarray:
+                x._value = constant(x._value)
+            return x
+        device = "cpu"
+    found = find(device)
+    trace = dispatch.thread.trace
+    if trace is not None:
+        trace.put(x, "cpu" if found is None else found.name)
+    elif is_array(x._value):
+        x._value = settled(moved(x._value, found))
+    return x
 
 
 def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Tensor:
@@ -154,16 +182,17 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool 
 
     ``copy=False`` raises ``ValueError`` for what is no Tensor of that dtype.
     """
-    _check_device(device)
     if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
-        if not copy:
-            return data
+        own = data if device is None else put(data, device)
+        if not copy or own is not data:
+            return own
         from .elementwise import positive
 
         return positive(data)
     if copy is False:
         raise at_user_line(ValueError(f"asarray: {type(data).__name__} cannot become a tensor without a copy"))
-    return tensor(data, dtype, device=device)
+    result = tensor(data, dtype, device=device)
+    return placed(result, device) if not isinstance(data, Tensor) else result
 
 
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
@@ -173,15 +202,20 @@ def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> 
     >>> from_dlpack(np.array([1.0, 2.0], np.float32))
     tensor([1., 2.])
     """
-    _check_device(device)
     if isinstance(x, Tensor):
-        return asarray(x.detach(), copy=copy)
+        return asarray(x.detach(), copy=copy, device=device)
     if not hasattr(x, "__dlpack__"):
         raise at_user_line(TypeError(f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}"))
+    kind, number = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (_CPU, 0)
+    if int(kind) == _CUDA:
+        there = find(f"cuda:{number}")
+        assert there is not None
+        result = new_tensor(there.imported(x, copy=copy is not False))
+        return result if device is None else put(result, device)
     array = dlpack.imported(x)
     if copy is False:
-        return new_tensor(dispatch.constant_payload(np.ascontiguousarray(array).reshape(array.shape)))
-    return from_numpy(array)
+        return placed(new_tensor(dispatch.constant_payload(np.ascontiguousarray(array).reshape(array.shape))), device)
+    return placed(from_numpy(array), device)
 
 
 def full(
@@ -193,7 +227,6 @@ def full(
     >>> tj.full((2,), 7)
     tensor([7, 7])
     """
-    _check_device(device)
     extents = _shape(shape)
     if isinstance(fill_value, Tensor):
         from .elementwise import astype
@@ -209,6 +242,8 @@ def full(
             result = new_tensor(np.full(extents, fill_value, wanted))
         else:
             result = new_tensor(dispatch.payload_emitter.full(fill_value, TensorType(wanted, extents)))
+    if device is not None or not isinstance(fill_value, Tensor):
+        result = placed(result, device)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -216,19 +251,19 @@ def zeros(
     shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
 ) -> Tensor:
     """Zeros, float32 unless told otherwise; ``zeros(2, 3)`` and ``zeros((2, 3))`` are the same."""
-    return full(_varargs(shape, more), 0, dtype or DEFAULT_FLOAT, requires_grad, device)
+    return placed(full(_varargs(shape, more), 0, dtype or DEFAULT_FLOAT, requires_grad, device), device)
 
 
 def ones(shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """Ones, float32 unless told otherwise."""
-    return full(_varargs(shape, more), 1, dtype or DEFAULT_FLOAT, requires_grad, device)
+    return placed(full(_varargs(shape, more), 1, dtype or DEFAULT_FLOAT, requires_grad, device), device)
 
 
 def empty(
     shape: Shape, *more: int, dtype: Any = None, requires_grad: bool = False, device: str | None = None
 ) -> Tensor:
     """Like :func:`zeros`: values are immutable, so there is nothing to gain from leaving them open."""
-    return zeros(shape, *more, dtype=dtype, requires_grad=requires_grad, device=device)
+    return placed(zeros(shape, *more, dtype=dtype, requires_grad=requires_grad, device=device), device)
 
 
 def _varargs(shape: Shape, more: tuple[int, ...]) -> Shape:
@@ -238,7 +273,7 @@ def _varargs(shape: Shape, more: tuple[int, ...]) -> Shape:
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """A tensor of ``x``'s shape and dtype with ``fill_value`` everywhere."""
     tensor = as_tensor(x, "full_like")
-    return full(tensor.shape, fill_value, dtype or tensor.dtype, device=device)
+    return full(tensor.shape, fill_value, dtype or tensor.dtype, device=device or tensor.device)
 
 
 def zeros_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -263,7 +298,6 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     >>> tj.arange(3)
     tensor([0, 1, 2])
     """
-    _check_device(device)
     if stop is None:
         start, stop = 0, start
     if isinstance(start, Tensor) or isinstance(stop, Tensor) or isinstance(step, Tensor):
@@ -272,24 +306,22 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise at_user_line(ValueError("arange: step must not be zero"))
     wanted = scalar_dtype(start + stop + step) if dtype is None else _dtype(dtype)
     count = max(0, math.ceil((stop - start) / step))
-    return new_tensor(dispatch.constant_payload((start + np.arange(count) * step).astype(wanted)))
+    return placed(new_tensor(dispatch.constant_payload((start + np.arange(count) * step).astype(wanted))), device)
 
 
 def linspace(
     start: Any, stop: Any, num: int, dtype: Any = None, endpoint: bool = True, device: str | None = None
 ) -> Tensor:
     """``num`` evenly spaced numbers from ``start`` to ``stop``."""
-    _check_device(device)
     array = np.linspace(start, stop, num, endpoint=endpoint)
     wanted = dtype or (np.complex64 if array.dtype.kind == "c" else DEFAULT_FLOAT)
-    return new_tensor(dispatch.constant_payload(array.astype(_dtype(wanted))))
+    return placed(new_tensor(dispatch.constant_payload(array.astype(_dtype(wanted)))), device)
 
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, device: str | None = None) -> Tensor:
     """Ones on the ``k``-th diagonal, zeros elsewhere."""
-    _check_device(device)
     array = np.eye(n_rows, n_cols, k, dtype=_dtype(dtype or DEFAULT_FLOAT))
-    return new_tensor(dispatch.constant_payload(array))
+    return placed(new_tensor(dispatch.constant_payload(array)), device)
 
 
 def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:

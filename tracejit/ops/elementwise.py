@@ -391,6 +391,10 @@ def astype(x: Any, dtype: Any, copy: bool = True, device: str | None = None) -> 
     wanted: DType = np.dtype(dtype)
     if tensor.dtype.kind == "c" and wanted.kind != "c" and wanted != bool_:
         raise at_user_line(TypeError(f"astype: {tensor.dtype} cannot be cast to {wanted}; take real(x) or abs(x)"))
+    if device is not None:
+        from .creation import put
+
+        tensor = put(tensor, device)
     if tensor.dtype == wanted and not tensor._weak:
         return tensor
     if tensor.dtype == wanted:

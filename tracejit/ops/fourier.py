@@ -139,14 +139,14 @@ def irfftn(x: Any, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
 
 def fftfreq(n: int, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Tensor:
     """The frequencies of the terms of :func:`fft` for samples ``d`` apart."""
-    creation._check_device(device)
-    return new_tensor(dispatch.constant_payload(np.fft.fftfreq(n, d).astype(dtype or DEFAULT_FLOAT)))
+    array = np.fft.fftfreq(n, d).astype(dtype or DEFAULT_FLOAT)
+    return creation.placed(new_tensor(dispatch.constant_payload(array)), device)
 
 
 def rfftfreq(n: int, d: float = 1.0, dtype: Any = None, device: str | None = None) -> Tensor:
     """The frequencies of the terms of :func:`rfft` for samples ``d`` apart."""
-    creation._check_device(device)
-    return new_tensor(dispatch.constant_payload(np.fft.rfftfreq(n, d).astype(dtype or DEFAULT_FLOAT)))
+    array = np.fft.rfftfreq(n, d).astype(dtype or DEFAULT_FLOAT)
+    return creation.placed(new_tensor(dispatch.constant_payload(array)), device)
 
 
 def _shift_axes(x: Tensor, axes: int | Sequence[int] | None) -> list[int]:

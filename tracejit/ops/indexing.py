@@ -187,7 +187,7 @@ def check(predicate: Tensor, error: type[Exception], message: str) -> None:
     predicate = everywhere(predicate)
     if thread.trace is not None:
         thread.trace.check(dispatch.payload(predicate), error, message)
-    elif not bool(predicate._value):
+    elif not bool(predicate._concrete("a check")):
         raise at_user_line(error(message))
 
 
@@ -253,10 +253,10 @@ def _broadcast(indices: list[Tensor]) -> list[Tensor]:
 def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     """A copy of ``x`` in which ``x[key]`` is ``value``, broadcast and converted to ``x``'s dtype."""
     if isinstance(key, Tensor) and key.dtype == bool_ and key.shape == x.shape and _is_scalar(value):
-        replacement = _as_dtype(value, x.dtype)
+        replacement = _as_dtype(value, x.dtype, x.device)
         return elementwise.where(key, replacement, x)
     parsed = _parse(x, key)
-    update = _as_dtype(value, x.dtype)
+    update = _as_dtype(value, x.dtype, x.device)
     attributes = {
         "start": tuple(s.start for s in parsed.slices),
         "strides": tuple(s.step for s in parsed.slices),
@@ -282,13 +282,13 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     return apply(placement.update_slice, (x, update), attributes)
 
 
-def _as_dtype(value: Any, dtype: DType) -> Tensor:
+def _as_dtype(value: Any, dtype: DType, device: str) -> Tensor:
     """A value to be stored; a Python number is rounded once, to ``dtype``."""
     if isinstance(value, list | tuple):
         return creation.tensor(value, dtype=dtype)
     if isinstance(value, int | float | complex) and kind(dtype) >= kind(scalar_dtype(value)):
         return creation.tensor(value, dtype=dtype)
-    return elementwise.astype(as_tensor(value, "setitem"), dtype)
+    return elementwise.astype(as_tensor(value, "setitem"), dtype, device=device)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
+from tracejit.backends.devices import in_use, is_array
+
 from ..autograd.modes import enable_grad, no_grad
+from ..device import follow
 from ..guards import Guard, SameValue
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
@@ -186,6 +189,9 @@ class Optimizer:
                 shape, dtype = self._state_type(name, parameter)
                 start = np.full(shape, self._initial_value(name, group), dtype)
                 state[name] = untraced_tensor(Tensor, start, False)
+        if in_use[0] and is_array(parameter._value):
+            for tensor in state.values():
+                follow(tensor, parameter)
         return state
 
     def _state_type(self, name: str, parameter: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -126,7 +126,9 @@ def rrelu(
     if lower > upper:
         message = f"Lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
         raise at_user_line(RuntimeError(message))
-    slope: Any = default_generator.uniform(x.shape, lower, upper, x.dtype) if training else (lower + upper) / 2
+    slope: Any = (lower + upper) / 2
+    if training:
+        slope = default_generator.uniform(x.shape, lower, upper, x.dtype, x.device)
     return written(input, elementwise.where(elementwise.greater(x, 0), x, x * slope), inplace)
 
 
@@ -286,7 +288,7 @@ def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, eps: float
     tensor([0., 1., 0.])
     """
     x = as_tensor(logits, "gumbel_softmax")
-    unit = default_generator.uniform(x.shape, dtype=x.dtype) + 2.0**-26  # above zero
+    unit = default_generator.uniform(x.shape, dtype=x.dtype, device=x.device) + 2.0**-26  # above zero
     soft = softmax((x - elementwise.log(-elementwise.log(unit))) / tau, dim)
     if not hard:
         return soft

@@ -168,7 +168,7 @@ def _out_of_bounds(labels: Tensor, allowed: Tensor, classes: int) -> str:
     """Names the first label that is no class; a compiled function has no text for one that it has yet to see."""
     if creation.is_traced(allowed):
         return f"Target is out of bounds: expected classes from 0 to {classes - 1}."
-    wrong = labels.numpy()[~allowed.numpy()]
+    wrong = labels.cpu().numpy()[~allowed.cpu().numpy()]
     return f"Target {wrong[0]} is out of bounds." if wrong.size else ""
 
 

@@ -79,7 +79,7 @@ def _dropped(x: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Ten
         return elementwise.positive(x)
     if p == 1:
         return elementwise.where(creation.full((), False), x, 0)
-    return elementwise.where(random.bernoulli(1 - p, shape), x * (1 / (1 - p)), 0)
+    return elementwise.where(random.bernoulli(1 - p, shape, device=x.device), x * (1 / (1 - p)), 0)
 
 
 def _at_least_value(x: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
@@ -90,4 +90,4 @@ def _at_least_value(x: Tensor, p: float, training: bool, shape: tuple[int, ...])
         return elementwise.where(creation.full((), False), x, 0)
     limit = -SELU_ALPHA * SELU_SCALE
     scale = ((1 - p) * (1 + p * limit * limit)) ** -0.5
-    return elementwise.where(random.bernoulli(1 - p, shape), x, limit) * scale - scale * limit * p
+    return elementwise.where(random.bernoulli(1 - p, shape, device=x.device), x, limit) * scale - scale * limit * p

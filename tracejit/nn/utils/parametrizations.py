@@ -88,7 +88,7 @@ class _SpectralNorm(Module):
         if weight.ndim > 1:
             matrix = self._matrix(weight.detach())
             for name, extent in zip(("_u", "_v"), matrix.shape, strict=True):
-                start = default_generator.normal((extent,), dtype=weight.dtype)
+                start = default_generator.normal((extent,), dtype=weight.dtype, device=weight.device)
                 self.register_buffer(name, functional.normalize(start, dim=0, eps=eps))
             self._iterate(matrix, 15)
 

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,26 @@ class Module:
         names = re.findall(r"__global__ void __launch_bounds__\([\d, ]+\) (\w+)\(", source)
         exports = "\n".join(f"SHIM_EXPORT({name})" for name in names)
         text = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{source}\n{exports}\n'
-        key = hashlib.sha256("\0".join([text, *_FLAGS, *(header.read_text() for header in _HEADERS)]).encode())
-        library = folder / f"{key.hexdigest()[:20]}.so"
+        key = hashlib.sha256((text + self.fingerprint()).encode())
+        self.path = library = folder / f"{key.hexdigest()[:20]}.so"
         with library.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may be compiling the same
             if not library.exists():
                 _compile(text, library)
         self._library = ctypes.CDLL(str(library))
+
+    @classmethod
+    def at(cls, path: Path) -> Module:
+        """A module that was compiled before."""
+        module = cls.__new__(cls)
+        module.path, module._library = path, ctypes.CDLL(str(path))
+        return module
+
+    @staticmethod
+    @cache
+    def fingerprint() -> str:
+        """What compiled code depends on besides the kernels."""
+        return "\0".join([*_FLAGS, *(header.read_text() for header in _HEADERS)])
 
     def launch(self, name: str, blocks: int, threads: int, arguments: Sequence[int], order: Order) -> None:
         """One launch; the arguments are addresses and 64-bit integers."""
@@ -94,14 +108,17 @@ def _compile(text: str, library: Path) -> None:
 
 
 class Guarded:
-    """Poisoned memory between unreadable pages: it ends at the second one, or starts at the first."""
+    """Poisoned memory between unreadable pages: it ends at the second one, or starts at the first.
 
-    def __init__(self, nbytes: int, at_end: bool = True) -> None:
+    It starts at a ``multiple`` of so many bytes; less than that may then lie between its end and the page.
+    """
+
+    def __init__(self, nbytes: int, at_end: bool = True, multiple: int = 1) -> None:
         page = mmap.PAGESIZE
         body = -(-max(nbytes, 1) // page) * page
         pages = mmap.mmap(-1, body + 2 * page)
         base = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        offset = page + (body - nbytes if at_end else 0)
+        offset = page + (body - -(-nbytes // multiple) * multiple if at_end else 0)
         self.bytes = np.frombuffer(pages, np.uint8, nbytes, offset)
         self.bytes[...] = 0xFF  # NaN in every float format
         self.address = base + offset

@@ -1,0 +1,317 @@
+"""Running programs on a device: Python drives branches and loops, the device does what lies between.
+
+Each program has *words*: the addresses of its inputs, outputs, constants and intermediates, and the numbers that its
+kernels take.  The arguments of a launch are some of them, told once by their numbers; a run sets the addresses that
+vary and has the device do the work.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir import TensorType, Value
+from tracejit.ir.types import Symbol, int64
+
+from ..control import Carry, Slices
+from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved
+from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program
+from . import codegen
+
+Step = Callable[[], None]
+SMALL = 256  # bytes: the host's inputs up to that size are sent together
+
+
+class Executable:
+    """A program ready to run on a device: call it with input arrays, the host's among them, get the device's arrays."""
+
+    def __init__(self, program: Program, device: Device) -> None:
+        self.program, self.device = program, device
+        self.functions = device.load(program.kernels)
+        self.constants = [device.upload(constant) for constant in program.constants]
+        self._frames: list[_Frame] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        with self._lock:
+            frame = self._frames.pop() if self._frames else None
+        if frame is None:
+            frame = _Frame(self)
+        results = frame.run(inputs)
+        if self.device.keeps_memory:
+            with self._lock:
+                self._frames.append(frame)
+        return results
+
+
+class _Frame:
+    """The words of one run at a time, and what is done with them."""
+
+    def __init__(self, executable: Executable) -> None:
+        self._executable = executable
+        self._device, self._program = executable.device, executable.program
+        program = self._program
+        self._words = array("q")
+        self._slots: dict[tuple[str, int], int] = {}
+        self._numbers: dict[int, int] = {}  # words of the program that hold extents
+        self._grown: dict[int, Any] = {}  # by cursor: memory that is found out to be needed
+        self._arena = self._device.empty((program.arena_bytes,), np.dtype(np.uint8)) if program.arena_bytes else None
+        self._inputs = [self._slot(("input", number)) for number in range(len(program.inputs))]
+        self._outputs = [self._slot(("output", number)) for number in range(len(program.outputs))]
+        for number, constant in enumerate(executable.constants):
+            self._words[self._slot(("constant", number))] = self._device.address(constant)
+        self._steps = self._block(program.calls)
+
+    # A run ------------------------------------------------------------------------------------------
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        device, words = self._device, self._words
+        held = self._read(inputs)
+        outputs = [device.empty(type.static_shape, type.dtype) for type in self._program.outputs]
+        for slot, output in zip(self._outputs, outputs, strict=True):
+            words[slot] = device.address(output)
+        for step in self._steps:
+            step()
+        results = []
+        for place, value in zip(self._program.results, self._program.result_values, strict=True):
+            match place.space:
+                case "output":
+                    results.append(outputs[place.number])
+                case "input":
+                    results.append(moved(inputs[place.number], device))
+                case "constant":
+                    results.append(self._executable.constants[place.number])
+                case _:
+                    results.append(self._fetched(value))
+        self._grown.clear()
+        del held
+        return results
+
+    def _read(self, inputs: Sequence[Any]) -> list[Any]:
+        """Set the inputs' addresses; what has to be kept until the work has been asked for."""
+        device, words = self._device, self._words
+        held: list[Any] = []
+        small: list[tuple[int, np.ndarray]] = []
+        for slot, given in zip(self._inputs, inputs, strict=True):
+            if device_of(given) is None and given.nbytes <= SMALL:
+                small.append((slot, np.ascontiguousarray(given)))
+                continue
+            held.append(device.contiguous(moved(given, device)))
+            words[slot] = device.address(held[-1])
+        if small:
+            offsets, size = [], 0
+            for _, item in small:
+                offsets.append(size)
+                size += -(-item.nbytes // ALIGNMENT) * ALIGNMENT
+            packed = np.zeros(size, np.uint8)
+            for offset, (_, item) in zip(offsets, small, strict=True):
+                packed[offset : offset + item.nbytes] = item.reshape(-1).view(np.uint8)
+            held.append(device.upload(packed))
+            start = device.address(held[-1])
+            for offset, (slot, _) in zip(offsets, small, strict=True):
+                words[slot] = start + offset
+        return held
+
+    def _fetched(self, value: Value) -> Any:
+        """A result whose memory is the program's own."""
+        shape = tuple([self._extent(dim) for dim in value.shape])
+        made = self._device.empty(shape, value.dtype)
+        if 0 not in shape:
+            source = self._words[self._place(value)]
+            self._device.copy(self._device.address(made), source, TensorType(value.dtype, shape).nbytes)
+        return made
+
+    # Words ------------------------------------------------------------------------------------------
+
+    def _slot(self, key: tuple[str, int], word: int = 0) -> int:
+        """The number of the word for a key."""
+        found = self._slots.get(key)
+        if found is None:
+            found = self._slots[key] = len(self._words)
+            self._words.append(word)
+        return found
+
+    def _number(self, number: int) -> int:
+        return self._slot(("number", number), number)
+
+    def _place(self, value: Value) -> int:
+        """The word that holds a value's address."""
+        place: Place = self._program.places[value]
+        start = self._device.address(self._arena) if place.space == "arena" and self._arena is not None else 0
+        return self._slot((place.space, place.number), start + place.number if start else 0)
+
+    def _extent(self, dim: Any) -> int:
+        return self._numbers[self._program.symbols[dim]] if isinstance(dim, Symbol) else dim
+
+    def _host(self, value: Value, extents: Mapping[Symbol, int]) -> np.ndarray:
+        """A value's elements, on the host."""
+        shape = tuple([extents[dim] if isinstance(dim, Symbol) else dim for dim in value.shape])
+        type = TensorType(value.dtype, shape)
+        if not type.size:
+            return np.empty(shape, value.dtype)
+        return self._device.read(self._words[self._place(value)], type.nbytes).view(value.dtype).reshape(shape)
+
+    def _reserve(self, cursor: int, nbytes: int) -> None:
+        """See to it that there is room for some bytes behind a cursor that grows."""
+        old = self._grown.get(cursor)
+        if old is not None and old.size >= nbytes:
+            return
+        device = self._device
+        new = device.empty((max(nbytes, 2 * old.size if old is not None else 0, 4096),), np.dtype(np.uint8))
+        if old is not None:
+            device.copy(device.address(new), device.address(old), old.size)
+        self._grown[cursor] = new
+        self._words[self._slot(("cursor", cursor))] = device.address(new)
+
+    # Calls ------------------------------------------------------------------------------------------
+
+    def _block(self, calls: Sequence[Call]) -> list[Step]:
+        """Some calls; the device gets those that it can do by itself together."""
+        steps: list[Step] = []
+        together: list[Work] = []
+
+        def flush() -> None:
+            if together:
+                steps.append(self._device.runner(list(together)))
+                together.clear()
+
+        for call in calls:
+            match call:
+                case KernelCall():
+                    together.append(self._launch(call))
+                case DotCall():
+                    together.append(Product(call, self._words, [self._place(value) for value in call.buffers]))
+                case CopyCall():
+                    places = self._place(call.target), self._place(call.source)
+                    together.append(Copy(call.target.type.nbytes, self._words, places))
+                case HostCall():
+                    flush()
+                    steps.append(self._host_call(call))
+                case BranchCall():
+                    flush()
+                    steps.append(self._branch(call))
+                case LoopCall():
+                    flush()
+                    steps.append(self._loop(call))
+        flush()
+        return steps
+
+    def _launch(self, call: KernelCall) -> Launch:
+        shape = codegen.launch_shape(call.kernel, call.parameters)
+        slots = [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
+        function = self._executable.functions[call.kernel.name]
+        return Launch(call.kernel, function, shape.grid[0], shape.block[0], self._words, slots)
+
+    def _host_call(self, call: HostCall) -> Step:
+        from ..cpu import runtime
+
+        def step() -> None:
+            extents = {symbol: self._numbers[word] for symbol, word in call.symbols.items() if word in self._numbers}
+            sources = [self._host(value, extents) for value in call.sources]
+            for value, found in zip(call.op.results, call.evaluate(sources, extents, runtime.evaluate), strict=True):
+                place = self._program.places[value]
+                if not value.type.is_static:
+                    self._reserve(place.number, found.nbytes)
+                if found.nbytes:
+                    self._device.write(self._words[self._place(value)], np.ascontiguousarray(found))
+
+        for value in (*call.sources, *call.op.results):
+            self._place(value)
+        return step
+
+    def _branch(self, call: BranchCall) -> Step:
+        bodies = [self._block(body.calls) for body in call.bodies]
+
+        def step() -> None:
+            selected = self._host(call.selector, {}).item()
+            for inner in bodies[min(max(int(selected), 0), len(bodies) - 1)]:
+                inner()
+
+        self._place(call.selector)
+        return step
+
+    def _loop(self, call: LoopCall) -> Step:
+        words, device = self._words, self._device
+        condition = [] if call.condition is None else self._block(call.condition.calls)
+        body = self._block(call.body.calls)
+        carries = [_Carry(self, carry) for carry in call.carries]
+        inputs = [_Slices(self, slices) for slices in call.inputs]
+        stacked = [_Slices(self, slices) for slices in call.stacked]
+        counter = None if call.counter is None else self._place(call.counter)
+        for value in (call.predicate,) if call.predicate is not None else ():
+            self._place(value)
+
+        def step() -> None:
+            length = None
+            if call.predicate is None:
+                length = self._numbers[call.steps] if call.steps is not None else call.length or 0
+            for carry in carries:
+                carry.begin(length or 0)
+            count = 0
+            while length is None or count < length:
+                for inner in condition:
+                    inner()
+                if call.predicate is not None and not self._host(call.predicate, {}).item():
+                    break
+                position = length - 1 - count if call.reverse and length is not None else count
+                if counter is not None:
+                    device.write(words[counter], np.asarray(position, int64))
+                for slices in (*inputs, *stacked):
+                    slices.move(position)
+                for inner in body:
+                    inner()
+                for carry in carries:
+                    carry.rotate()
+                count += 1
+            for carry in carries:
+                carry.end()
+            if call.predicate is not None and call.steps is not None:
+                self._numbers[call.steps] = count
+
+        return step
+
+
+class _Carry:
+    """What goes from step to step, in two buffers by turns."""
+
+    def __init__(self, frame: _Frame, carry: Carry) -> None:
+        self._words, self._device = frame._words, frame._device
+        self._nbytes = carry.result.type.nbytes
+        self._first, self._result, self._spare = map(frame._place, (carry.first, carry.result, carry.spare))
+        self._current, self._next = frame._place(carry.current), frame._place(carry.next)
+
+    def begin(self, length: int) -> None:
+        words = self._words
+        words[self._current] = words[self._first]
+        words[self._next] = words[self._result if length % 2 else self._spare]
+
+    def rotate(self) -> None:
+        words = self._words
+        words[self._current] = written = words[self._next]
+        words[self._next] = words[self._result] + words[self._spare] - written
+
+    def end(self) -> None:
+        words = self._words
+        if words[self._current] != words[self._result]:
+            self._device.copy(words[self._result], words[self._current], self._nbytes)
+
+
+class _Slices:
+    """A value that the steps read or write a slice of."""
+
+    def __init__(self, frame: _Frame, slices: Slices) -> None:
+        self._frame = frame
+        self._whole, self._step = frame._place(slices.whole), frame._place(slices.step)
+        self._nbytes = slices.step.type.nbytes
+        place = frame._program.places[slices.whole]
+        self._cursor = None if slices.whole.type.is_static or place.space != "cursor" else place.number
+
+    def move(self, position: int) -> None:
+        words = self._frame._words
+        if self._cursor is not None:
+            self._frame._reserve(self._cursor, (position + 1) * self._nbytes)
+        words[self._step] = words[self._whole] + position * self._nbytes

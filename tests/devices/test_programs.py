@@ -1,0 +1,215 @@
+"""Jitted functions, modules, optimizers and training on a device: the CPU's bits, eagerly and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.nn.functional as F
+from tracejit import nn, optim
+
+pytestmark = pytest.mark.usefixtures("gpusim")
+
+GPU = "gpusim:0"
+
+
+def bits(x: Any) -> bytes:
+    return b"" if x is None else x.detach().cpu().numpy().tobytes()
+
+
+def drawn(*shape: int, device: str, seed: int = 0) -> tj.Tensor:
+    return tj.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32), device=device)
+
+
+def until_small(x: tj.Tensor) -> tj.Tensor:
+    count = tj.zeros((), dtype=tj.int64)
+    while (x * x).sum() > 1e-3:
+        x = x * 0.5
+        count = count + 1
+    return x + count
+
+
+def running(x: tj.Tensor) -> tj.Tensor:
+    state = tj.zeros_like(x[0])
+    rows = []
+    for row in x:
+        state = tj.tanh(state * 0.5 + row)
+        rows.append(state)
+    return tj.stack(rows)
+
+
+def decides(x: tj.Tensor) -> tj.Tensor:
+    return x.exp() if x.sum() > 0 else x.sin()
+
+
+def prints_number(x: tj.Tensor) -> float:
+    return float(x.sum()) * 2
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "softmax": lambda x: tj.softmax(x * 3, -1),
+    "layer norm": lambda x: F.layer_norm(x, (x.shape[-1],)),
+    "product": lambda x: x @ x.mT + x.sum(0)[: x.shape[0]],
+    "concatenation": lambda x: tj.concat([x, tj.exp(x), x[:, ::-1]], 0),
+    "gather": lambda x: x[tj.argsort(x[:, 0])],
+    "scatter": lambda x: F.one_hot(tj.abs(x[0]).astype(tj.int64), 5).sum(0) + x[:, 0].sum(),
+    "sort": lambda x: tj.sort(x, axis=1) + tj.cumulative_sum(x, axis=0),
+    "decomposition": lambda x: tj.linalg.inv(x[:, : x.shape[0]] + 5 * tj.eye(x.shape[0], device=x.device)),
+    "half": lambda x: (x.astype(tj.float16) * 2).exp().astype(tj.float32),
+    "complex": lambda x: tj.abs(tj.fft.fft(x)),
+    "branches": decides,
+    "a loop": until_small,
+    "a scan": running,
+    "a number": prints_number,
+    "to the CPU and back": lambda x: (x.cpu() * 2).to(x.device) + x,
+    "made inside": lambda x: x + tj.arange(x.shape[1], device=x.device) + tj.tensor(2.0),
+    "reductions": lambda x: (x.sum(), x.mean(0), x.max(1), tj.argmax(x), x.var(), tj.any(x > 2)),
+    "cond": lambda x: tj.cond(x.sum() > 0, lambda y: y * 2, lambda y: y - 1, x),
+    "while_loop": lambda x: tj.while_loop(lambda y: y.sum() < 100, lambda y: y * 2 + 1, x),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_the_cpus_bits(name: str) -> None:
+    function = FUNCTIONS[name]
+    compiled = tj.jit(function)
+    for seed in (0, 1, 0):
+        here, there = drawn(4, 7, device="cpu", seed=seed), drawn(4, 7, device="gpusim", seed=seed)
+        expected = function(here)
+        for found in (function(there), compiled(there)):
+            if not isinstance(expected, tj.Tensor | tuple):
+                assert found == expected
+                continue
+            for a, b in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, expected)), strict=True):
+                assert (bits(a), a.device, a.dtype) == (bits(b), GPU, b.dtype)
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer norm", "product", "concatenation", "a scan", "cond"])
+def test_gradients_have_the_cpus_bits(name: str) -> None:
+    function = FUNCTIONS[name]
+    found = []
+    for device in ("cpu", "gpusim"):
+        for call in (function, tj.jit(function)):
+            x = drawn(4, 7, device=device).requires_grad_()
+            (call(x) ** 2).sum().backward()
+            assert x.grad is not None
+            assert x.grad.device == x.device
+            found.append(bits(x.grad))
+    assert len(set(found)) == 1
+
+
+def test_results_are_where_they_are_wanted() -> None:
+    @tj.jit
+    def both(x: tj.Tensor) -> Any:
+        return x.cpu(), x * 2, x.sum().item()
+
+    there, here = drawn(3, device="gpusim"), drawn(3, device="cpu")
+    first, second, number = both(there)
+    assert (first.device, second.device) == ("cpu", GPU)
+    assert number == here.sum().item()
+    moved = tj.jit(lambda x: x.to("gpusim") + 1)(here)
+    assert (moved.device, bits(moved)) == (GPU, bits(here + 1))
+
+
+def test_a_device_is_part_of_what_is_compiled() -> None:
+    f = tj.jit(lambda x: x + 1 if x.device == "cpu" else x + 2)
+
+    for device in ("cpu", "gpusim", "cpu", "gpusim"):
+        found = f(tj.ones(3, device=device))
+        assert found.device.startswith(device)
+        assert found.tolist() == [2 if device == "cpu" else 3] * 3
+    assert f.cache_info().misses == 2
+    assert "__global__" in f.ir(tj.ones(3, device="gpusim"), stage="cuda")
+
+
+def test_the_lazy_tier() -> None:
+    seen = []
+
+    @tj.jit
+    def f(x: tj.Tensor) -> tj.Tensor:
+        y = x * 2
+        seen.append(str(y.tolist()) + str(len(seen)))
+        print(end="")
+        return (y.cpu() + 1).to(x.device).exp()
+
+    for _ in range(4):
+        found = f(tj.tensor([0.5, -1.0], device="gpusim"))
+        assert (found.device, bits(found)) == (GPU, bits(tj.exp(tj.tensor([2.0, -1.0]))))
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "perceptron": (
+        lambda: nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.LayerNorm(16), nn.Linear(16, 4)),
+        (5, 8),
+    ),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)
+        ),
+        (3, 2, 4, 4),
+    ),
+    "attention": (
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), nn.Flatten(), nn.Linear(24, 4)),
+        (2, 3, 8),
+    ),
+}
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "perceptron": lambda parameters: optim.Adam(parameters, lr=1e-2),
+    "convolutions": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
+    "attention": lambda parameters: optim.AdamW(parameters, lr=1e-2),
+}
+
+
+def trained(name: str, device: str, compiled: bool) -> list[bytes]:
+    """The losses of some steps, and the parameters after them."""
+    tj.manual_seed(5)
+    make, shape = MODELS[name]
+    model = make()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    model.to(device)  # its state follows
+
+    def step(x: tj.Tensor, y: tj.Tensor) -> tj.Tensor:
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    run = tj.jit(step) if compiled else step
+    x, y = drawn(*shape, device=device), tj.arange(shape[0], device=device) % 4
+    losses = [bits(run(x, y)) for _ in range(3)]
+    assert {parameter.device for parameter in model.parameters()} == {x.device}
+    assert tj.random.default_generator.position.device == "cpu"
+    return [*losses, *(bits(tensor) for _, tensor in model.named_tensors())]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_has_the_cpus_bits(name: str) -> None:
+    expected = trained(name, "cpu", compiled=False)
+    assert trained(name, "gpusim", compiled=False) == expected
+    assert trained(name, "gpusim", compiled=True) == expected
+
+
+def test_modules_move() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    x = drawn(5, 3, device="gpusim")
+    with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+        model(x)
+    jitted = tj.jit(model)
+    expected = jitted(x.cpu())
+    assert model.to("gpusim") is model
+    assert {tensor.device for _, tensor in model.named_tensors()} == {GPU}
+    assert jitted(x).device == GPU
+    model.cpu()
+    assert {tensor.device for _, tensor in model.named_tensors()} == {"cpu"}
+    assert jitted(x.cpu()).shape == expected.shape
+    state = model.to("gpusim").state_dict()
+    other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    other.load_state_dict(state)
+    assert {tensor.device for _, tensor in other.named_tensors()} == {"cpu"}
+    assert all(bits(a) == bits(b) for (_, a), (_, b) in zip(model.named_tensors(), other.named_tensors(), strict=True))
