@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
-from tracejit.ir.primitive import Contraction, Reduction
+from tracejit.ir.primitive import Reduction
+from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
 from tracejit.ir.types import DType, float32, float64
 
@@ -45,6 +46,18 @@ class Matrices:
 
 
 @dataclass(slots=True)
+class Windows:
+    """An operand whose elements are found through tables: of places (its rows or columns) and of depths.
+
+    A table has for each point an offset, in elements, and how many points from there on are neighbours.
+    """
+
+    side: str  # "lhs" or "rhs"
+    places: Constant
+    depths: Constant
+
+
+@dataclass(slots=True)
 class DotCall:
     """``out[b] = lhs[b] @ rhs[b]``, and the addend, for floating-point operands; stacks hold ``inner`` matrices."""
 
@@ -59,10 +72,16 @@ class DotCall:
     n: int
     k: int
     location: Location | None = None
+    windows: Windows | None = None  # the operand's strides of rows and columns then have no meaning
+
+    @property
+    def matrices(self) -> list[Matrices]:
+        return [self.lhs, self.rhs, self.out] + ([] if self.addend is None else [self.addend])
 
     @property
     def buffers(self) -> list[Value]:
-        return [matrices.value for matrices in (self.lhs, self.rhs, self.out, self.addend) if matrices is not None]
+        tables: list[Value] = [] if self.windows is None else [self.windows.places, self.windows.depths]
+        return [*(matrices.value for matrices in self.matrices), *tables]
 
     @property
     def work(self) -> int:
@@ -73,8 +92,8 @@ class DotCall:
 
 
 def is_product(op: Op) -> bool:
-    """Whether an op has a call of this kind."""
-    return isinstance(op.primitive, Contraction) and op.result.dtype in (float32, float64) and op.result.type.is_static
+    """Whether an op is a product of floating-point matrices."""
+    return op.primitive is dot and op.result.dtype in (float32, float64) and op.result.type.is_static
 
 
 def extents(op: Op) -> tuple[tuple[int, ...], int, int, int]:
@@ -164,7 +183,7 @@ def _factorized(all_steps: Sequence[Sequence[int]], batch: Sequence[int]) -> tup
     the axes is walked with a single stride by all."""
     for split in range(len(batch) + 1):
         if all(
-            _one_stride(steps[: len(batch)], batch, *part) is not None
+            one_stride(steps[: len(batch)], batch, *part) is not None
             for steps in all_steps
             for part in ((0, split), (split, len(batch)))
         ):
@@ -172,7 +191,7 @@ def _factorized(all_steps: Sequence[Sequence[int]], batch: Sequence[int]) -> tup
     return None
 
 
-def _one_stride(steps: Sequence[int], batch: Sequence[int], first: int, last: int) -> int | None:
+def one_stride(steps: Sequence[int], batch: Sequence[int], first: int, last: int) -> int | None:
     """The stride that walks some axes as one."""
     long = [(step, extent) for step, extent in zip(steps[first:last], batch[first:last], strict=True) if extent != 1]
     if any(step != extent * inner for (step, _), (inner, extent) in pairwise(long)):
@@ -190,8 +209,8 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
         return
     result = (op if addition is None else addition).result
     transposed = [op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")]
-    places = [_place(plan, operand, flag) for operand, flag in zip(op.operands, transposed, strict=True)]
-    places.append(_place(plan, result, False))
+    places = [place_of(plan, operand, flag) for operand, flag in zip(op.operands, transposed, strict=True)]
+    places.append(place_of(plan, result, False))
     if addition is not None:
         (other,) = [operand for operand in addition.operands if operand is not op.result]
         base, index = through_views(other, operand_index(other, _own_axes(result)))
@@ -217,8 +236,8 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
 
     def matrices(place: tuple[Value, int, list[int]]) -> Matrices:
         value, offset, steps = place
-        stacks = _one_stride(steps[: len(batch)], batch, 0, split)
-        stack = _one_stride(steps[: len(batch)], batch, split, len(batch))
+        stacks = one_stride(steps[: len(batch)], batch, 0, split)
+        stack = one_stride(steps[: len(batch)], batch, split, len(batch))
         return Matrices(value, offset, (stacks or 0, stack or 0, steps[-2], steps[-1]))
 
     lhs, rhs, out, *addend = map(matrices, places)
@@ -229,7 +248,7 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
     )  # fmt: skip
 
 
-def _place(plan: _Plan, operand: Value, transposed: bool) -> tuple[Value, int, list[int]]:
+def place_of(plan: _Plan, operand: Value, transposed: bool = False) -> tuple[Value, int, list[int]]:
     """Where an operand's matrices are: the value, an offset, and how far apart the elements along each axis are."""
     value, offset, steps = _at(plan, *through_views(operand, _own_axes(operand)), operand.ndim)
     return value, offset, [*steps[:-2], steps[-1], steps[-2]] if transposed else steps
@@ -245,7 +264,7 @@ def _copied(plan: _Plan, operand: Value, transposed: bool) -> tuple[Value, int, 
     """The same for a contiguous copy."""
     copy, home = Value(operand.type), home_index(operand.shape)
     plan.copy(operand, home, copy, home, operand.type.static_shape)
-    return _place(plan, copy, transposed)
+    return place_of(plan, copy, transposed)
 
 
 def _turned(plan: _Plan, place: tuple[Value, int, list[int]], k: int, n: int) -> tuple[Value, int, list[int]]:
@@ -269,7 +288,7 @@ def columns_read(plan: _Plan, ops: Sequence[Op]) -> dict[Matrix, int]:
         if is_product(op) and op.attributes.get("transpose_rhs", False):
             _, m, n, k = extents(op)
             if n != 1 and m <= FEW_ROWS:
-                value, offset, steps = _place(plan, op.operands[1], True)
+                value, offset, steps = place_of(plan, op.operands[1], True)
                 key = value, offset, steps[-1], k, n
                 counts[key] = counts.get(key, 0) + 1
     return counts

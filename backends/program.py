@@ -14,7 +14,9 @@ import numpy as np
 
 from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
-from tracejit.ir.primitive import Contraction, Placement, Reduction, View
+from tracejit.ir.primitive import Placement, Reduction, View
+from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.primitives.convolution import convolution
 from tracejit.ir.primitives.indexing import scatter
 from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
@@ -33,6 +35,7 @@ from .control import (
     runs_natively,
     walk,
 )  # fmt: skip
+from .convolutions import lower_convolution
 from .fusion import (
     LARGE_REDUCTION,
     Affine,
@@ -375,7 +378,10 @@ class _Plan:
             if isinstance(primitive, View):
                 self._lower_view(first)
                 return
-            if isinstance(primitive, Contraction) and not is_product(first):
+            if primitive is convolution:
+                lower_convolution(self, first)
+                return
+            if primitive is dot:
                 self._lower_integer_dot(first)
                 return
             if isinstance(primitive, Placement):

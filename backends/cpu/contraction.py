@@ -16,7 +16,8 @@ is left open.)
 arbitrary strides.  Operands that already lie well in memory are read in place; others are first copied to scratch
 memory: B where its rows are not contiguous, or are pages apart and there are enough rows of A to repay the copy; a
 tile's rows of A where they would compete for the same few places in the cache.  Where A has a single row or very few,
-B is read but once, as it lies: by rows, or by columns that are transposed in registers.
+B is read but once, as it lies: by rows, or by columns that are transposed in registers.  One of the operands may be
+what windows show of an image (a convolution): no strides lead through it, so that it is always copied, by tables.
 
 **No passes needed.**  The text is already what LLVM's mid-level passes would make of it, so that none need to run:
 vectors and their loops are explicit, and invariant addresses stand outside the loops.  There are few kinds of tile,
@@ -40,11 +41,16 @@ from .vectors import ALIGNMENT, DEPTH, FEW_TILES, blocking
 # The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
 # given, with all strides 0.  The columns of C are neighbours.  Where there is a single column, this holds for the rows.
 # The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.
+# Of an operand that is read through windows, the tables tell where its rows (of A) or columns (of B) and its depths
+# are: for each two numbers, an offset in elements, and how many from there on are neighbours.  Such products have more
+# than one column, or a single row too.
 SLOTS = (
     "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
     "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
-    "addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch scratch_bytes_per_worker"
+    "addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch scratch_bytes_per_worker "
+    "places depths"
 ).split()
+TABLES = ("places", "depths")  # read only by the kernels for windows
 
 NUMBER_BYTES = 64  # the widest vector
 
@@ -83,16 +89,25 @@ def grain(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, t
     units = parallel_units(dtype, target, batch, m, n, k)
     share = -(-units // max(threads, 1))
     parts = min(max(share // 16, 1), 4)
-    return max(-(-share // parts), 1)
+    part = max(-(-share // parts), 1)
+    tiles = -(-m // blocking(dtype, target).height)
+    return -(-part // tiles) * tiles if share > tiles and n != 1 else part
 
 
 def kernel_name(
-    dtype: np.dtype, target: Target, sizes: Sequence[int], a_strides: Sequence[int], b_strides: Sequence[int]
+    dtype: np.dtype,
+    target: Target,
+    sizes: Sequence[int],
+    a_strides: Sequence[int],
+    b_strides: Sequence[int],
+    windows: str | None = None,
 ) -> str:
     """Which kernel is for a product: one reads B but once, as it lies, where few rows of A make use of it.
 
-    ``sizes`` are m, n and k, the strides those of rows and columns.
+    ``sizes`` are m, n and k, the strides those of rows and columns; ``windows``: the operand that is read through them.
     """
+    if windows is not None:
+        return f"dot_windows_{windows}_{'f32' if dtype.itemsize == 4 else 'f64'}"
     shape, (m, n, _) = blocking(dtype, target), sizes
     (along_k, along_n), width = b_strides, n
     if n == 1:  # the kernel computes the transpose
@@ -112,6 +127,7 @@ class ContractionWriter(TileWriter, PackingWriter):
 
     def module(self, name: str) -> str:
         few = name.startswith("dot_few")
+        windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         if few:
             self.stream()
             self.columns()
@@ -119,12 +135,18 @@ class ContractionWriter(TileWriter, PackingWriter):
             self.tile(self.shape.height)
             self.tile(self.shape.low)
             self.row()
-            self.pack_b()
-            for rounds in sorted(set(self.shuffles)):
-                self.shuffle(rounds)
-            self.copy_a()
+            if windows == "rhs":
+                self.pack_windows()
+            else:
+                self.pack_b()
+                for rounds in sorted(set(self.shuffles)):
+                    self.shuffle(rounds)
+            if windows == "lhs":
+                self.copy_windows()
+            else:
+                self.copy_a()
         self.write()
-        self.kernel(name, few)
+        self.kernel(name, few, windows)
         v, m, s = self.vector, self.mask, self.suffix
         declarations = [
             f'target triple = "{self.target.triple}"',
@@ -144,20 +166,22 @@ class ContractionWriter(TileWriter, PackingWriter):
             ]
         return "\n".join([*declarations, "", *self.lines])
 
-    def kernel(self, name: str, few: bool) -> None:
+    def kernel(self, name: str, few: bool, windows: str | None) -> None:
         """Cut a range of units into stretches of tiles that share a panel of B, and multiply each."""
         shape = self.shape
         with self.function(f"void @{name}(ptr %arguments, i64 %begin, i64 %end, i64 %worker)"):
             slot = {}
             for i, label in enumerate(SLOTS):
-                kind = "ptr" if label in ("a", "b", "c", "addend", "scratch") else "i64"
+                if label in TABLES and windows is None:
+                    continue
+                kind = "ptr" if label in ("a", "b", "c", "addend", "scratch", *TABLES) else "i64"
                 slot[label] = self.let(label, f"load {kind}, ptr {self.offset('%arguments', 8 * i)}, align 8")
             for label in SLOTS:
                 if label.endswith("stride"):
                     slot[label] = self.mul(slot[label], self.size, label)
 
             # A product with a single column is computed as its transpose, B'A', which lies in memory alike.
-            swap = self.compare("eq", slot["n"], 1)
+            swap = "false" if windows else self.compare("eq", slot["n"], 1)
 
             def either(kind: str, x: str, y: str) -> str:
                 return self.select(swap, kind, slot[y], slot[x])
@@ -199,8 +223,14 @@ class ContractionWriter(TileWriter, PackingWriter):
                     )
                     for label in ("a", "b", "c", "addend")
                 }
-                a = self.offset(self.select(swap, "ptr", start["b"], start["a"]), self.mul(first_row, a_row))
-                b = self.offset(self.select(swap, "ptr", start["a"], start["b"]), self.mul(first_column, b_column))
+                a = self.select(swap, "ptr", start["b"], start["a"])
+                b = self.select(swap, "ptr", start["a"], start["b"])
+                if windows != "lhs":
+                    a = self.offset(a, self.mul(first_row, a_row))
+                if windows != "rhs":
+                    b = self.offset(b, self.mul(first_column, b_column))
+                first_place = first_row if windows == "lhs" else first_column
+                places = self.entry(slot["places"], first_place) if windows else ""
 
                 def corner(label: str, column_stride: str | int) -> str:
                     rows = self.mul(first_row, slot[f"{label}_row_stride"])
@@ -214,16 +244,25 @@ class ContractionWriter(TileWriter, PackingWriter):
 
                 by_row = self.compare("eq", b_column, self.size)
                 packed, copied = ("false", "false") if few else self.copies(a_row, a_k, b_k, by_row, rows, columns)
+                packed, copied = "true" if windows == "rhs" else packed, "true" if windows == "lhs" else copied
                 streamed = self.both(by_row, single)  # where k is 1, rows and columns of B may both be contiguous
                 if not self.target.has_masked_memory:
                     edge = self.let("edge", f"and i64 {n}, {shape.lanes - 1}")
                     streamed = self.both(streamed, self.compare("eq", edge, 0))
                 with self.loop("0", k, DEPTH) as ks:
                     depth = self.min(self.sub(k, ks.index), DEPTH)
-                    a_block = self.offset(a, self.mul(ks.index, a_k))
-                    tile_b = self.offset(b, self.mul(ks.index, b_k))
+                    a_block = a if windows == "lhs" else self.offset(a, self.mul(ks.index, a_k))
+                    tile_b = b if windows == "rhs" else self.offset(b, self.mul(ks.index, b_k))
+                    depths = self.entry(slot["depths"], ks.index) if windows else ""
                     if few:
                         tile_b_k, tile_b_strip = b_k, b_column
+                    elif windows == "rhs":
+                        self.do(
+                            f"call void @pack_windows(ptr {b}, ptr {places}, ptr {depths}, i64 {depth}, "
+                            f"i64 {columns}, ptr {panel})"
+                        )
+                        tile_b, tile_b_k = panel, str(self.strip_bytes)
+                        tile_b_strip = self.mul(depth, self.strip_bytes)
                     else:
                         with self.when(packed):
                             self.do(
@@ -256,7 +295,8 @@ class ContractionWriter(TileWriter, PackingWriter):
                         function = self.select(streamed, "ptr", "@stream", f"@columns_{shape.low}")
                         self.multiply(function, (a_block, a_row, a_k), panel_of_b, depth, columns, rows, into)
                     else:
-                        self.tiles((a_block, a_row, a_k), (copied, copy), panel_of_b, depth, columns, rows, into)
+                        copying = copied, copy, (places, depths) if windows == "lhs" else None
+                        self.tiles((a_block, a_row, a_k), copying, panel_of_b, depth, columns, rows, into)
                 units.step = count
 
     def copies(self, a_row: str, a_k: str, b_k: str, by_row: str, rows: str, columns: str) -> tuple[str, str]:
@@ -279,12 +319,12 @@ class ContractionWriter(TileWriter, PackingWriter):
         return self.let("both", f"and i1 {x}, {y}")
 
     def tiles(
-        self, a: tuple[str, str, str], copying: tuple[str, str], panel: str, depth: str, columns: str, rows: str,
-        into: list[tuple[str, ...]],
+        self, a: tuple[str, str, str], copying: tuple[str, str, tuple[str, str] | None], panel: str, depth: str,
+        columns: str, rows: str, into: list[tuple[str, ...]],
     ) -> None:  # fmt: skip
         """Cut some rows into tiles, as high as possible, and multiply each by a panel of B."""
-        shape, (start, a_row, a_k), (copied, copy) = self.shape, a, copying
-        along_k = self.compare("eq", a_k, self.size)
+        shape, (start, a_row, a_k), (copied, copy, tables) = self.shape, a, copying
+        along_k = "true" if tables else self.compare("eq", a_k, self.size)
         with self.loop("0", rows, 1) as tiles:
             left = self.sub(rows, tiles.index)
             source = self.offset(start, self.mul(tiles.index, a_row))
@@ -292,10 +332,17 @@ class ContractionWriter(TileWriter, PackingWriter):
             height = self.select(fits, "i64", shape.height, self.min(left, shape.low))
             function = self.select(fits, "ptr", f"@tile_{shape.height}", f"@tile_{shape.low}")
             function = self.select(single, "ptr", "@tile_1", function)
-            with self.when(copied):
+            if tables:
                 self.do(
-                    f"call void @copy_a(ptr {source}, i64 {a_row}, i64 {a_k}, i64 {height}, i64 {depth}, ptr {copy})"
+                    f"call void @copy_windows(ptr {start}, ptr {self.entry(tables[0], tiles.index)}, ptr {tables[1]}, "
+                    f"i64 {height}, i64 {depth}, ptr {copy})"
                 )
+            else:
+                with self.when(copied):
+                    self.do(
+                        f"call void @copy_a(ptr {source}, i64 {a_row}, i64 {a_k}, i64 {height}, i64 {depth}, "
+                        f"ptr {copy})"
+                    )
             source = self.select(copied, "ptr", copy, source)
             row = self.select(along_k, "i64", shape.copied_row_bytes, self.size)
             column = self.select(along_k, "i64", self.size, shape.height * self.size)

@@ -109,17 +109,18 @@ class Encoding:
         return [walker.KERNEL, len(words) + 2, *words]
 
     def _dot_arguments(self, call: DotCall, places: list[Position]) -> list[Position]:
-        matrices = [call.lhs, call.rhs, call.out] + ([] if call.addend is None else [call.addend])
+        tables = places[len(call.matrices) :] or [self._number(0)] * 2
         places = [
             (word, offset + each.offset * call.dtype.itemsize)
-            for (word, offset), each in zip(places, matrices, strict=True)
+            for (word, offset), each in zip(places, call.matrices, strict=False)
         ]
         if call.addend is None:
             places.append(self._number(0))
         strides = [*call.lhs.strides, *call.rhs.strides, *call.out.strides[:3]]
         strides += (0, 0, 0, 0) if call.addend is None else call.addend.strides
         numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides])
-        return [*places, *numbers, (self._arena, self._program.arena_bytes), self._number(self._scratch)]
+        scratch = [(self._arena, self._program.arena_bytes), self._number(self._scratch)]
+        return [*places, *numbers, *scratch, *tables]
 
     def _branch(self, call: BranchCall) -> list[int]:
         blocks = [self._block(body.calls) for body in call.bodies]

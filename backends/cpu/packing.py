@@ -81,6 +81,81 @@ class PackingWriter(VectorWriter):
                     self.store(row, groups.next[1])
                     groups.next[1] = self.offset(groups.next[1], "%to_step")
 
+    # What windows show
+
+    def entry(self, table: str, number: str) -> str:
+        """Where a table tells of a place."""
+        return self.offset(table, number, unit="{ i64, i64 }")
+
+    def place(self, table: str, number: str) -> tuple[str, str]:
+        """The place's offset in bytes, and how many from there on are neighbours."""
+        at = self.entry(table, number)
+        offset = self.mul(self.let("offset", f"load i64, ptr {at}"), self.size)
+        return offset, self.let("run", f"load i64, ptr {self.offset(at, 8)}")
+
+    def pack_windows(self) -> None:
+        """Copy a panel of B, whose columns are places of windows: for each vector, one stretch of neighbours after the
+        other, down all depths."""
+        parameters = "ptr %b, ptr %places, ptr %depths, i64 %depth, i64 %columns, ptr %panel"
+        with self.function(f"internal void @pack_windows({parameters})", hot=True):
+            strip_bytes = self.mul("%depth", self.strip_bytes)
+            with self.loop("0", "%columns", self.lanes) as vectors:
+                left = self.min(self.sub("%columns", vectors.index), self.lanes)
+                strip = self.let("strip", f"lshr i64 {vectors.index}, {self.shape.strip.bit_length() - 1}")
+                half = self.let("half", f"and i64 {vectors.index}, {self.lanes}")
+                target = self.offset(self.offset("%panel", self.mul(strip, strip_bytes)), self.mul(half, self.size))
+                with self.loop("0", left, 1) as stretches:
+                    lane = stretches.index
+                    offset, run = self.place("%places", self.add(vectors.index, lane))
+                    count = self.min(run, self.sub(left, lane))
+                    source = self.offset("%b", offset)
+                    with self.loop("0", "%depth", 1, [("ptr", target)], runs_once=True) as ks:
+                        (to,) = ks.carried
+                        distance, _ = self.place("%depths", ks.index)
+                        self.copy_stretch(self.offset(source, distance), to, lane, count)
+                        ks.next = [self.offset(to, self.strip_bytes)]
+                    stretches.step = count
+
+    def copy_stretch(self, source: str, target: str, lane: str, count: str) -> None:
+        """Copy some elements to the lanes of the target from ``lane`` on; those behind them may be overwritten."""
+        lane_bytes = self.mul(lane, self.size)
+        if self.target.has_masked_memory:
+            beyond = self.first_lanes(self.add(lane, count))
+            mask = self.let("mask", f"xor {self.mask} {beyond}, {self.first_lanes(lane)}")
+            lanes = self.load(self.offset(source, self.sub("0", lane_bytes)), mask, self.load(target))
+            self.store(lanes, target)
+        else:
+            to = self.offset(target, lane_bytes)
+            with self.loop("0", count, 1) as js:
+                byte = self.mul(js.index, self.size)
+                self.copy_scalar(self.offset(source, byte), self.offset(to, byte))
+
+    def copy_windows(self) -> None:
+        """Copy a tile's rows of A, which are places of windows: for each row, one stretch of neighbours after the
+        other."""
+        parameters = "ptr %a, ptr %places, ptr %depths, i64 %rows, i64 %depth, ptr %copy"
+        start = [("ptr", "%copy")]
+        with (
+            self.function(f"internal void @copy_windows({parameters})"),
+            self.loop("0", "%rows", 1, start, runs_once=True) as rows,
+        ):
+            (to,) = rows.carried
+            offset, _ = self.place("%places", rows.index)
+            source = self.offset("%a", offset)
+            with self.loop("0", "%depth", 1) as stretches:
+                distance, run = self.place("%depths", stretches.index)
+                count = self.min(run, self.sub("%depth", stretches.index))
+                element = self.offset(source, distance)
+                target = self.offset(to, self.mul(stretches.index, self.size))
+                alone = self.compare("eq", count, 1)
+                with self.when(alone):
+                    self.copy_scalar(element, target)
+                with self.when(self.negate(alone)):
+                    size = self.mul(count, self.size)
+                    self.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {element}, i64 {size}, i1 false)")
+                stretches.step = count
+            rows.next = [self.offset(to, self.shape.copied_row_bytes)]
+
     def copy_a(self) -> None:
         """Copy a tile's rows of A: row after row where these are contiguous, otherwise column after column."""
         height, size = self.shape.height, self.size

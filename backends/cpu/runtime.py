@@ -86,7 +86,8 @@ def runtime() -> _Runtime:
 def _dot_kernel(call: DotCall) -> int:
     dtype, target = call.dtype, host_target()
     sizes = call.m, call.n, call.k
-    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:])
+    windows = None if call.windows is None else call.windows.side
+    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], windows)
     return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)[0]
 
 

@@ -4,6 +4,7 @@ from . import (
     collective,
     contraction,
     control,
+    convolution,
     decomposition,
     effect,
     elementary,
@@ -20,6 +21,6 @@ from . import (
 )
 
 __all__ = [
-    "collective", "contraction", "control", "decomposition", "effect", "elementary", "elementwise", "exact",
-    "generation", "indexing", "inversion", "library", "placement", "reduction", "special", "view",
+    "collective", "contraction", "control", "convolution", "decomposition", "effect", "elementary", "elementwise",
+    "exact", "generation", "indexing", "inversion", "library", "placement", "reduction", "special", "view",
 ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 import ctypes
 import ctypes.util
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +58,12 @@ class Kernel:
     def __post_init__(self) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        self.engines, self.functions = [], {}
-        for name in ("dot_f32", "dot_few_f32") if self.dtype == FLOAT32 else ("dot_f64", "dot_few_f64"):
+        self.engines: list[Any] = []
+        self.functions: dict[str, Any] = {}
+
+    def function(self, name: str) -> Any:
+        """A kernel, compiled when it is first asked for."""
+        if name not in self.functions:
             module = llvm.parse_assembly(contraction.contraction_module(self.dtype, self.target, name))
             module.verify()
             machine = llvm.Target.from_triple(self.target.triple).create_target_machine(
@@ -67,21 +74,27 @@ class Kernel:
             self.engines.append(engine)
             address = engine.get_function_address(name)
             self.functions[name] = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
+        return self.functions[name]
+
+    @property
+    def kind(self) -> str:
+        return "f32" if self.dtype == FLOAT32 else "f64"
 
     def __call__(self, a: np.ndarray, b: np.ndarray, pieces: int = 1, **options: Any) -> np.ndarray:
         """What the kernel for the product gives; the one for all products gives the same."""
         sizes = a.shape[1], b.shape[2], a.shape[2]
         strides = ([stride // x.itemsize for stride in x.strides[1:]] for x in (a, b))
         name = contraction.kernel_name(self.dtype, self.target, sizes, *strides)
-        general = next(iter(self.functions))
+        general = f"dot_{self.kind}"
         result = self.run(name, a, b, pieces, **options)
         if name != general:
             assert_same_bits(result, self.run(general, a, b, pieces, **options))
         return result
 
     def run(
-        self, name: str, a: np.ndarray, b: np.ndarray, pieces: int, addend: np.ndarray | None = None, gap: int = 0
-    ) -> np.ndarray:
+        self, name: str, a: np.ndarray, b: np.ndarray, pieces: int, addend: np.ndarray | None = None, gap: int = 0,
+        tables: Sequence[np.ndarray] = (),
+    ) -> np.ndarray:  # fmt: skip
         """The product, in rows that are ``gap`` elements apart, and the addend, which may be C's own memory."""
         (m, k), n, batch = a.shape[1:], b.shape[2], max(len(a), len(b))
         guard = 64  # elements on both sides that must stay as they are
@@ -112,12 +125,13 @@ class Kernel:
             row = 0 if addend.shape[1] == 1 else addend.strides[1] // addend.itemsize
             strides += [*batch_strides(addend), row, 1]
         pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
-        slots = np.array([*pointers, batch, inner, m, n, k, *strides, scratch.ctypes.data, per_worker], np.int64)
+        at = [table.ctypes.data for table in tables] or [0, 0]
+        slots = np.array([*pointers, batch, inner, m, n, k, *strides, scratch.ctypes.data, per_worker, *at], np.int64)
         assert len(slots) == len(contraction.SLOTS)
         units = contraction.parallel_units(self.dtype, self.target, batch, m, n, k)
         edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
         for piece in range(pieces):
-            self.functions[name](slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
+            self.function(name)(slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
         assert (wide[:, :, n:] == 7.5).all()
         assert (memory[:guard] == 7.5).all()
         assert (memory[len(memory) - guard :] == 7.5).all()
@@ -233,3 +247,60 @@ def test_zeros_infinities_nans_and_subnormals(kernel: Kernel) -> None:
             actual, expected = kernel(a, b), oracle(a, b)
             assert (np.isnan(actual) == np.isnan(expected)).all()
             assert_same_bits(np.nan_to_num(actual, nan=1.0), np.nan_to_num(expected, nan=1.0))
+
+
+def table(offsets: np.ndarray) -> np.ndarray:
+    """Each offset, and how many from there on are neighbours."""
+    runs = np.ones_like(offsets)
+    for i in range(len(offsets) - 2, -1, -1):
+        runs[i] = runs[i + 1] + 1 if offsets[i + 1] == offsets[i] + 1 else 1
+    return np.stack([offsets, runs], axis=1)
+
+
+@pytest.mark.parametrize("shape", [(14, 9, 33), (3, 300, 40), (26, 270, 70), (1, 5, 40), (13, 40, 2)], ids=str)
+@pytest.mark.parametrize("side", ["lhs", "rhs"])
+def test_an_operand_read_through_windows(kernel: Kernel, shape: tuple[int, int, int], side: str) -> None:
+    """The same as of the matrix that the tables describe, and nothing outside the image is read."""
+    m, k, n = shape
+    rng = np.random.default_rng(m)
+    for lengths in ((1, 1), (7, 3), (1, 40), (40, 1)):
+        count = m if side == "lhs" else n
+        places, depths = (
+            (np.arange(extent) + np.arange(extent) // length * 2)[:: -1 if length == 3 else 1]
+            for extent, length in zip((count, k), lengths, strict=True)
+        )
+        extent = int(places.max() + depths.max()) + 1
+        with guarded((2 * extent) * kernel.dtype.itemsize) as memory:
+            images = memory.view(kernel.dtype).reshape(2, extent)
+            images[:] = rng.standard_normal(images.shape)
+            found = images[:, depths[:, None] + places]
+            if side == "lhs":
+                found = np.ascontiguousarray(found.transpose(0, 2, 1))
+                other = operand(rng, (1, k, n), kernel.dtype, "columns")
+                a, b, written_out = images[:, :1, None], other, (found, other)
+            else:
+                other = operand(rng, (1, m, k), kernel.dtype, "rows")
+                a, b, written_out = other, images[:, :1, None], (other, found)
+            a, b = np.broadcast_to(a, (len(a), m, k)), np.broadcast_to(b, (len(b), k, n))
+            expected = kernel.run(f"dot_{kernel.kind}", *written_out, 1)
+            assert_same_bits(
+                kernel.run(f"dot_windows_{side}_{kernel.kind}", a, b, 3, tables=[table(places), table(depths)]),
+                expected,
+            )
+
+
+@contextmanager
+def guarded(size: int) -> Iterator[np.ndarray]:
+    """So many bytes that end where memory may not be read; what begins a page does so behind such memory."""
+    library = ctypes.CDLL(None, use_errno=True)
+    pages = -(-size // mmap.PAGESIZE) + 2
+    whole = mmap.mmap(-1, pages * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(whole))
+    first, last = (ctypes.c_void_p(start + page * mmap.PAGESIZE) for page in (0, pages - 1))
+    length, nothing, everything = ctypes.c_size_t(mmap.PAGESIZE), 0, mmap.PROT_READ | mmap.PROT_WRITE
+    for edge in (first, last):
+        assert library.mprotect(edge, length, nothing) == 0
+    end = (pages - 1) * mmap.PAGESIZE
+    yield np.frombuffer(whole, np.uint8)[end - size : end]
+    for edge in (first, last):
+        assert library.mprotect(edge, length, everything) == 0

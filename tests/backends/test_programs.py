@@ -105,6 +105,19 @@ PROGRAMS = {
         %m = multiply %s, %s : f32[40,33]
         return %u, %w, %n, %m
     }""",
+    "convolutions of views and of integers": """(%x: f32[9,4,2,8], %w: f32[6,2,3,2], %i: i32[2,3,9],
+            %j: i32[4,3,2]) -> (f32[2,6,7,3], f32[2,6,2,7], i32[2,4,4], f32[2,6,9,3]) {
+        %v = transpose %x {permutation=[2, 1, 0, 3]} : f32[2,4,9,8]
+        %r = reverse %v {dimensions=[2]} : f32[2,4,9,8]
+        %u = reverse %w {dimensions=[3]} : f32[6,2,3,2]
+        %a = convolution %r, %u {strides=[1, 2], dilations=[1, 3], groups=2} : f32[2,6,7,3]
+        %t = transpose %x {permutation=[2, 1, 0, 3]} : f32[2,4,9,8]
+        %s = slice %t {start=[0, 0, 0, 0], limit=[2, 4, 9, 8], strides=[1, 1, 2, 1]} : f32[2,4,5,8]
+        %p = convolution %s, %u {strides=[2, 1], dilations=[1, 1], groups=2} : f32[2,6,2,7]
+        %c = convolution %i, %j {strides=[2], dilations=[1], groups=1} : i32[2,4,4]
+        %z = pad %a, 0.5 {low=[0, 0, 1, 0], high=[0, 0, 1, 0], interior=[0, 0, 0, 0]} : f32[2,6,9,3]
+        return %a, %p, %c, %z
+    }""",
     "operands that lie across three axes": """(%x: f32[18,3,21], %y: f32[2,33,3,20]) -> (f32[21,3,18], f32[3,20,2,33]) {
         %t = transpose %x {permutation=[2, 1, 0]} : f32[21,3,18]
         %a = add %t, %t : f32[21,3,18]

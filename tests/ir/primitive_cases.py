@@ -235,6 +235,14 @@ CASES: list[Case] = [
         for left in (False, True)
         for right in (False, True)
     ),
+    *(
+        Case("convolution", (x, w), {"strides": strides, "dilations": dilations, "groups": groups}, groups == 1, label)
+        for label, x, w, strides, dilations, groups in (
+            ("of rows", numbers(2, 3, 5), numbers(4, 3, 2), (1,), (1,), 1),
+            ("in groups", numbers(2, 4, 7, 5), numbers(6, 2, 3, 2), (2, 1), (1, 2), 2),
+            ("complex", complexes(2, 2, 6), complexes(2, 2, 3), (2,), (1,), 1),
+        )
+    ),
     Case("nonzero", (lambda generator: np.arange(12).reshape(3, 4) % 5,), {"size": 9}),
     Case("unique", (lambda generator: np.arange(12.0) % 5,), {"part": "counts", "axis": None, "equal_nan": False,
         "size": 5}),

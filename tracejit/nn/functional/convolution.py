@@ -1,16 +1,15 @@
-"""Convolutions: the input is unfolded, one axis at a time, into the columns of one matrix product for each group."""
+"""Convolutions, and their adjoints: the input is padded, then one primitive does the rest."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.ir.primitives import placement
+from tracejit.ir.primitives import convolution, placement
 from tracejit.ir.types import format_shape
 
 from ...locations import at_user_line
-from ...ops import creation, linalg, manipulation
+from ...ops import creation, manipulation
 from ...promotion import as_tensor, operands
 from ...tape import apply
 from ...tensor import Tensor
@@ -192,18 +191,14 @@ def _convolution(
             f"({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
         )
         raise at_user_line(RuntimeError(message))
-    places = [(n - span) // step + 1 for n, span, step in zip(padded, spans, strides, strict=True)]
-    # Columns of shape (C, K1, …, N, L1, …): the first axes are summed over, the last are the places.
-    columns = manipulation.pad(x, [(0, 0), (0, 0), *pads]) if any(map(any, pads)) else x
-    columns = manipulation.permute_dims(columns, (1, 0, *range(2, x.ndim)))
-    for i in range(count):
-        slid = windows(columns, 2 + 2 * i, kernel[i], strides[i], steps[i], places[i])
-        columns = manipulation.stack(slid, axis=1 + i) if len(slid) > 1 else manipulation.expand_dims(slid[0], 1 + i)
-    rows, area = channels // groups * math.prod(kernel), x.shape[0] * math.prod(places)
-    columns = manipulation.reshape(columns, (groups, rows, area))
-    product = linalg.matmul(manipulation.reshape(w, (groups, outputs // groups, rows)), columns)
-    result = manipulation.reshape(product, (outputs, x.shape[0], *places))
-    return _finished(manipulation.permute_dims(result, (1, 0, *range(2, x.ndim))), bias, unbatched)
+    if any(map(any, pads)):
+        x = manipulation.pad(x, [(0, 0), (0, 0), *pads])
+    return _finished(_applied(x, w, strides, steps, groups), bias, unbatched)
+
+
+def _applied(x: Tensor, w: Tensor, strides: Sequence[int], steps: Sequence[int], groups: int) -> Tensor:
+    attributes = {"strides": tuple(strides), "dilations": tuple(steps), "groups": groups}
+    return apply(convolution.convolution, (x, w), attributes)
 
 
 def _finished(result: Tensor, bias: Any, unbatched: bool) -> Tensor:
@@ -254,17 +249,30 @@ def _transposed(
     if any(extra >= max(by, step) for extra, by, step in zip(extras, strides, steps, strict=True)):
         message = f"output padding must be smaller than either stride or dilation, but got output_padding={extras}"
         raise at_user_line(RuntimeError(message))
-    outputs = w.shape[1] * groups
-    rows = manipulation.permute_dims(x, (1, 0, *range(2, x.ndim)))
-    rows = manipulation.reshape(rows, (groups, channels // groups, x.size // max(channels, 1)))
-    matrix = manipulation.reshape(w, (groups, channels // groups, w.shape[1] * math.prod(kernel)))
-    product = linalg.matmul(manipulation.matrix_transpose(matrix), rows)
-    result = manipulation.reshape(product, (outputs, *kernel, x.shape[0], *x.shape[2:]))
-    # (O, K1, …, N, L1, …): what stands at one place of the windows is spread out, and the places added up.
-    for i in reversed(range(count)):
-        axis = 2 + 2 * i  # of the places, once the axis of the window has gone
-        result = folded(result, 1 + i, axis, strides[i], steps[i], pads[i], extras[i])
-    return _finished(manipulation.permute_dims(result, (1, 0, *range(2, x.ndim))), bias, unbatched)
+    reaches = [step * (size - 1) for step, size in zip(steps, kernel, strict=True)]
+    sizes = [
+        (extent - 1) * stride - 2 * pad + reach + extra + 1
+        for extent, stride, pad, reach, extra in zip(x.shape[2:], strides, pads, reaches, extras, strict=True)
+    ]
+    if any(size <= 0 for size in sizes):
+        raise at_user_line(RuntimeError(f"{name}: the calculated output size is not positive: {sizes}"))
+    # The elements are spread out by the strides, with as many zeros around them as the windows reach beyond.
+    low = [reach - pad for reach, pad in zip(reaches, pads, strict=True)]
+    high = [before + extra for before, extra in zip(low, extras, strict=True)]
+    attributes = {
+        "low": (0, 0, *(max(n, 0) for n in low)),
+        "high": (0, 0, *(max(n, 0) for n in high)),
+        "interior": (0, 0, *(stride - 1 for stride in strides)),
+    }
+    spread = apply(placement.pad, (x, creation.zeros((), dtype=x.dtype)), attributes)
+    whole = slice(None)
+    spread = spread[(whole, whole, *(slice(max(-n, 0), min(m, 0) or None) for n, m in zip(low, high, strict=True)))]
+    # The weights of each group, turned around: (C, O / groups, K…) → (O, C / groups, K…).
+    turned = manipulation.flip(w, tuple(range(2, w.ndim)))
+    turned = manipulation.reshape(turned, (groups, channels // groups, *w.shape[1:]))
+    turned = manipulation.permute_dims(turned, (0, 2, 1, *range(3, w.ndim + 1)))
+    turned = manipulation.reshape(turned, (groups * w.shape[1], channels // groups, *kernel))
+    return _finished(_applied(spread, turned, (1,) * count, steps, groups), bias, unbatched)
 
 
 def folded(x: Tensor, window: int, axis: int, stride: int, dilation: int, padding: int, extra: int) -> Tensor:
