@@ -72,7 +72,7 @@ def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes
         if primitive.exact:
             function = primitive.numpy
             kind = arrays[0].dtype.kind if arrays else ""
-            if kind == "b":  # NumPy adds bools; the primitive says whether it does
+            if kind == "b" and len(arrays) < 3:  # NumPy adds bools; the primitive says whether it does
                 primitive.infer([type_of(array) for array in arrays], attributes)
             elif kind == "c":
                 function = primitive.evaluate

@@ -205,9 +205,11 @@ def _sliced(x: Tensor, key: _Key) -> Tensor:
 
 def get_item(x: Tensor, key: Any) -> Tensor:
     """``x[key]``, as a value of its own."""
-    if is_plain(x) and _is_basic(key):
+    if is_plain(x):
+        ready = key if _is_basic(key) else _of_arrays(key)
         try:
-            return concrete_tensor(np.asarray(x._value[key]))
+            if ready is not None or key is None:
+                return concrete_tensor(np.asarray(x._value[ready]))
         except (IndexError, TypeError, ValueError):
             pass  # to be told in this library's words
     parsed = _parse(x, key)
@@ -231,6 +233,20 @@ def _is_basic(key: Any) -> bool:
 
 
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
+def _of_arrays(key: Any) -> tuple[Any, ...] | None:
+    """A key of plain tensors and arrays, as NumPy takes it; ``None`` where there is more to do."""
+    items = []
+    for item in key if type(key) is tuple else (key,):
+        array = item._value if is_plain(item) else item
+        if type(array) is np.ndarray and array.dtype.kind in "biu":
+            items.append(array)
+        elif type(item) in _BASIC or (type(item) is list and item and all(type(at) is int for at in item)):
+            items.append(item)
+        else:
+            return None
+    return tuple(items)
 
 
 def _to_place(count: int, first: int, ndim: int) -> list[int]:

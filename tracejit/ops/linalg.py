@@ -24,9 +24,12 @@ def matmul(x: Any, y: Any) -> Tensor:
     (2, 4)
     """
     lhs, rhs = operands("matmul", as_tensor(x, "matmul"), as_tensor(y, "matmul"))
-    if lhs.ndim == 0 or rhs.ndim == 0:
+    ranks = lhs.ndim, rhs.ndim
+    if ranks == (2, 2):
+        return apply(contraction.dot, (lhs, rhs), {})
+    if 0 in ranks:
         raise at_user_line(ValueError("matmul: operands must have at least one axis, got a 0-d tensor"))
-    left_vector, right_vector = lhs.ndim == 1, rhs.ndim == 1
+    left_vector, right_vector = ranks[0] == 1, ranks[1] == 1
     if left_vector:
         lhs = manipulation.expand_dims(lhs, 0)
     if right_vector:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tracejit.ir.primitives import reduction as primitives
 from tracejit.ir.types import bfloat16, bool_, float16, float32, int64, is_differentiable, uint64
 
 from ..locations import at_user_line, warn_at_user_line
 from ..promotion import as_tensor, kind
 from ..tape import apply
-from ..tensor import Tensor
+from ..tensor import Tensor, concrete_tensor, is_plain
 from . import creation, elementwise, manipulation
 from .axes import Axis, normalize_axes, normalize_axis
 
@@ -142,6 +144,10 @@ def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _position(name: str, extremum: Any, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     """The first position of an extreme element (or of the first NaN)."""
+    if is_plain(x) and x.dtype.kind in "biuf" and x.size:
+        along = None if axis is None else normalize_axis(name, axis, x.ndim)
+        position = np.argmax if extremum is max else np.argmin
+        return concrete_tensor(np.asarray(position(x._value, along, keepdims=keepdims)))
     tensor = as_tensor(x, name).detach()
     if axis is None:
         flat = _position(name, extremum, manipulation.reshape(tensor, (tensor.size,)), 0, False)
