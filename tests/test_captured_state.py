@@ -25,7 +25,7 @@ import pytest
 
 import tracejit as tj
 from tests.test_programs import described, random
-from tracejit import native_calls
+from tracejit import native_calls, nn, optim
 
 X = random(4)
 CHANGES: dict[str, Callable[[], tuple[Callable[..., Any], Callable[[], Any]]]] = {}
@@ -394,6 +394,68 @@ def an_array_of_an_object():
         return x
 
     return f, lambda: item.values
+
+
+@write
+def a_list_in_a_hook_of_a_module():
+    seen = []
+    layer = nn.Sequential(nn.ReLU())
+    layer[0].register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    return lambda x: layer(x) * 2, lambda: seen
+
+
+@write
+def a_list_in_a_backward_hook_of_a_module():
+    seen = []
+    layer = nn.Linear(4, 2)
+    nn.init.ones_(layer.weight)
+    layer.register_full_backward_hook(lambda module, inputs, outputs: seen.append(len(outputs)))
+
+    def f(x):
+        layer.zero_grad()
+        layer(x).sum().backward()
+        return layer.weight.grad * 1
+
+    return f, lambda: seen
+
+
+@write
+def a_counter_in_a_function_of_a_module():
+    counts = {"calls": 0}
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.activation = self.make()
+
+        def make(self):
+            def activation(x):
+                counts["calls"] += 1
+                return x.tanh()
+
+            return activation
+
+        def forward(self, x):
+            return self.activation(x)
+
+    layer = Layer()
+    return lambda x: layer(x), lambda: counts["calls"]
+
+
+@write
+def a_list_in_a_schedule():
+    seen = []
+    weight = tj.ones(4, requires_grad=True)
+    opt = optim.SGD([weight], lr=0.1)
+    scheduler = optim.lr_scheduler.LambdaLR(opt, lambda epoch: (seen.append(epoch), 0.5)[1])
+
+    def f(x):
+        weight.grad = x
+        opt.step()
+        scheduler.step()
+        return weight.detach() * 1
+
+    return f, lambda: seen
 
 
 @write

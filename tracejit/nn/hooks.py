@@ -101,6 +101,10 @@ class ModuleHooks:
             hooks[number] = item
         return handle
 
+    def functions(self) -> list[Callable[..., Any]]:
+        """The hooks of all kinds."""
+        return [hook for hooks in self._kinds.values() for hook, _ in hooks.values()]
+
     def call(self, module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The module's ``forward`` with all hooks around it."""
         for hook, with_kwargs in list(self._kinds["forward_pre"].values()):
