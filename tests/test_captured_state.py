@@ -420,6 +420,42 @@ def a_list_in_a_backward_hook_of_a_module():
 
 
 @write
+def a_hook_of_a_module_that_takes_itself_away():
+    seen = []
+    layer = nn.ReLU()
+
+    def hook(module, args, output):
+        seen.append(output.shape)
+        handle.remove()
+        return output * 3
+
+    handle = layer.register_forward_hook(hook)
+    return lambda x: layer(x) * 2, lambda: seen
+
+
+@write
+def hooks_of_a_module_that_come_and_go():
+    layer = nn.ReLU()
+
+    def f(x):
+        with layer.register_forward_hook(lambda module, args, output: output + 1):
+            return layer(x) * 2
+
+    return f, lambda: layer(X)
+
+
+@write
+def a_hook_of_a_module_that_stays():
+    layer = nn.ReLU()
+
+    def f(x):
+        layer.register_forward_hook(lambda module, args, output: output + 1)
+        return layer(x) * 2
+
+    return f, lambda: layer(X)
+
+
+@write
 def a_counter_in_a_function_of_a_module():
     counts = {"calls": 0}
 

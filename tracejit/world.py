@@ -207,6 +207,8 @@ class World:
                 if name is not None or key not in _REGISTRIES:
                     # A child counts as no deeper than its parent: models are nested at will.
                     yield f"{label}.{key}", Item(find, key), value, depth if name == "_modules" else depth + 1
+        for hooks in module._hooks.kinds() if module._hooks is not None else ():
+            self._hold(hooks, Itself(hooks), f"{label}'s hooks", module=module)
 
     def _hold(self, container: Any, find: Place, label: str, template: str = "{}[{!r}]", module: Any = None) -> None:
         self._count += len(container)

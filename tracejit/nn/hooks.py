@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..autograd.function import Function, FunctionContext
@@ -101,9 +101,13 @@ class ModuleHooks:
             hooks[number] = item
         return handle
 
+    def kinds(self) -> Iterable[dict[int, tuple[Callable[..., Any], bool]]]:
+        """The hooks of each kind, by number, each with whether it takes keyword arguments."""
+        return self._kinds.values()
+
     def functions(self) -> list[Callable[..., Any]]:
         """The hooks of all kinds."""
-        return [hook for hooks in self._kinds.values() for hook, _ in hooks.values()]
+        return [hook for hooks in self.kinds() for hook, _ in hooks.values()]
 
     def call(self, module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The module's ``forward`` with all hooks around it."""
