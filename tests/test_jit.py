@@ -792,6 +792,92 @@ def test_paths_of_a_signature_are_bounded():
     assert "calls in a row had to be compiled" in f.explain()
 
 
+def test_an_error_comes_before_what_follows_it_where_python_runs_at_each_call(capsys):
+    def run(wrap):
+        weight = tj.ones(3, 2, requires_grad=True)
+        opt = tj.optim.SGD([weight], lr=0.1)
+
+        def step(target):
+            print("a step")
+            loss = tj.nn.functional.cross_entropy(weight, target)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+
+        step = wrap(step)
+        step(tj.tensor([0, 1, 0]))
+        with pytest.raises(IndexError, match="out of bounds"):
+            step(tj.tensor([0, 1, 7]))
+        return bits(weight.detach()), bits(weight.grad)
+
+    assert run(tj.jit) == run(lambda function: function)
+
+
+def make_a_leaf(x):
+    return (2 * x).requires_grad_()
+
+
+def make_a_leaf_with_a_gradient(x):
+    leaf = (2 * x).requires_grad_()
+    (leaf * leaf).sum().backward()
+    return leaf
+
+
+def make_a_leaf_and_use_it(x):
+    leaf = (2 * x).requires_grad_()
+    return leaf, (leaf * x).sum()
+
+
+def make_a_parameter(x):
+    return tj.Parameter(2 * x, requires_grad=False)
+
+
+def make_a_module(x):
+    layer = tj.nn.Linear(4, 2)
+    tj.nn.init.ones_(layer.weight)
+    layer(x).sum().backward()
+    return layer
+
+
+@pytest.mark.parametrize(
+    "function", [make_a_leaf, make_a_leaf_with_a_gradient, make_a_leaf_and_use_it, make_a_parameter, make_a_module]
+)
+def test_a_leaf_that_a_function_makes_is_one_outside(function):
+    def run(wrap):
+        called = wrap(function)
+        seen = []
+        for _ in range(3):
+            result = called(random(4))
+            if isinstance(result, tuple):
+                result[1].backward()
+                (result, _) = result
+            leaf = result.weight if isinstance(result, tj.nn.Module) else result
+            gradient = None if leaf.grad is None else bits(leaf.grad)
+            seen.append((type(leaf), leaf.is_leaf, leaf.requires_grad, bits(leaf.detach()), gradient))
+        return seen
+
+    assert run(tj.jit) == run(lambda function: function)
+
+
+def test_a_parameter_that_is_made_at_the_first_call_learns():
+    class Lazy(tj.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = None
+
+        def forward(self, x):
+            if self.weight is None:
+                self.weight = tj.nn.Parameter(tj.ones(x.shape[-1]))
+            return (x * self.weight).sum()
+
+    layer = Lazy()
+    jitted = tj.jit(layer)
+    for _ in range(3):
+        jitted(random(4)).backward()
+    assert isinstance(layer.weight, tj.Parameter)
+    np.testing.assert_allclose(layer.weight.grad, 3 * random(4).numpy(), rtol=1e-6)
+
+
 def test_what_the_collector_runs_is_not_the_functions_doing():
     class Cycle:
         def __init__(self):

@@ -95,7 +95,6 @@ class LazyTrace:
         self._slots: dict[int, int] = {}  # an array's identity → its number among the inputs
         self._device: str | None = None  # the one that is not the CPU where it is done
         self._waiting: list[weakref.ref[LazyValue]] = []
-        self._checks: list[tuple[LazyValue, Check]] = []
 
     # What the library asks of a trace ---------------------------------------------------------------
 
@@ -128,9 +127,9 @@ class LazyTrace:
         """Hooks run when Python comes to them."""
 
     def check(self, predicate: Any, error: type[Exception], message: str) -> None:
-        """Raise when what was put off runs and ``predicate`` is false."""
-        location, _ = user_location()
-        self._checks.append((predicate, Check(predicate, error, message, location)))
+        """Raise if ``predicate`` is false: now, since Python goes on to effects that would not be undone."""
+        if not self.concrete(predicate, "a check"):
+            Check(predicate, error, message, user_location()[0]).fail()
 
     def concrete(self, value: Any, what: str) -> np.ndarray:
         """The array of a value: all that was put off runs now."""
@@ -219,7 +218,6 @@ class LazyTrace:
     def flush(self) -> None:
         """Compute everything that is still wanted of what was put off."""
         wanted = {value.number: value for ref in self._waiting if (value := ref()) is not None}
-        checks = self._checks
         if wanted:
             step, numbers = self._step, tuple(wanted)
             executable = step.programs.get(numbers)
@@ -236,9 +234,6 @@ class LazyTrace:
                 value = wanted[number]
                 value.array = array if value.place is None else moved(array, devices.find(value.place))
         self._begin()
-        for predicate, check in checks:
-            if not self.concrete(predicate, "a check"):
-                check.fail()
 
     def _compute(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """Op by op, as eager code does."""

@@ -295,11 +295,14 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         return Output("array", static=leaf.copy())
     if not isinstance(leaf, Tensor):
         world = trace.world
-        if not isinstance(leaf, _PLAIN) and not callable(leaf) and not (world is not None and world.knows(leaf)):
+        is_function = callable(leaf) and not is_module(leaf)
+        if not isinstance(leaf, _PLAIN) and not is_function and not (world is not None and world.knows(leaf)):
             raise Untraceable(f"it makes a {type(leaf).__name__}, a new one at each call")
         return Output("static", static=leaf)
     if is_array(leaf._value):  # a tensor from outside, returned itself
         return Output("existing", source=trace.shadow(leaf).source)
+    if type(leaf) is not Tensor or (leaf._requires_grad and leaf._node is None):
+        raise Untraceable("it makes a leaf that requires gradients, or a parameter, a new one at each call")
     if leaf._weak:
         return Output("number", add(leaf._value, label))
     spent = leaf._node is not None and leaf._node.is_freed

@@ -52,6 +52,7 @@ class Tensor(InPlaceMethods, TensorMethods):
         from .ops.creation import tensor
 
         _fill(self, devices.settled(tensor(data, dtype=dtype)._value))
+        _tell_trace(self)
         if requires_grad:
             self.requires_grad_()
 
@@ -439,6 +440,7 @@ class Tensor(InPlaceMethods, TensorMethods):
                 )
             )
         twin = _bare(type(self), dispatch.payload(self))
+        _tell_trace(twin)
         twin._requires_grad = self.requires_grad
         memo[id(self)] = twin
         twin._grad = copy.deepcopy(self.grad, memo)
@@ -505,6 +507,13 @@ def _fill(tensor: Tensor, value: Payload) -> None:
     tensor._requires_grad = tensor._weak = False
 
 
+def _tell_trace(tensor: Tensor) -> None:
+    """An active trace knows the tensors that are made meanwhile."""
+    trace = thread.trace
+    if trace is not None:
+        trace.born.append(weakref.ref(tensor))
+
+
 def _bare(cls: type[Tensor], value: Payload) -> Tensor:
     tensor = object.__new__(cls)
     _fill(tensor, value)
@@ -520,9 +529,7 @@ def _rebuild(cls: type[Tensor], value: np.ndarray, requires_grad: bool, device: 
 def new_tensor(value: Payload) -> Tensor:
     """A tensor for an array or a traced value; the array must not be written to any more."""
     tensor = concrete_tensor(value)
-    trace = thread.trace
-    if trace is not None:
-        trace.born.append(weakref.ref(tensor))
+    _tell_trace(tensor)
     return tensor
 
 
@@ -585,6 +592,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         _fill(self, devices.settled(dispatch.payload(data)))
+        _tell_trace(self)
         if requires_grad:
             self.requires_grad_()
 
