@@ -86,11 +86,16 @@ class Variable(Node):
 class AccumulateGrad(Variable):
     """Where a gradient ends: a leaf tensor."""
 
-    __slots__ = ("leaf",)
+    __slots__ = ("_leaf",)
 
     def __init__(self, leaf: Tensor, type: TensorType) -> None:
         super().__init__(type)
-        self.leaf = leaf
+        self._leaf = weakref.ref(leaf)  # which holds this node: a cycle would keep both until the collector runs
+
+    @property
+    def leaf(self) -> Tensor | None:
+        """The tensor that the gradient is added to; ``None`` once nobody can read it there."""
+        return self._leaf()
 
     @property
     def is_freed(self) -> bool:
@@ -513,7 +518,7 @@ def propagate(
                 if not leaf_hooks:
                     results[id(node)] = cotangent
                     continue
-                if trace is not None:
+                if trace is not None and node.leaf is not None:
                     trace.refuse_hooks(node.leaf)
             if node.hooks or node.retained_by is not None:
                 cotangent, mask = _through_hooks(node, cotangent, create_graph), None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -490,3 +493,40 @@ def test_gradcheck_finds_a_wrong_derivative():
     assert not gradcheck(Wrong.apply, x, raise_exception=False)
     with pytest.raises(ValueError, match="float64"):
         gradcheck(tj.exp, tj.ones(2, requires_grad=True))
+
+
+def test_nothing_waits_for_the_garbage_collector():
+    """Leaves, their gradients and what a graph has saved go when the last name for them does."""
+
+    def train():
+        layer = tj.nn.Linear(3, 2)
+        opt = tj.optim.Adam(layer.parameters())
+        layer(tj.ones(4, 3)).square().sum().backward()
+        opt.step()
+        return [weakref.ref(layer.weight), weakref.ref(layer.weight.grad)]
+
+    def discard():
+        leaf = tj.ones(3, requires_grad=True)
+        loss = (leaf * leaf).sum()
+        return [weakref.ref(leaf), weakref.ref(loss)]
+
+    train()
+    gc.collect()
+    gc.disable()
+    try:
+        assert [reference() for reference in (*train(), *discard())] == [None] * 4
+    finally:
+        gc.enable()
+
+
+def test_a_leaf_may_go_before_the_gradient_comes():
+    x = tj.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+
+    def loss():
+        leaf = tj.tensor([3.0, 4.0], requires_grad=True)
+        leaf.register_hook(lambda gradient: seen.append(gradient.tolist()))
+        return (leaf * x).sum()
+
+    loss().backward()
+    assert (x.grad.tolist(), seen) == ([3.0, 4.0], [[1.0, 2.0]])

@@ -123,11 +123,11 @@ def backward(
     nodes = {id(node): node for node in order_of(starts)}
     found = _run(roots, given, retain_graph, create_graph, wanted)
     updates: list[tuple[Any, Any]] = []
-    targets = (
-        [(nodes[key].leaf, g) for key, g in found.items() if isinstance(nodes[key], AccumulateGrad)]  # type: ignore[attr-defined]
-        if leaves is None or wanted is None
-        else [(leaf, found[id(node)]) for leaf, node in zip(leaves, wanted, strict=True) if id(node) in found]
-    )
+    if leaves is None or wanted is None:
+        reached = [(node.leaf, g) for key, g in found.items() if isinstance(node := nodes[key], AccumulateGrad)]
+        targets = [(leaf, g) for leaf, g in reached if leaf is not None]
+    else:
+        targets = [(leaf, found[id(node)]) for leaf, node in zip(leaves, wanted, strict=True) if id(node) in found]
     for leaf, gradient in targets:
         if thread.trace is not None and leaf._node is not None and fields(leaf)._node is None:
             from ..tracing import Untraceable
