@@ -31,16 +31,21 @@ def lower_convolution(plan: _Plan, op: Op) -> None:
     """Append the product that is the convolution, and copies of what it cannot read or write where it is."""
     if 0 in op.result.shape:
         return
-    if op.result.dtype not in (float32, float64):
-        _lower_written_out(plan, op)
-        return
     sizes = _Sizes(op)
+    if op.result.dtype not in (float32, float64):
+        _lower_integers(plan, op, sizes)
+        return
+    weights = _contiguous(plan, op.operands[1])
+    if not plan.windows:
+        each = sizes.depth * sizes.area
+        image = _Image(_written_out(plan, op, sizes), 0, sizes.groups * each, each)
+        _by_examples(plan, op, sizes, image, weights, ((sizes.depth,), (sizes.area,)), ((sizes.area,), (1,)))
+        return
     base, offset, steps = place_of(plan, op.operands[0])
     batch_step, channel_step, *steps = steps
     depths = (sizes.inner, *sizes.kernel), (channel_step, *map(int.__mul__, steps, op.attributes["dilations"]))
     places = sizes.places, tuple(map(int.__mul__, steps, op.attributes["strides"]))
     image = _Image(base, offset, batch_step, sizes.inner * channel_step)
-    weights = _contiguous(plan, op.operands[1])
     if sizes.area > FEW_PLACES or sizes.outputs == 1:
         _by_examples(plan, op, sizes, image, weights, depths, places)
     else:
@@ -146,29 +151,36 @@ def _contiguous(plan: _Plan, operand: Value) -> Matrices:
     return Matrices(base, offset, (0, 0, 0, 1))
 
 
-# Where products are not of floats -----------------------------------------------------------------------
+# Where no product reads through windows ------------------------------------------------------------------
 
 
-def _lower_written_out(plan: _Plan, op: Op) -> None:
-    """The matrix of what the windows show is written down."""
-    (lhs, rhs), sizes = op.operands, _Sizes(op)
-    dtype, batch = op.result.dtype, (sizes.batch, sizes.groups)
+def _written_out(plan: _Plan, op: Op, sizes: _Sizes) -> Value:
+    """What the windows show, written down: a matrix for each example and group."""
+    dtype, batch, count = op.result.dtype, (sizes.batch, sizes.groups), len(sizes.kernel)
     shape = (*batch, sizes.inner, *sizes.kernel, *sizes.places)
     columns, home = Value(TensorType(dtype, shape)), home_index(shape)
-    count = len(sizes.kernel)
     example, group, channel = home[:3]
     within, place = home[3 : 3 + count], home[3 + count :]
     dilations, strides = op.attributes["dilations"], op.attributes["strides"]
     index = [example, _sum(_times(group, sizes.inner), channel)]
     index += [_sum(_times(w, d), _times(p, s)) for w, d, p, s in zip(within, dilations, place, strides, strict=True)]
-    plan.copy(lhs, tuple(index), columns, home, shape, op, title="windows")
+    plan.copy(op.operands[0], tuple(index), columns, home, shape, op, title="windows")
+    matrices = Value(TensorType(dtype, (*batch, sizes.depth, sizes.area)))
+    plan.aliases[matrices] = columns
+    return matrices
+
+
+def _lower_integers(plan: _Plan, op: Op, sizes: _Sizes) -> None:
+    """As the product of two values in memory."""
+    dtype, batch = op.result.dtype, (sizes.batch, sizes.groups)
+    columns = _written_out(plan, op, sizes)
     shape = (*batch, sizes.outputs, sizes.inner, *sizes.kernel)
     weights, home = Value(TensorType(dtype, shape)), home_index(shape)
-    plan.copy(rhs, (_sum(_times(home[1], sizes.outputs), home[2]), *home[3:]), weights, home, shape, op)
-    left = Value(TensorType(dtype, (*batch, sizes.outputs, sizes.depth)))
-    right = Value(TensorType(dtype, (*batch, sizes.depth, sizes.area)))
-    plan.aliases |= {left: weights, right: columns}
-    product = Op(dot, (left, right), {}, [TensorType(dtype, (*batch, sizes.outputs, sizes.area))], op.location)
+    source = (_sum(_times(home[1], sizes.outputs), home[2]), *home[3:])
+    plan.copy(op.operands[1], source, weights, home, shape, op)
+    matrices = Value(TensorType(dtype, (*batch, sizes.outputs, sizes.depth)))
+    plan.aliases[matrices] = weights
+    product = Op(dot, (matrices, columns), {}, [TensorType(dtype, (*batch, sizes.outputs, sizes.area))], op.location)
     plan.aliases[product.result] = op.result
     plan.stored.add(product.result)
     plan.lower_group(Group(-1, (), ops=[product]))

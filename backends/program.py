@@ -224,12 +224,13 @@ def print_calls(calls: Sequence[Call], places: Mapping[Value, Place], indent: st
                 yield f"{indent}}}"
 
 
-def plan(graph: Graph, *, specialize: bool = True) -> Program:
+def plan(graph: Graph, *, specialize: bool = True, windows: bool = True) -> Program:
     """Lower a graph whose shapes are all known.
 
-    ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.
+    ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.  ``windows``: whether
+    the machine's products can read an operand through windows, as the CPU's can.
     """
-    root = _Plan(graph, specialize, Memory(), {})
+    root = _Plan(graph, specialize, windows, Memory(), {})
     root.lower([])
     return root.program(graph)
 
@@ -237,9 +238,11 @@ def plan(graph: Graph, *, specialize: bool = True) -> Program:
 class _Plan:
     """The calls of a graph, or of one of its regions, and where their values are."""
 
-    def __init__(self, graph: Block, specialize: bool, memory: Memory, symbols: Mapping[Symbol, int]) -> None:
+    def __init__(
+        self, graph: Block, specialize: bool, windows: bool, memory: Memory, symbols: Mapping[Symbol, int]
+    ) -> None:
         self.graph = graph
-        self.specialize = specialize
+        self.specialize, self.windows = specialize, windows
         self.memory = memory  # shared by all regions
         own = own_symbols(graph)
         self.symbols = {symbol: word for symbol, word in symbols.items() if symbol not in own}
@@ -251,7 +254,7 @@ class _Plan:
         self.turned: dict[Matrix, Value] = {}  # what lies in columns → a copy that lies in rows
 
     def nested(self, region: Block) -> _Plan:
-        return _Plan(region, self.specialize, self.memory, self.symbols)
+        return _Plan(region, self.specialize, self.windows, self.memory, self.symbols)
 
     def lower(self, targets: Sequence[tuple[Value, Value]]) -> None:
         """Plan the calls; each pair of ``targets`` is a result and the value in whose memory it is wanted."""

@@ -121,7 +121,7 @@ class Backward:
 
     @functools.cached_property
     def program(self) -> Program:
-        return plan(self.optimized)
+        return plan(self.optimized, windows=self.device is None)
 
     @property
     def executable(self) -> Executable:
@@ -332,7 +332,9 @@ class Code:
                 case "optimize":
                     self.optimized = optimize(self.graph, observe=observe)
                 case "lower":
-                    self.program: Program = plan(self.optimized, specialize=self.specialize)
+                    self.program: Program = plan(
+                        self.optimized, specialize=self.specialize, windows=self.device is None
+                    )
                 case "compile":
                     self.executable: Any = executable_of(self.program, self.device)
             now = time.perf_counter()
