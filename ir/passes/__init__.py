@@ -21,6 +21,7 @@ from .dce import dce
 from .fold import fold
 from .hoist import hoist
 from .inline import inline
+from .lookup import lookup
 from .rematerialize import rematerialize
 from .reroll import reroll
 from .simplify import simplify
@@ -29,7 +30,7 @@ Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [reroll]  # on what has been traced: there the loops are
-PASSES: list[Pass] = [simplify, fold, inline, hoist, cse, dce, assemble]
+PASSES: list[Pass] = [simplify, lookup, fold, inline, hoist, cse, dce, assemble]
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 

@@ -1,9 +1,9 @@
 """Constant folding: ops whose operands are all constants are computed now.
 
-Folding must give the bits that running would give.  NumPy's are those only for primitives marked ``exact``; a
-caller that can run the compiled one-op kernels passes their ``evaluate``, and then everything folds.  A
-result is never larger than its operands together (``zeros(10**8)`` stays a broadcast), if it has any, nor than
-:data:`SIZE_LIMIT` elements.
+Folding must give the bits that running would give.  NumPy's are those only for primitives marked ``exact``, and for
+reductions of integers and bools; a caller that can run the compiled one-op kernels passes their ``evaluate``, and then
+everything folds.  A result is never larger than its operands together (``zeros(10**8)`` stays a broadcast), if it has
+any, nor than :data:`SIZE_LIMIT` elements.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..graph import Constant, Graph, Op, Value
 from ..interpreter import Evaluate, checked_results, evaluate_with_numpy
+from ..primitive import Reduction
 
 SIZE_LIMIT = 1024
 
@@ -52,7 +53,7 @@ def _folded(op: Op, known: Mapping[Value, Value], evaluate: Evaluate | None) -> 
     if op.result.type.size > min(SIZE_LIMIT, operands_size):
         return None
     if evaluate is None:
-        if not op.primitive.exact:
+        if not (op.primitive.exact or _has_no_order(op)):
             return None
         evaluate = evaluate_with_numpy
     try:
@@ -61,6 +62,11 @@ def _folded(op: Op, known: Mapping[Value, Value], evaluate: Evaluate | None) -> 
         return None  # the program fails when it runs, if it ever gets there
     (array,) = checked_results(op, results, {})
     return np.array(array, order="C")  # not a view: a constant keeps no larger array alive
+
+
+def _has_no_order(op: Op) -> bool:
+    """Whether it is a reduction of integers or bools, which is the same in any order."""
+    return isinstance(op.primitive, Reduction) and op.result.dtype.kind in "biu"
 
 
 def _array(value: Value) -> np.ndarray:

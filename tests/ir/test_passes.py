@@ -10,7 +10,7 @@ from tests.ir.random_graphs import random_arguments, random_graphs, reference, s
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret
 from tracejit.ir.parser import parse
-from tracejit.ir.passes import FIRST, LAST, PASSES, assemble, cse, dce, fold, optimize, rematerialize, simplify
+from tracejit.ir.passes import FIRST, LAST, PASSES, assemble, cse, dce, fold, lookup, optimize, rematerialize, simplify
 from tracejit.ir.primitives.elementwise import add, negate, subtract
 from tracejit.ir.types import float32
 from tracejit.ir.verifier import VerificationError, verify
@@ -344,6 +344,85 @@ def test_large_constants_are_not_folded():
     assert fold(graph) is graph
 
 
+# Lookups --------------------------------------------------------------------------------------------
+
+TABLE = "%x: f32[5,3], %i: i64[2], %u: f32[2,3]"
+LOOKUPS = {
+    "at equal distances": (
+        "f32[2,3]", "%z = gather %x, [1, 3]:i64[2] {axes=[0]} : f32[2,3] return %z",
+        "%z = slice %x {start=[1, 0], limit=[4, 3], strides=[2, 1]} : f32[2,3] return %z",
+    ),
+    "backward": (
+        "f32[2,3]", "%z = gather %x, [3, 2]:i64[2] {axes=[0]} : f32[2,3] return %z",
+        "%v0 = slice %x {start=[2, 0], limit=[4, 3], strides=[1, 1]} : f32[2,3]"
+        " %z = reverse %v0 {dimensions=[0]} : f32[2,3] return %z",
+    ),
+    "along another axis": (
+        "f32[2,5]", "%z = gather %x, [0, 1]:i64[2] {axes=[1]} : f32[2,5] return %z",
+        "%v0 = slice %x {start=[0, 0], limit=[5, 2], strides=[1, 1]} : f32[5,2]"
+        " %z = transpose %v0 {permutation=[1, 0]} : f32[2,5] return %z",
+    ),
+    "one, out of range": (
+        "f32[3]", "%z = gather %x, 7 {axes=[0]} : f32[3] return %z",
+        "%v0 = slice %x {start=[4, 0], limit=[5, 3], strides=[1, 1]} : f32[1,3]"
+        " %z = reshape %v0 {shape=[3]} : f32[3] return %z",
+    ),
+    "everywhere": (
+        "f32[5,3]", "%n = iota {size=5, dtype=i64} : i64[5] %z = gather %x, %n {axes=[0]} : f32[5,3] return %z",
+        "return %x",
+    ),
+    "at other distances": ("f32[3,3]", "%z = gather %x, [0, 1, 3]:i64[3] {axes=[0]} : f32[3,3] return %z", None),
+    "twice the same, clamped": ("f32[2,3]", "%z = gather %x, [4, 9]:i64[2] {axes=[0]} : f32[2,3] return %z", None),
+    "in a lookup": (
+        "f32[2,3]",
+        "%a = gather %x, %i {axes=[0]} : f32[2,3] %z = gather %a, [1, 1]:i64[2] {axes=[0]} : f32[2,3] return %z",
+        "%v0 = gather %i, [1, 1]:i64[2] {axes=[0]} : i64[2] %z = gather %x, %v0 {axes=[0]} : f32[2,3] return %z",
+    ),
+    "set": (
+        "f32[5,3]", "%z = scatter %x, %u, [1, 3]:i64[2] {axes=[0], combine=set} : f32[5,3] return %z",
+        "%z = update_slice %x, %u {start=[1, 0], strides=[2, 1]} : f32[5,3] return %z",
+    ),
+    "set backward": (
+        "f32[5,3]", "%z = scatter %x, %u, [4, 3]:i64[2] {axes=[0], combine=set} : f32[5,3] return %z",
+        "%v0 = reverse %u {dimensions=[0]} : f32[2,3]"
+        " %z = update_slice %x, %v0 {start=[3, 0], strides=[1, 1]} : f32[5,3] return %z",
+    ),
+    "add to zeros": (
+        "f32[5,3]",
+        "%o = broadcast_in_dim 0.0 {shape=[5, 3], dimensions=[]} : f32[5,3]"
+        " %z = scatter %o, %u, [0, 2]:i64[2] {axes=[0], combine=add} : f32[5,3] return %z",
+        "%v0 = add %u, 0.0 : f32[2,3]"
+        " %z = pad %v0, 0.0 {low=[0, 0], high=[2, 0], interior=[1, 0]} : f32[5,3] return %z",
+    ),
+    "add to negative zeros": (
+        "f32[5,3]",
+        "%o = broadcast_in_dim -0.0 {shape=[5, 3], dimensions=[]} : f32[5,3]"
+        " %z = scatter %o, %u, [0, 2]:i64[2] {axes=[0], combine=add} : f32[5,3] return %z",
+        None,
+    ),
+    "add twice to the same": (
+        "f32[5,3]",
+        "%o = broadcast_in_dim 0.0 {shape=[5, 3], dimensions=[]} : f32[5,3]"
+        " %z = scatter %o, %u, [2, 2]:i64[2] {axes=[0], combine=add} : f32[5,3] return %z",
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("results", "before", "after"), LOOKUPS.values(), ids=LOOKUPS)
+def test_lookup(results, before, after):
+    graph = function(TABLE, results, before)
+    found = lookup(graph)
+    verify(found)
+    if after is None:
+        assert found is graph
+        return
+    assert dce(found) == function(TABLE, results, after)
+    x = np.array([0.0, -0.0, np.nan, 1.0, np.inf] * 3, np.float32).reshape(5, 3)
+    arguments = [x, np.array([4, 0]), -x[:2]]
+    assert same_bits(interpret(found, arguments)[0], interpret(graph, arguments)[0])
+
+
 # Assembling -----------------------------------------------------------------------------------------
 
 PADS = """%a = pad %x, 0.0 {low=[0, 1], high=[0, 4], interior=[0, 0]} : f32[2,8]
@@ -626,8 +705,8 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("reroll", 4), ("simplify", 4), ("fold", 3), ("inline", 3), ("hoist", 3), ("cse", 2), ("dce", 2),
-        ("assemble", 2), ("simplify", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
+        ("reroll", 4), ("simplify", 4), ("lookup", 4), ("fold", 3), ("inline", 3), ("hoist", 3), ("cse", 2), ("dce", 2),
+        ("assemble", 2), ("simplify", 2), ("lookup", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
         ("rematerialize", 2), ("dce", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)

@@ -102,7 +102,7 @@ def test_the_planned_memory_of_a_compiled_step() -> None:
         arenas[name] = int(size.replace(",", "")) / activation
     assert arenas["again"] < LAYERS + 5
     assert arenas["dots"] < 3 * LAYERS + 5
-    assert arenas["kept"] > arenas["dots"] + LAYERS
+    assert arenas["kept"] > arenas["dots"] + LAYERS / 2
 
 
 def test_functional_gradients_free_what_they_are_done_with() -> None:

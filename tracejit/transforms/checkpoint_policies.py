@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit.ir import Primitive
+from tracejit.ir.primitive import Contraction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import TensorType
 
@@ -33,13 +34,13 @@ def nothing_saveable(primitive: Primitive, *types: TensorType, **attributes: Any
 
 
 def dots_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
-    """Matrix products are kept (convolutions are made of those), the rest is computed again."""
-    return primitive is dot
+    """Matrix products and convolutions are kept, the rest is computed again."""
+    return isinstance(primitive, Contraction)
 
 
 def dots_with_no_batch_dims_saveable(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
-    """Products with one matrix are kept, as of activations with weights; those of stacks of matrices are not."""
-    return primitive is dot and any(type.ndim <= 2 for type in types)
+    """Products with one matrix, and convolutions, are kept: those with weights; those of stacks of matrices are not."""
+    return isinstance(primitive, Contraction) and (primitive is not dot or any(type.ndim <= 2 for type in types))
 
 
 __all__ = ["dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable"]
