@@ -32,7 +32,7 @@ class Early(nn.Module):
         self.item = item
 
 
-LINEAR = nn.Linear(2, 2)
+LINEAR, ATTENTION = nn.Linear(2, 2), nn.MultiheadAttention(4, 2)
 MODULES = [
     (lambda: Early(nn.Parameter(ones(1))), AttributeError, "cannot assign parameters before Module.__init__() call"),
     (lambda: Early(nn.ReLU()), AttributeError, "cannot assign module before Module.__init__() call"),
@@ -120,7 +120,10 @@ LAYERS = [
     (lambda: nn.InstanceNorm1d(3, affine=True)(ones(2, 4, 5)), ValueError,
      "expected input's size at dim=1 to match num_features (3), but got: 4."),
     (lambda: nn.LayerNorm(3)(ones(2, 4)), RuntimeError, "Given normalized_shape=[3], expected input with shape [*, 3]"),
+    (lambda: F.layer_norm(ones(2, 3), ()), RuntimeError, "Expected normalized_shape to be at least 1-dimensional"),
+    (lambda: F.rms_norm(ones(2, 3), ()), RuntimeError, "Expected normalized_shape to be at least 1-dimensional"),
     (lambda: nn.GroupNorm(2, 3), ValueError, "num_channels (3) must be divisible by num_groups (2)"),
+    (lambda: nn.GroupNorm(4, 4)(ones(1, 4)), ValueError, "Expected more than 1 value per channel when training"),
     (lambda: nn.LocalResponseNorm(2)(ones(2, 3)), ValueError, "Expected 3D or higher dimensionality input"),
     (lambda: nn.Dropout(2), ValueError, "dropout probability has to be between 0 and 1, but got 2"),
     (lambda: F.dropout2d(ones(2)), RuntimeError, "dropout2d: Expected 3D or 4D input, but received a 1D input"),
@@ -132,6 +135,13 @@ LAYERS = [
 ]  # fmt: skip
 
 SEQUENCES = [
+    (lambda: F.scaled_dot_product_attention(ones(2, 4), ones(3, 4), ones(3, 4), tj.ones(2, 3, dtype=tj.int64)),
+     RuntimeError, "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
+     "int64 and query.dtype: float32"),
+    (lambda: ATTENTION(ones(3, 4), ones(3, 4), ones(3, 4), attn_mask=tj.ones(3, 3, dtype=tj.int64)), AssertionError,
+     "only bool and floating types of attn_mask are supported, got int64"),
+    (lambda: ATTENTION(ones(3, 4), ones(3, 4), ones(3, 4), key_padding_mask=ints(0, 0, 1)), AssertionError,
+     "only bool and floating types of key_padding_mask are supported, got int64"),
     (lambda: nn.LSTM(3, 4)(ones(5, 2, 2)), RuntimeError,
      "input.size(-1) must be equal to input_size. Expected 3, got 2"),
     (lambda: nn.LSTM(3, 4)(ones(5, 2, 3), (ones(1, 1, 4), ones(1, 1, 4))), RuntimeError,

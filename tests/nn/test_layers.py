@@ -220,6 +220,17 @@ def test_batch_norm_without_momentum_is_the_mean_of_all_batches():
     np.testing.assert_allclose(layer.running_mean.numpy(), np.mean([x.mean(0) for x in batches], 0))
 
 
+@pytest.mark.parametrize("make", [nn.BatchNorm1d, lambda n: nn.InstanceNorm1d(n, track_running_stats=True)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_empty_batch_leaves_the_running_statistics(make, compiled):
+    layer = make(3)
+    before = [buffer.numpy().copy() for buffer in (layer.running_mean, layer.running_var)]
+    run = tj.jit(layer) if compiled else layer
+    assert run(tj.ones(0, 3, 4)).shape == (0, 3, 4)
+    for found, expected in zip((layer.running_mean, layer.running_var), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_batch_norm_compiled_moves_the_running_statistics():
     def run(compiled):
         layer = nn.BatchNorm1d(3)
@@ -388,6 +399,16 @@ def test_a_query_that_may_look_nowhere_gets_zeros():
     assert np.isfinite(q.grad.numpy()).all()
     with pytest.raises(RuntimeError, match="attn_mask should not be set when is_causal=True"):
         F.scaled_dot_product_attention(q, q, q, tj.tensor(True), is_causal=True)
+
+
+@pytest.mark.parametrize("mask", [None, tj.ones(2, 0, dtype=tj.bool)])
+def test_attention_to_nothing_is_zeros(mask):
+    query, key, value = tj.ones(1, 2, 4, requires_grad=True), tj.ones(1, 0, 4), tj.ones(1, 0, 3)
+    found = F.scaled_dot_product_attention(query, key, value, mask)
+    found.sum().backward()
+    np.testing.assert_array_equal(found.detach(), np.zeros((1, 2, 3)))
+    np.testing.assert_array_equal(query.grad, np.zeros((1, 2, 4)))
+    assert nn.MultiheadAttention(4, 2)(*[tj.ones(0, 2, 4)] * 3)[0].shape == (0, 2, 4)
 
 
 def test_multihead_attention():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.ir.types import bool_
+from tracejit.ir.types import bool_, is_differentiable
 
 from ..device import check
 from ..locations import at_user_line
@@ -193,7 +193,7 @@ class MultiheadAttention(Module):
         batch, length, keys = extents
         masks: list[Tensor] = []
         if attn_mask is not None:
-            mask = as_tensor(attn_mask, "attn_mask")
+            mask = _mask_of(attn_mask, "attn_mask")
             expected = ((length, keys), (batch * self.num_heads, length, keys))
             if mask.shape not in expected:
                 wanted = expected[mask.ndim == 3]
@@ -205,7 +205,7 @@ class MultiheadAttention(Module):
         elif is_causal:
             masks.append(elementwise.logical_not(causal_mask(length, keys)))
         if padding is not None:
-            mask = as_tensor(padding, "key_padding_mask")
+            mask = _mask_of(padding, "key_padding_mask")
             if mask.shape != (batch, keys):
                 message = f"expected key_padding_mask.shape to be {(batch, keys)}, but got {mask.shape}"
                 raise at_user_line(RuntimeError(message))
@@ -219,6 +219,14 @@ class MultiheadAttention(Module):
             return elementwise.logical_not(hidden)
         terms = [elementwise.where(mask, -math.inf, 0.0) if mask.dtype == bool_ else mask for mask in masks]
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+
+def _mask_of(mask: Any, name: str) -> Tensor:
+    found = as_tensor(mask, name)
+    if found.dtype != bool_ and not is_differentiable(found.dtype):
+        message = f"only bool and floating types of {name} are supported, got {found.dtype.name}"
+        raise at_user_line(AssertionError(message))
+    return found
 
 
 __all__ = ["MultiheadAttention"]

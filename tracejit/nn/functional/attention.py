@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.ir.types import bool_
+from tracejit.ir.types import bool_, is_differentiable
 
 from ...locations import at_user_line
 from ...ops import creation, elementwise, linalg, manipulation, reduction as reductions
@@ -62,15 +62,24 @@ def attention_weights(q: Tensor, k: Tensor, mask: Any = None, scale: float | Non
         raise at_user_line(RuntimeError(message))
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = linalg.matmul(q * scale, manipulation.matrix_transpose(k))
+    if mask is not None:
+        mask = as_tensor(mask, "attn_mask")
+        if mask.dtype != bool_ and not is_differentiable(mask.dtype):
+            message = (
+                "Expected attn_mask dtype to be bool or float or to match query dtype, "
+                f"but got attn_mask.dtype: {mask.dtype.name} and query.dtype: {q.dtype.name}"
+            )
+            raise at_user_line(RuntimeError(message))
+    if not scores.shape[-1]:
+        return scores
     if mask is None:
         shift = reductions.max(scores.detach(), -1, keepdims=True)
         powers = elementwise.exp(scores - shift)
         return powers / reductions.sum(powers, -1, keepdims=True)
-    allowed = as_tensor(mask, "attn_mask")
-    if allowed.dtype == bool_:
-        scores = elementwise.where(allowed, scores, -math.inf)
+    if mask.dtype == bool_:
+        scores = elementwise.where(mask, scores, -math.inf)
     else:
-        scores = scores + elementwise.astype(allowed, scores.dtype)
+        scores = scores + elementwise.astype(mask, scores.dtype)
     largest = reductions.max(scores.detach(), -1, keepdims=True)
     nowhere = elementwise.equal(largest, -math.inf)
     powers = elementwise.exp(scores - elementwise.where(nowhere, 0, largest))

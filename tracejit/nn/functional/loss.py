@@ -139,7 +139,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
         entropy = wanted * elementwise.log(elementwise.where(zero, 1, wanted))
         losses = entropy - wanted * x
     if reduction == "batchmean":
-        return reductions.sum(losses) / max(losses.shape[0], 1)
+        return reductions.sum(losses) / losses.shape[0]
     return reduced(losses, reduction)
 
 

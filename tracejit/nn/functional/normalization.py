@@ -25,14 +25,7 @@ def layer_norm(
     tensor([[-1.,  1.]])
     """
     x = as_tensor(input, "layer_norm")
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or x.shape[-len(shape) :] != shape:
-        message = (
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size {list(x.shape)}"
-        )
-        raise at_user_line(RuntimeError(message))
-    axes = tuple(range(-len(shape), 0))
+    axes = _axes_of(x, normalized_shape)
     centered = x - reductions.mean(x, axes, keepdims=True)
     variance = reductions.mean(centered * centered, axes, keepdims=True)
     result = centered * elementwise.rsqrt(variance + eps)
@@ -51,14 +44,7 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
     tensor([[0.2, 1.4]])
     """
     x = as_tensor(input, "rms_norm")
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or x.shape[-len(shape) :] != shape:
-        message = (
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size {list(x.shape)}"
-        )
-        raise at_user_line(RuntimeError(message))
-    axes = tuple(range(-len(shape), 0))
+    axes = _axes_of(x, normalized_shape)
     if eps is None:
         eps = float(finfo(x.dtype).eps)
     result = x * elementwise.rsqrt(reductions.mean(x * x, axes, keepdims=True) + eps)
@@ -80,6 +66,9 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     if x.shape[1] % num_groups:
         message = "Expected number of channels in input to be divisible by num_groups, but got input of shape "
         raise at_user_line(RuntimeError(f"{message}{list(x.shape)} and num_groups={num_groups}"))
+    if x.size == num_groups:
+        message = f"Expected more than 1 value per channel when training, got input size {list(x.shape)}"
+        raise at_user_line(ValueError(message))
     rows = manipulation.reshape(x, (x.shape[0], num_groups, *((-1,) if x.size else (0,))))
     centered = rows - reductions.mean(rows, -1, keepdims=True)
     variance = reductions.mean(centered * centered, -1, keepdims=True)
@@ -126,9 +115,10 @@ def batch_norm(
     mean = reductions.mean(x, axes, keepdims=True)
     centered = x - mean
     variance = reductions.mean(centered * centered, axes, keepdims=True)
-    with no_grad():
-        _move_running(running_mean, mean, momentum)
-        _move_running(running_var, variance * (count / (count - 1)) if count else variance, momentum)
+    if x.size:
+        with no_grad():
+            _move_running(running_mean, mean, momentum)
+            _move_running(running_var, variance * (count / (count - 1)), momentum)
     return _scaled_channels(centered * elementwise.rsqrt(variance + eps), weight, bias)
 
 
@@ -166,10 +156,10 @@ def instance_norm(
     mean = reductions.mean(x, axes, keepdims=True)
     centered = x - mean
     variance = reductions.mean(centered * centered, axes, keepdims=True)
-    with no_grad():
-        unbiased = variance * (area / (area - 1)) if area else variance
-        _move_running(running_mean, reductions.mean(mean, 0), momentum)
-        _move_running(running_var, reductions.mean(unbiased, 0), momentum)
+    if x.size:
+        with no_grad():
+            _move_running(running_mean, reductions.mean(mean, 0), momentum)
+            _move_running(running_var, reductions.mean(variance * (area / (area - 1)), 0), momentum)
     return _scaled_channels(centered * elementwise.rsqrt(variance + eps), weight, bias)
 
 
@@ -221,6 +211,21 @@ def norm_along(x: Tensor, p: float, dim: int, keepdims: bool = False) -> Tensor:
         exponent = 1 / p
     zero = elementwise.equal(total, 0)
     return elementwise.where(zero, 0, elementwise.pow(elementwise.where(zero, 1, total), exponent))
+
+
+def _axes_of(x: Tensor, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The last axes, which must have this shape."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape:
+        message = "Expected normalized_shape to be at least 1-dimensional, but got normalized_shape=[]"
+        raise at_user_line(RuntimeError(message))
+    if x.shape[-len(shape) :] != shape:
+        message = (
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size {list(x.shape)}"
+        )
+        raise at_user_line(RuntimeError(message))
+    return tuple(range(-len(shape), 0))
 
 
 def _as_channels(x: Any, ndim: int) -> Tensor:
