@@ -26,7 +26,7 @@ from .paths import Segment, choose
 from .places import Attributes, Given, Itself, Place
 from .sources import Source
 from .state import thread
-from .tape import FREED, node_of, propagate
+from .tape import FREED, Node, node_of, order_of, propagate, runs_python
 from .tensor import Tensor
 from .tracing import AliasedArgument, Diverged, Shadow, Trace, Untraceable
 from .world import Change, Untracked, World
@@ -249,9 +249,10 @@ def _trace_backward(
     nodes = [node_of(leaf) for leaf, _ in differentiable]
     roots = [node for node in nodes if node is not None]
     try:
-        found = propagate(
-            roots, cotangents, dispatch.payload_emitter, create_graph=False, retain_graph=True, leaf_hooks=False
-        )
+        with _watched_backward(trace, roots):
+            found = propagate(
+                roots, cotangents, dispatch.payload_emitter, create_graph=False, retain_graph=True, leaf_hooks=False
+            )
     except RuntimeError as error:
         if error.args[0] != FREED:
             raise
@@ -288,6 +289,25 @@ def _trace_backward(
         trace.device,
     )  # fmt: skip
     return backward, kept
+
+
+@contextmanager
+def _watched_backward(trace: Trace, roots: Sequence[Node]) -> Iterator[None]:
+    """Code of the user's in the gradient (hooks, the backward of a ``Function``) does nothing that must be repeated."""
+    if trace.world is None or not any(node.hooks or runs_python(node) for node in order_of(roots)):
+        yield
+        return
+    world = World(trace.world.roots, trace.world.functions)
+    try:
+        with Watch(_watched_backward):
+            yield
+        changes = [change.label for change in world.changes()]
+    except Untracked as reason:
+        raise Untraceable(f"in a function's backward or a hook, {reason}") from None
+    finally:
+        world.restore()
+    if changes:
+        raise Untraceable(f"a function's backward, or a hook, changes {changes[0]}")
 
 
 def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: str) -> Output:

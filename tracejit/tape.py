@@ -124,6 +124,7 @@ class Call:
     __slots__ = ()
     name = "JittedCall"
     is_of_graph = False  # a graph says how it is differentiated, without the tape
+    runs_python = False  # of the user's, to differentiate it
 
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
@@ -189,6 +190,11 @@ class CallOutput(Node):
 
     def name(self) -> str:
         return self.call_node.name()
+
+
+def runs_python(node: Node) -> bool:
+    """Whether a gradient that comes through the node calls code of the user's."""
+    return isinstance(node, CallNode) and node.call is not None and node.call.runs_python
 
 
 def node_of(tensor: Tensor) -> Node | None:

@@ -217,6 +217,8 @@ class Trace:
                     pending += current.op.operands
             for item in boundary:
                 if item not in self._known:
+                    if item not in self.inputs:  # of a gradient that is yet to be asked for
+                        raise Untraceable("a function's backward, or a hook, needs the value of a gradient")
                     self._known[item] = self.inputs[item].array(self._tensors, self._floats)
             ops = [op for segment in self.path for op in segment.graph.ops if op in needed]
             known = self._known

@@ -530,3 +530,52 @@ def test_a_leaf_may_go_before_the_gradient_comes():
 
     loss().backward()
     assert (x.grad.tolist(), seen) == ([3.0, 4.0], [[1.0, 2.0]])
+
+
+def python_in_backward(kind, seen, counts):
+    """A function of ``x`` whose gradient runs code that changes ``seen`` or ``counts``."""
+
+    def see(gradient):
+        if kind == "append":
+            seen.append("called")
+        elif kind == "value":
+            seen.append(float(gradient.sum()))
+        elif kind == "count":
+            counts["calls"] += 1
+            return gradient * counts["calls"]
+        return gradient * 2
+
+    class Watched(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return see(gradient)
+
+    def by_function(x):
+        return (Watched.apply(x) * x).sum()
+
+    def by_hook(x):
+        product = x * x
+        product.register_hook(see)
+        return product.sum()
+
+    return by_function, by_hook
+
+
+@pytest.mark.parametrize("by_hook", [False, True])
+@pytest.mark.parametrize("kind", ["append", "value", "count", "nothing"])
+def test_python_in_the_gradient_of_a_jitted_function_runs_at_each_backward(kind, by_hook):
+    def run(wrap):
+        seen, counts = [], {"calls": 0}
+        function = wrap(python_in_backward(kind, seen, counts)[by_hook])
+        results = []
+        for number in range(3):
+            x = tj.tensor([1.0, 2.0 + number], requires_grad=True)
+            function(x).backward()
+            results.append((x.grad.tolist(), list(seen), dict(counts)))
+        return results
+
+    assert run(tj.jit) == run(lambda function: function)

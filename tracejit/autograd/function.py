@@ -164,6 +164,8 @@ def _check_dirty(dirty: Sequence[Tensor], outputs: Sequence[Any]) -> None:
 class _FunctionCall(Call):
     """One application of a :class:`Function`."""
 
+    runs_python = True
+
     def __init__(
         self,
         function: type[Function],
