@@ -248,6 +248,8 @@ CASES: list[Case] = [
         "size": 5}),
     Case("repeated_positions", (lambda generator: np.arange(4),), {"size": 6}),
     Case("argsort", (numbers(3, 4),), {"axis": 1}),
+    Case("sort", (numbers(3, 4),), {"axis": 0, "descending": False}),
+    Case("sort", (numbers(3, 4),), {"axis": 1, "descending": True}, label="down"),
     Case("searchsorted", (lambda generator: np.sort(generator.random(6)), inside(3, 2)), {"side": "left"}),
     Case("cumulative_sum", (numbers(3, 4),), {"axis": 1}),
     Case("cumulative_product", (numbers(3, 4),), {"axis": 0}, smooth=True),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tracejit.ir.primitives import indexing
-from tracejit.ir.types import format_shape, int64
+from tracejit.ir.types import float32, float64, format_shape, int64
 
 from ..locations import at_user_line
 from ..promotion import DEFAULT_FLOAT, as_tensor, operands
@@ -70,12 +72,19 @@ def histogram(
     """
     (tensor,) = operands("histogram", as_tensor(x, "histogram"), lowest_kind=2)
     flat = manipulation.reshape(tensor, (tensor.size,)).detach()
-    edges = _equal_intervals(flat, bins, range) if isinstance(bins, int) else _bounds(bins, flat)
+    if isinstance(bins, int):
+        low, high = _range(flat, bins, range)
+        edges = creation.linspace(low, high, bins + 1, dtype=flat.dtype)
+        regular = flat.dtype in (float32, float64) and _can_be_calculated(low, high, bins, np.finfo(flat.dtype))
+    else:
+        edges, regular = _bounds(bins, flat), False
     count = edges.size - 1
-    place = searchsorted(edges, flat, side="right")
-    place = elementwise.where(elementwise.equal(flat, edges[-1]), count, place)
-    inside = elementwise.logical_and(elementwise.greater_equal(place, 1), elementwise.less_equal(place, count))
-    slot = elementwise.where(inside, elementwise.subtract(place, 1), count)  # one more takes what lies outside
+    inside = elementwise.logical_and(elementwise.less_equal(edges[0], flat), elementwise.less_equal(flat, edges[-1]))
+    if regular:
+        place = _calculated(flat, edges, inside)
+    else:
+        place = elementwise.subtract(searchsorted(edges, flat, side="right"), 1)
+    slot = elementwise.where(inside, elementwise.minimum(place, count - 1), count)  # one more takes what lies outside
     shares = None if weights is None else manipulation.reshape(as_tensor(weights, "histogram"), (-1,))
     counts = _summed("histogram", slot, shares, count + 1)[:count]
     if density:
@@ -85,7 +94,26 @@ def histogram(
     return counts, edges
 
 
-def _equal_intervals(flat: Tensor, bins: int, range: tuple[float, float] | None) -> Tensor:
+def _can_be_calculated(low: float, high: float, bins: int, limits: np.finfo) -> bool:
+    """Whether rounding moves neither an element nor a bound by an interval."""
+    error = 8 * bins * float(limits.eps)
+    return error < 1 and error * max(abs(low), abs(high)) < high - low < float(limits.max)
+
+
+def _calculated(flat: Tensor, edges: Tensor, inside: Tensor) -> Tensor:
+    """The interval of each element that is inside: calculated, then corrected until the bounds say so."""
+    count = edges.size - 1
+    low, high = edges[0], edges[-1]
+    guess = elementwise.divide(elementwise.subtract(flat, low), elementwise.subtract(high, low))
+    guess = elementwise.where(inside, elementwise.multiply(guess, count), 0)
+    place = elementwise.astype(elementwise.minimum(guess, count - 1), int64)
+    below, above = (apply(indexing.gather, (edges, elementwise.add(place, i)), {"axes": (0,)}) for i in (0, 1))
+    place = elementwise.subtract(place, elementwise.astype(elementwise.less(flat, below), int64))
+    return elementwise.add(place, elementwise.astype(elementwise.greater_equal(flat, above), int64))
+
+
+def _range(flat: Tensor, bins: int, range: tuple[float, float] | None) -> tuple[float, float]:
+    """From where to where equal intervals go."""
     if bins < 1:
         raise at_user_line(ValueError(f"histogram: `bins` must be positive, when an integer, got {bins}"))
     if range is None:
@@ -99,7 +127,7 @@ def _equal_intervals(flat: Tensor, bins: int, range: tuple[float, float] | None)
         raise at_user_line(ValueError(f"histogram: max must be larger than min in range parameter, got {low}, {high}"))
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return creation.linspace(low, high, bins + 1, dtype=flat.dtype)
+    return low, high
 
 
 def _bounds(bins: Any, flat: Tensor) -> Tensor:

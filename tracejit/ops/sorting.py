@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tracejit.ir.primitives import indexing, library as primitives
 from tracejit.ir.types import bool_, int64
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply
-from ..tensor import Tensor, concrete_tensor, is_plain
+from ..tensor import Tensor
 from . import arrangement, creation, elementwise, manipulation, reduction
 from .axes import Axis, normalize_axis
 
@@ -37,10 +35,10 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
     tensor([1., 2., 3.])
     """
     tensor = as_tensor(x, "sort")
-    if is_plain(tensor) and tensor.ndim and tensor.dtype.kind in "biuf" and not descending:
-        along = normalize_axis("sort", axis, tensor.ndim)
-        return concrete_tensor(np.sort(tensor._value, along, kind="stable"))
-    return _taken(tensor, argsort(tensor, axis, descending), axis)
+    if tensor.ndim == 0:
+        raise at_user_line(IndexError("sort: a 0-d tensor has no axis to sort along"))
+    along = normalize_axis("sort", axis, tensor.ndim)
+    return apply(primitives.sort, (tensor,), {"axis": along, "descending": descending})
 
 
 def _taken(x: Tensor, index: Tensor, axis: int) -> Tensor:
