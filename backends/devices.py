@@ -71,7 +71,12 @@ class Device(ABC):
 
     name: str  # "cuda:0"
     array_class: type
-    keeps_memory = True  # whether the memory of one run may serve the next one
+    keeps_memory = True  # whether the memory of one run may serve the next one on the same stream
+
+    @property
+    def stream(self) -> int:
+        """Where work goes now, as a number."""
+        return 0
 
     @classmethod
     @abstractmethod

@@ -72,7 +72,9 @@ def _find_cuda(number: int) -> Device:
     missing = why_no_cuda()
     if missing:
         raise RuntimeError(f"device 'cuda' is not available: {missing}")
-    raise RuntimeError("this version of tracejit prints and compiles CUDA kernels, but does not run them yet")
+    from tracejit.backends.cuda.driver import CupyDevice
+
+    return CupyDevice.numbered(number)
 
 
 devices.register("cuda", _find_cuda)

@@ -33,18 +33,19 @@ class Executable:
         self.program, self.device = program, device
         self.functions = device.load(program.kernels)
         self.constants = [device.upload(constant) for constant in program.constants]
-        self._frames: list[_Frame] = []
+        self._frames: dict[int, list[_Frame]] = {}  # by the stream that uses their memory
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         with self._lock:
-            frame = self._frames.pop() if self._frames else None
+            frames = self._frames.setdefault(self.device.stream, [])
+            frame = frames.pop() if frames else None
         if frame is None:
             frame = _Frame(self)
         results = frame.run(inputs)
         if self.device.keeps_memory:
             with self._lock:
-                self._frames.append(frame)
+                frames.append(frame)
         return results
 
 
@@ -65,6 +66,9 @@ class _Frame:
         for number, constant in enumerate(executable.constants):
             self._words[self._slot(("constant", number))] = self._device.address(constant)
         self._steps = self._block(program.calls)
+        for place, value in zip(program.results, program.result_values, strict=True):
+            if place.space not in ("input", "output", "constant"):
+                self._place(value)  # no word is added after this: devices may have taken down where they are
 
     # A run ------------------------------------------------------------------------------------------
 

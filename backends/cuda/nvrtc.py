@@ -47,6 +47,18 @@ def compile_to_ptx(source: str, arch: str = "compute_90") -> str:
     return code.rstrip(b"\0").decode()
 
 
+@cache
+def version() -> str:
+    """The compiler's version, ``"none"`` where there is none: machine code that was kept can be used all the same."""
+    try:
+        library = _library()
+    except NotAvailable:
+        return "none"
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return f"NVRTC {major.value}.{minor.value}"
+
+
 def _compile(source: str, options: Sequence[str], product: str) -> tuple[bytes, str]:
     """The product (``"CUBIN"`` or ``"PTX"``) and the log."""
     library = _library()

@@ -85,6 +85,10 @@ class Module:
         """What compiled code depends on besides the kernels."""
         return "\0".join([*_FLAGS, *(header.read_text() for header in _HEADERS)])
 
+    def arguments(self, name: str) -> int:
+        """How many arguments a kernel takes."""
+        return int(getattr(self._library, f"arguments_{name}")())
+
     def launch(self, name: str, blocks: int, threads: int, arguments: Sequence[int], order: Order) -> None:
         """One launch; the arguments are addresses and 64-bit integers."""
         values = (ctypes.c_int64 * len(arguments))(*arguments)

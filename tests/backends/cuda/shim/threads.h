@@ -196,12 +196,14 @@ template <typename... A, size_t... I> void call_with(void (*function)(A...), voi
 template <typename... A> void call_kernel(void *function, void **values) {
   call_with((void (*)(A...))function, values, std::index_sequence_for<A...>{});
 }
+template <typename... A> int count(void (*)(A...)) { return sizeof...(A); }
 template <typename... A> auto caller(void (*)(A...)) { return &call_kernel<A...>; }
 
 }  // namespace shim
 
 // `launch_<name>(arguments, blocks, threads, order, message)`; the arguments as cuLaunchKernel takes them.
 #define SHIM_EXPORT(name) \
+  extern "C" int arguments_##name() { return shim::count(name); } \
   extern "C" bool launch_##name(void **values, int blocks, int threads, int order, char *message) { \
     shim::call = shim::caller(name); \
     shim::kernel = (void *)name; \
