@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -183,6 +184,113 @@ def a_global_that_a_function_in_a_table_reads():
 
     table = {"scale": lambda x: x * factor}
     return lambda x: table["scale"](x), again
+
+
+@change
+def what_collections_hold():
+    user, chained = collections.UserDict(k=2), collections.ChainMap({}, {"k": 3})
+    return lambda x: x * user["k"] * chained["k"], lambda: chained.maps[1].update(k=4)
+
+
+@change
+def a_namespace_and_a_view_of_a_dict():
+    space, table = types.SimpleNamespace(k=2), {"k": 3}
+    view = types.MappingProxyType(table)
+    return lambda x: x * space.k * view["k"], lambda: table.update(k=4)
+
+
+@change
+def attributes_of_a_list_and_a_dict():
+    class Numbers(list):
+        pass
+
+    class Table(dict):
+        def __getattr__(self, name):
+            return self[name] if name in self else super().__getattribute__(name)
+
+    numbers, table = Numbers([2]), Table(sub=Table(k=3))
+    numbers.k = 3
+    return lambda x: x * numbers[0] * numbers.k * table.sub.k, setter(numbers, "k", 5)
+
+
+@change
+def objects_in_sets_and_keys():
+    first, second = Node(), Node()
+    first.k, second.k = 1, 2
+    keys, items = {first: 1}, frozenset([second])
+    return lambda x: x * sum(key.k for key in keys) * sum(item.k for item in items), setter(second, "k", 9)
+
+
+@change
+def what_a_weak_reference_refers_to():
+    item = Node()
+    item.k = 2
+    reference, table = weakref.ref(item), weakref.WeakValueDictionary(item=item)
+    item.itself = item  # kept alive by the closure of the change
+    return lambda x: x * reference().k + table["item"].k, setter(item, "k", 9)
+
+
+@change
+def arguments_of_an_exception():
+    error = ValueError(2)
+    return lambda x: x * error.args[0], setter(error, "args", (5,))
+
+
+@change
+def an_event():
+    event = threading.Event()
+    return lambda x: x * (2 if event.is_set() else 3), event.set
+
+
+class Layer(nn.Module):
+    factor = 2
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.numbers, self.held = {"a": {"k": 2}}, np.ones(4, np.float32), Node()
+        self.held.k = 3
+
+    def scaled(self, x):
+        return x * self.factor
+
+    def forward(self, x):
+        return self.scaled(x) * self.table["a"]["k"] * self.numbers + self.held.k
+
+
+@change
+def a_dict_of_a_module():
+    layer = Layer()
+    return layer, lambda: layer.table["a"].update(k=5)
+
+
+@change
+def an_object_of_a_module_within_one():
+    model = nn.Sequential(Layer())
+    return lambda x: model(x), lambda: setattr(model[0].held, "k", 5)
+
+
+@change
+def an_array_of_a_module():
+    layer = Layer()
+    return lambda x: layer(x), lambda: layer.numbers.__setitem__(0, 5)
+
+
+@change
+def a_class_attribute_of_a_module():
+    class Derived(Layer):
+        factor = 2
+
+    layer = Derived()
+    return lambda x: layer(x), setter(Derived, "factor", 3)
+
+
+@change
+def a_method_of_a_module():
+    class Derived(Layer):
+        pass
+
+    layer = Derived()
+    return lambda x: layer(x), setter(Derived, "scaled", lambda self, x: x * 7)
 
 
 # Classes, functions and modules ----------------------------------------------------------------------
@@ -591,6 +699,30 @@ def a_context_variable_set():
         return x * variable.get()
 
     return f, variable.get
+
+
+@write
+def a_generator_of_old():
+    generator = np.random.RandomState(3)
+    return lambda x: x + generator.randn(4).astype(np.float32), lambda: None
+
+
+@write
+def a_lock_that_stays_locked():
+    lock = threading.Lock()
+    return lambda x: x * (2 if lock.acquire(blocking=False) else 3), lock.locked
+
+
+@write
+def a_thread_of_its_own():
+    def f(x):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(x * 2))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    return f, lambda: None
 
 
 @dataclass(slots=True)

@@ -8,11 +8,13 @@ import threading
 import time
 from collections import namedtuple
 from dataclasses import dataclass
+from numbers import Number
 
 import numpy as np
 import pytest
 
 import tracejit as tj
+from tests.test_programs import described
 
 
 def bits(x):
@@ -213,7 +215,60 @@ FLOATS = {
     "comparison": lambda x, lr: x * 2 if lr > 1 else x,
     "floor": lambda x, lr: x * (lr // 0.4) + round(lr, 1),
     "in place": lambda x, lr: x * _doubled(lr) + lr,
+    "class": lambda x, lr: x * lr if isinstance(lr, float) and isinstance(lr, int | Number) else x,
+    "match": lambda x, lr: x * _matched(lr),
+    "hash": lambda x, lr: {0.3: x, 1.7: -x}[lr],
+    "set": lambda x, lr: x * len({lr, 0.3}),
+    "method": lambda x, lr: x * 2 if lr.is_integer() else x * lr,
+    "divmod": lambda x, lr: (x * divmod(lr, 0.5)[0], divmod(7, lr)[1]),
 }
+
+
+def _matched(lr):
+    match lr:
+        case int():
+            return 0
+        case float():
+            return lr
+    return 1
+
+
+ARRAYS = {  # whether Python runs at each call
+    "methods": (lambda x: x.mean(), True),
+    "operators": (lambda x: x * 2, True),
+    "ufuncs": (lambda x: np.exp(x), True),
+    "functions": (lambda x: np.sort(x), True),
+    "indexing": (lambda x: tj.exp(x[1:]), True),
+    "returned": (lambda x: {"x": x, "y": tj.exp(x)}, True),
+    "text": (lambda x: f"{x}", True),
+    "condition": (lambda x: tj.exp(x) if x.sum() > 1 else tj.sin(x), True),
+    "functions on tensors": (lambda x: tj.exp(x), False),
+    "as a tensor": (lambda x: tj.asarray(x)[1:] * 2 + tj.tensor(x).mean(), False),
+    "with tensors": (lambda x: (tj.ones(3) * x, x + tj.ones(3), x @ tj.ones(3), tj.ones(3) > x), False),
+    "shape": (lambda x: (x.shape, len(x), x.ndim, x.size), False),
+    "class": (lambda x: isinstance(x, np.ndarray), False),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_array_arguments_stay_arrays(name):
+    function, is_lazy = ARRAYS[name]
+    jitted = tj.jit(function)
+    for seed in (0, 1, 0):
+        x = np.random.default_rng(seed).normal(size=3).astype(np.float32)
+        assert described(jitted(x)) == described(function(x))
+    assert (jitted.cache_info().lazy > 0) == is_lazy
+    assert jitted.cache_info().misses == 1
+
+
+def test_an_array_argument_is_changed_in_place():
+    def add_one(x):
+        x[0] += 1
+        return tj.asarray(x)
+
+    x = np.zeros(3, np.float32)
+    jitted = tj.jit(add_one)
+    assert [jitted(x).tolist() for _ in range(3)] == [[1, 0, 0], [2, 0, 0], [3, 0, 0]]
 
 
 def _doubled(lr):
@@ -227,7 +282,8 @@ def test_float_arguments_are_as_pythons(name):
     jitted = tj.jit(function)
     for lr in (0.3, 1.7):
         assert _shape_of(jitted(random(3), lr)) == _shape_of(function(random(3), lr))
-    asked = name in ("power", "comparison", "floor")  # Python asks for the number, or for what it is compared with
+    # Python asks for the number, or for what it is compared with.
+    asked = name in ("power", "comparison", "floor", "hash", "set", "method", "divmod")
     assert jitted.cache_info().misses == (2 if asked else 1)
     with pytest.raises(ZeroDivisionError):
         tj.jit(lambda x, lr: x * (1 / lr))(random(3), 0.0)

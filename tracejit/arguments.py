@@ -16,6 +16,7 @@ from tracejit.ir.types import TensorType, float64
 
 from . import tree
 from .device import name_of
+from .disguise import disguised, stands_for
 from .guards import ArgumentsAre
 from .names import leaf_names
 from .sources import Argument, FloatArgument
@@ -163,11 +164,10 @@ class ArgumentsOfCall:
                     )
                     trace.captured.append((shadow.source, shadow._value))
                 position += 1
-                replaced.append(tensor)
+                replaced.append(tensor if isinstance(leaf, Tensor) else stands_for(tensor, leaf))
             elif isinstance(leaf, float) and index not in self._static:
-                number = new_tensor(trace.parameter(TensorType(float64, ()), FloatArgument(floats), name))
-                number._weak = True
-                replaced.append(number)
+                number = trace.parameter(TensorType(float64, ()), FloatArgument(floats), name)
+                replaced.append(disguised(new_tensor(number)))
                 floats += 1
             else:
                 replaced.append(leaf)

@@ -1,7 +1,7 @@
 """What of a captured container or object a trace may have relied on, in a form that can be compared.
 
-Numbers and strings count by value, containers, arrays and plain objects by what they hold, classes by their attributes,
-all else by identity (tensors are inputs, modules and optimizers have guards of their own).
+Numbers and strings count by value, containers, arrays and plain objects by what they hold, all else by identity
+(tensors are inputs; classes, functions, modules and optimizers have guards of their own).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_NAMED_ITEMS = 20_000  # where only the attributes are looked at whose names 
 MAX_BYTES = 1 << 26  # of one array
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 _FLAT = frozenset((int, str, bytes, bool, type(None)))  # whose equality is identity, for one type
-BY_IDENTITY = (Tensor, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+BY_IDENTITY = (Tensor, type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 BUFFERS = (np.ndarray, bytearray, array.array)
 
 
@@ -118,18 +118,15 @@ class _Snapshot:
             )
         self._seen.add(id(item))
         depth += 1
-        if isinstance(item, dict):
-            flat = _flat(item.values())
-            if flat is not None:
-                return type(item), list(item), flat
-            return type(item), [(self._visit(k, depth), self._visit(v, depth)) for k, v in item.items()]
-        if isinstance(item, list | tuple | deque):
-            flat = _flat(item)
-            return type(item), [self._visit(child, depth) for child in item] if flat is None else flat
-        if isinstance(item, set | frozenset):
-            if len(item) > self._left:
-                raise TooLarge
-            return type(item), sorted(map(repr, item))
+        if isinstance(item, dict | list | tuple | deque | set | frozenset):
+            own = getattr(item, "__dict__", None)  # of a class derived from a container's
+            return type(item), self._items(item, depth), self._visit(own, depth) if own else None
+        if isinstance(item, types.MappingProxyType):
+            return types.MappingProxyType, self._items(item.copy(), depth)
+        if isinstance(item, weakref.ref):
+            return _Identity(item), self._visit(item(), depth)
+        if isinstance(item, BaseException):
+            return _Identity(item), self._visit([item.args, vars(item)], depth)
         if isinstance(item, ContextVar):
             return _Identity(item), self._visit(item.get(None), depth)
         if isinstance(item, types.MethodType):
@@ -138,11 +135,6 @@ class _Snapshot:
             return _Identity(item), self._visit([item.func, item.args, item.keywords], depth)
         if isinstance(item, logging.Logger):
             return _Identity(item), item.getEffectiveLevel(), item.disabled, item.manager.disable
-        if isinstance(item, type):
-            return _Identity(item), [
-                [(name, self._visit(value, depth)) for name, value in attributes_of_class(base).items()]
-                for base in users_classes(item)
-            ]
         held = fields(item)
         if held is None:
             return _Identity(item)
@@ -150,8 +142,21 @@ class _Snapshot:
         if names is not None:
             held = {name: value for name, value in held.items() if name in names}
         attributes = [(name, self._visit(value, depth)) for name, value in held.items()]
-        kind = type(item)
-        return _Identity(item), attributes, None if id(kind) in self._seen else self._visit(kind, depth)
+        return _Identity(item), attributes
+
+    def _items(self, item: Any, depth: int) -> Any:
+        """What a container holds."""
+        if isinstance(item, dict):
+            flat = _flat(item.values())
+            if flat is not None:
+                return list(item), flat
+            return [(self._visit(k, depth), self._visit(v, depth)) for k, v in item.items()]
+        if isinstance(item, set | frozenset) and all(isinstance(child, _PLAIN) for child in item):
+            if len(item) > self._left:
+                raise TooLarge
+            return sorted(map(repr, item))
+        flat = _flat(item)
+        return [self._visit(child, depth) for child in item] if flat is None else flat
 
 
 def _flat(items: Any) -> Any:
@@ -211,10 +216,10 @@ def is_wrapper(item: Any) -> bool:
 
 
 def is_users_class(kind: type) -> bool:
-    """Whether a class is the user's own."""
+    """Whether a class is the user's own, and no module or optimizer, which guard themselves."""
     known = _is_users.get(kind)
     if known is None:
-        known = _is_users[kind] = kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
+        known = _is_users[kind] = _is_written_by_user(kind) and not hasattr(kind, "named_tensors")
     return known
 
 
@@ -223,14 +228,18 @@ _is_users: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
 def users_classes(kind: type) -> list[type]:
     """A class and those it is derived from, as far as they are the user's."""
-    return [base for base in kind.__mro__ if is_users_class(base)]
+    return [base for base in kind.__mro__ if _is_written_by_user(base)]
+
+
+def _is_written_by_user(kind: type) -> bool:
+    return kind.__module__.split(".")[0] not in _LIBRARIES and not _is_own(kind)
 
 
 def attributes_of_class(kind: type) -> dict[str, Any]:
     """What a class of the user's says of its instances."""
     return {
         name: value for name, value in vars(kind).items()
-        if not (name.startswith("__") or isinstance(value, types.MemberDescriptorType)) or name in _SPECIAL_METHODS
+        if not isinstance(value, types.MemberDescriptorType) and (not name.startswith("__") or callable(value))
     }  # fmt: skip
 
 
@@ -262,28 +271,15 @@ def slots(item: Any) -> Iterator[tuple[str, Any]]:
 
 def _has_fields(item: Any) -> bool:
     kind = type(item)
-    return (
-        bool(kind.__dictoffset__)
-        or isinstance(item, threading.local)
-        or any("__slots__" in vars(base) for base in kind.__mro__)
-    )
+    if kind.__dictoffset__ or isinstance(item, threading.local):
+        return True
+    return any("__slots__" in vars(base) for base in kind.__mro__)
 
 
-def _is_own(kind: Any) -> bool:
-    """Whether a class is, or is derived from, one of this package's (modules and optimizers guard themselves)."""
-    for base in kind.__mro__:
-        file = getattr(_module_of(base), "__file__", None)
-        if file is not None and is_library(file):
-            return True
-    return False
+def _is_own(kind: type) -> bool:
+    """Whether a class is one of this package's."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is not None and is_library(file)
 
 
-def _module_of(kind: Any) -> Any:
-    return sys.modules.get(kind.__module__)
-
-
-_SPECIAL_METHODS = frozenset(("__call__", "__getattr__", "__getattribute__", "__getitem__", "__init__"))
-_LIBRARIES = frozenset((
-    "builtins", "numpy", "types", "typing", "functools", "collections", "threading", "logging", "enum", "abc",
-    "contextlib", "dataclasses", "re", "datetime", "decimal", "fractions", "pathlib", "weakref", "_io", "io",
-))  # fmt: skip
+_LIBRARIES = frozenset(("builtins", "numpy", "typing", "functools", "logging", "enum", "abc", "re", "io", "_io"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tracejit.backends.devices import in_use
 from tracejit.ir import Location, Value
 
-from .contents import contents, holds_still
+from .contents import attributes_of_class, contents, holds_still
 from .device import name_of
 from .places import Place
 from .sources import Argument, Captured, Reached, Source
@@ -187,6 +187,42 @@ class SameFunctions(Guard):
         signing.same_functions(self._functions)
 
 
+class SameClasses(Guard):
+    """Classes of the user's have the attributes that they had."""
+
+    def __init__(self, classes: Sequence[tuple[type, dict[str, Any]]]) -> None:
+        from tracejit.backends.cpu import objects  # here, so that importing tracejit does not load the compiler
+
+        self._classes = tuple(classes)
+        self._versions = [objects.class_version(kind) for kind, _ in self._classes]
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        if all(version.is_same() for version in self._versions):
+            return True
+        if self._changed() is not None:
+            return False
+        for version in self._versions:
+            version.renew()
+        return True
+
+    def _changed(self) -> str | None:
+        """The first attribute that is another one."""
+        for kind, before in self._classes:
+            now = attributes_of_class(kind)
+            for name in {**before, **now}:
+                if before.get(name, _ABSENT) is not now.get(name, _ABSENT):
+                    return f"{kind.__name__}.{name}"
+        return None
+
+    def describe(self) -> str:
+        changed = self._changed()
+        return "the classes that it uses are as they were" if changed is None else f"{changed} is as it was"
+
+    def tell(self, signing: Signing) -> None:
+        signing.same_classes(self._versions)
+
+
+_ABSENT = object()
 _parts_of_function = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 

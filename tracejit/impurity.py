@@ -10,6 +10,7 @@ import gc
 import os
 import random
 import sys
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType
@@ -27,6 +28,7 @@ _FUNCTIONS: dict[str, frozenset[str] | None] = {
     "_random": None,
     "_warnings": frozenset(("warn", "warn_explicit")),
     "_socket": None,
+    "_thread": frozenset(("start_new_thread", "start_joinable_thread")),
     "_ctypes": None,
 }  # fmt: skip
 _PURE = frozenset(("fspath", "_path_normpath", "_path_splitroot"))
@@ -79,6 +81,9 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
             return
     elif isinstance(owner, random.Random):
         pass
+    elif type(owner) in _LOCKS:
+        if frame.f_code.co_filename.startswith(_STANDARD_LIBRARY):
+            return
     elif type(owner) is ContextVar:
         if name == "get" or "site-packages" in frame.f_code.co_filename:  # as NumPy's errstate
             return
@@ -123,4 +128,5 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 _MODULE = type(sys)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep

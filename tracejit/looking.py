@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 BY_VALUE = (int, str, bytes)
 SINGLE = (bool, type(None), type(Ellipsis))
 _LOOKED_INTO = (
-    dict, list, tuple, deque, set, frozenset, type, *contents.BUFFERS, ContextVar, MethodType, partial, Logger,
+    dict, list, tuple, deque, set, frozenset, *contents.BUFFERS, ContextVar, MethodType, partial, Logger,
+    types.MappingProxyType, weakref.ref, BaseException,
 )  # fmt: skip
-_OF_CLASSES = (*BY_VALUE, *SINGLE, float, property, staticmethod, classmethod, types.GetSetDescriptorType)
 MOST_PARTS = 2000  # of what a captured object holds
 
 
@@ -158,9 +159,6 @@ class Looking:
                     self._conditions.append(partial(self._holds_keys, part, item))
                 case _Sized():
                     self._conditions.append(partial(self._is_sized, part, item))
-                case _Version():
-                    address, word = item.address, item.word
-                    self._conditions.append(partial(self._do, Do.WORD_IS, address, word))
                 case Tensor():
                     self._conditions.append(partial(self._is_instance, part))
                 case _:
@@ -175,6 +173,18 @@ class Looking:
                 for name, offset in objects.FUNCTION_PARTS.items():
                     self._hold(getattr(function, name))
                     self._do(Do.WORD_IS, self._hold(function) + offset, objects.word(id(function) + offset))
+
+        self._conditions.append(write)
+
+    def same_classes(self, versions: Sequence[objects.ClassVersion]) -> None:
+        """The classes have the versions that they have now."""
+
+        def write() -> None:
+            for version in versions:
+                self._hold(version.kind)
+                if not version.is_same():
+                    raise Unsigned(f"{version.kind.__name__} has no version")
+                self._do(Do.WORD_IS, version.address, objects.word(version.address))
 
         self._conditions.append(write)
 
@@ -339,17 +349,6 @@ class _Dict:
     keys: tuple[Any, ...]
 
 
-class _Version:
-    """A class, of which the version counts: another one after each change of it or of one it is derived from."""
-
-    def __init__(self, kind: type) -> None:
-        getattr(kind, "_", None)  # a look-up gives it a version
-        self.address = id(kind) + objects.TYPE_VERSION
-        self.word = objects.word(self.address)
-        if self.word & 0xFFFFFFFF == 0:
-            raise Unsigned(f"{kind.__name__} has no version")
-
-
 @dataclasses.dataclass(frozen=True)
 class _Sized:
     """A list or a tuple, of which the length counts."""
@@ -394,20 +393,6 @@ def _parts(place: Place, item: Any, leave_out: frozenset[int], seen: set[int]) -
             yield attributes, _Dict(tuple(held))
             for name, value in held.items():
                 yield from _parts(Item(attributes, name), value, leave_out, seen)
-            yield from _parts_of_class(kind, leave_out, seen)
-
-
-def _parts_of_class(kind: type, leave_out: frozenset[int], seen: set[int]) -> Iterator[tuple[Place, Any]]:
-    """Its version, and what its containers hold."""
-    if id(kind) in seen:
-        return
-    seen.add(id(kind))
-    yield Itself(kind), _Version(kind)
-    for base in contents.users_classes(kind):
-        seen.add(id(base))
-        for value in contents.attributes_of_class(base).values():
-            if not isinstance(value, (*contents.BY_IDENTITY, *_OF_CLASSES)) or isinstance(value, _LOOKED_INTO):
-                yield from _parts(Itself(value), value, leave_out, seen)
 
 
 def offset(slot: str) -> int:

@@ -27,6 +27,7 @@ from tracejit.ir.types import (
 )  # fmt: skip
 
 from . import dispatch
+from .disguise import disguised
 from .locations import at_user_line
 from .state import thread
 from .tape import apply
@@ -137,20 +138,13 @@ def weak_number(number: float) -> Tensor:
     return disguised(new_tensor(dispatch.constant_payload(np.asarray(number, dtype))))
 
 
-def disguised(number: Tensor) -> Tensor:
-    """A 0-d int64 or float64 tensor that stands for a Python number from here on."""
-    number._weak = True
-    return number
-
-
 def on_numbers(function: Callable[..., Tensor], *numbers: Any) -> Tensor:
     """An operator between numbers that stand for Python's: in int64 or float64, as Python does it, and weak again."""
     weak = [number if isinstance(number, Tensor) else weak_number(number) for number in numbers]
     dtype = int64 if all(number.dtype == int64 for number in weak) and function.__name__ != "divide" else float64
     wide = [new_tensor(number._value) if number.dtype == dtype else _converted(number, dtype) for number in weak]
     result = function(*wide)
-    result._weak = result.dtype == dtype
-    return result
+    return disguised(result) if result.dtype == dtype else result
 
 
 def _converted(number: Tensor, dtype: DType) -> Tensor:

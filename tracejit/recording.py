@@ -17,8 +17,9 @@ from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
 from .compiled import Backward, Effect, Ending, Output, Store, compile_path
-from .contents import TooLarge, contents, is_module, is_plain_instance
-from .guards import SameContents, SameFunctions, SameValue
+from .contents import TooLarge, contents, is_module, is_plain_instance, users_classes
+from .disguise import Array
+from .guards import SameClasses, SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
 from .names import functions_read_by, mentioned, names_read_by, only_appended_to
@@ -123,6 +124,17 @@ def _guard_names(
             yield from _guard_contents(trace, what, find, value, names)
     for item in call.named_by_identity:
         yield from _guard_contents(trace, "an argument", Itself(item), item, names)
+    assert trace.world is not None
+    if trace.world.classes:
+        trace.guard("classes", SameClasses(trace.world.classes))
+    for kind, attributes in trace.world.classes:
+        for name, value in attributes.items():
+            yield from _guard_contents(trace, f"{kind.__name__}.{name}", Itself(value), value, names)
+    for module in trace.world.modules:
+        if users_classes(type(module)):
+            for name, value in vars(module).items():
+                if not name.startswith("_") and not is_module(value):
+                    yield from _guard_contents(trace, f"{type(module).__name__}.{name}", Itself(value), value, names)
     for known in functions:
         if vars(known) or known.__name__ in mentioned(known.__code__):
             yield from _guard_contents(trace, known.__name__, Attributes(Itself(known)), vars(known), names)
@@ -319,12 +331,14 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         if not isinstance(leaf, _PLAIN) and not is_function and not (world is not None and world.knows(leaf)):
             raise Untraceable(f"it makes a {type(leaf).__name__}, a new one at each call")
         return Output("static", static=leaf)
+    if type(leaf) is Array:
+        raise Untraceable("it returns or keeps an argument that is a NumPy array")
     if is_array(leaf._value):  # a tensor from outside, returned itself
         return Output("existing", source=trace.shadow(leaf).source)
-    if type(leaf) is not Tensor or (leaf._requires_grad and leaf._node is None):
-        raise Untraceable("it makes a leaf that requires gradients, or a parameter, a new one at each call")
     if leaf._weak:
         return Output("number", add(leaf._value, label))
+    if type(leaf) is not Tensor or (leaf._requires_grad and leaf._node is None):
+        raise Untraceable("it makes a leaf that requires gradients, or a parameter, a new one at each call")
     spent = leaf._node is not None and leaf._node.is_freed
     return Output("tensor", add(leaf._value, leaf._value.name or label), spent=spent)
 

@@ -14,6 +14,7 @@ from tracejit.ir import Block, Builder, Constant, TensorType, Value
 from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
+from .disguise import disguised
 from .levels import hidden
 from .tape import BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
@@ -141,7 +142,8 @@ def _twin(region: Region, like: Like) -> Tensor:
     value = Value(like.type)
     region.own.add(value)
     twin = new_tensor(value)
-    twin._weak = like.is_weak
+    if like.is_weak:
+        disguised(twin)
     if like.has_history:
         twin._node, twin._requires_grad = BlockInput(value.type), True
     return twin

@@ -14,6 +14,7 @@ from tracejit.ir.passes import dce
 from tracejit.ir.primitives import control
 from tracejit.ir.types import TensorType, int64
 
+from .disguise import disguised
 from .ops import elementwise
 from .ops.creation import tensor
 from .regions import Import, Like, TracedBlock, trace_block, unite
@@ -177,7 +178,8 @@ def _settle(
 ) -> list[Tensor]:
     """An op's results: variables, then cells, which get their new values, then the verdict on checks."""
     for result, twin in zip(results, like, strict=True):
-        result._weak = twin._weak
+        if twin._weak:
+            disguised(result)
     checks = [check for traced in blocks for check in traced.checks]
     if checks:
         trace.check_as(results[-1]._value, checks[0])

@@ -238,8 +238,8 @@ class Trace:
         kind = tensor.dtype.kind
         if kind not in "fiV" and tensor.dtype != np.uint8:
             return self.concrete(self.read(tensor), "item()").item()
+        from .disguise import disguised
         from .ops import elementwise, manipulation
-        from .promotion import disguised
 
         plain = manipulation.reshape(tensor.detach(), ())
         return disguised(elementwise.astype(plain, np.dtype(np.int64 if kind in "iu" else np.float64)))

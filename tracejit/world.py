@@ -11,8 +11,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import io
+import pickle
 import re
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -106,7 +108,8 @@ class World:
         self._seen: dict[int, Any] = {}  # kept alive, so that an identity is not used again
         self._cells: list[tuple[str, types.CellType, Any]] = []
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
-        self._classes: list[tuple[type, dict[str, Any]]] = []
+        self.classes: list[tuple[type, dict[str, Any]]] = []  # with their attributes
+        self.modules: list[Any] = []
         self._buffers: list[tuple[str, Any, Any]] = []
         self._slots: list[tuple[str, Place, Any, dict[str, Any]]] = []
         self._generators: list[tuple[Any, Any]] = []
@@ -141,8 +144,9 @@ class World:
             return
         self._seen[id(item)] = item
         self._count += 1
-        if isinstance(item, np.random.Generator):
-            self._generators.append((item, item.bit_generator.state))
+        if isinstance(item, np.random.Generator | np.random.RandomState):
+            source = item.bit_generator if isinstance(item, np.random.Generator) else item._bit_generator
+            self._generators.append((source, pickle.dumps(source.state)))
         elif isinstance(item, BUFFERS):
             if size_of(item) <= MAX_BYTES:
                 self._buffers.append((label, item, copy_of(item)))
@@ -153,15 +157,26 @@ class World:
             self._refuse_iterator(label, item)
         if depth == MAX_DEPTH:
             return
+        if isinstance(item, _CONTAINERS) and getattr(item, "__dict__", None):  # of a class derived from a container's
+            yield f"{label}.__dict__", Attributes(find), vars(item), depth + 1
         if isinstance(item, dict):
             self._hold(item, find, label)
             yield from ((f"{label}[{key!r:.30}]", Item(find, key), value, depth + 1) for key, value in item.items())
+            yield from ((label, Itself(key), key, depth + 1) for key in item if not isinstance(key, _ATOMS))
         elif isinstance(item, list | tuple | deque):
             if not isinstance(item, tuple):
                 self._hold(item, find, label)
             yield from ((f"{label}[{i}]", Item(find, i), value, depth + 1) for i, value in enumerate(item))
-        elif isinstance(item, set):
-            self._hold(item, find, label)
+        elif isinstance(item, set | frozenset):
+            if isinstance(item, set):
+                self._hold(item, find, label)
+            yield from ((label, Itself(child), child, depth + 1) for child in item if not isinstance(child, _ATOMS))
+        elif isinstance(item, types.MappingProxyType):
+            yield label, find, item | {}, depth + 1
+        elif isinstance(item, weakref.ref):
+            yield label, find, item(), depth + 1
+        elif isinstance(item, BaseException):
+            yield label, Itself(item.args), item.args, depth + 1
         elif isinstance(item, types.MethodType):
             yield label, find, item.__self__, depth + 1
         elif is_module(item):
@@ -186,7 +201,7 @@ class World:
             return
         self._seen[id(kind)] = kind
         attributes = attributes_of_class(kind)
-        self._classes.append((kind, attributes))
+        self.classes.append((kind, attributes))
         for name, value in attributes.items():
             yield f"{kind.__name__}.{name}", Item(Attributes(Itself(kind)), name), value, depth + 1
 
@@ -197,6 +212,8 @@ class World:
 
     def _visit_module(self, label: str, module: Any, depth: int) -> Iterator[tuple[str, Place, Any, int]]:
         """A module: its attributes, buffers and children; its parameters stay what they are while its version does."""
+        self.modules.append(module)
+        yield type(module).__name__, Itself(type(module)), type(module), depth
         for name in (None, "_parameters", "_buffers", "_modules"):
             fields = vars(module) if name is None else vars(module).get(name, {})
             find = Itself(fields)
@@ -238,7 +255,7 @@ class World:
             if now is not before:
                 kind = "gone" if now is _ABSENT else "item"
                 found.append(Change(name, Itself(space), kind, name, now))
-        for users_class, before in self._classes:
+        for users_class, before in self.classes:
             if not _same_items(attributes_of_class(users_class), before):
                 raise Untracked(f"it changes the class {users_class.__name__}")
         for label, buffer, before in self._buffers:
@@ -251,7 +268,7 @@ class World:
                     found.append(Change(f"{label}.{name}", find, "slot", name, value))
             for name in before.keys() - now.keys():
                 found.append(Change(f"{label}.{name}", find, "empty slot", name, None))
-        if any(generator.bit_generator.state != state for generator, state in self._generators):
+        if any(pickle.dumps(generator.state) != state for generator, state in self._generators):
             raise Untracked("it draws from a random generator of NumPy's")
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
             raise Untracked("it draws from NumPy's random generator")
@@ -275,7 +292,7 @@ class World:
                 space.pop(name, None)
             else:
                 space[name] = before
-        for kind, attributes in self._classes:
+        for kind, attributes in self.classes:
             now = attributes_of_class(kind)
             if not _same_items(now, attributes):
                 for name in now.keys() - attributes.keys():
@@ -294,7 +311,7 @@ class World:
                 for name, value in before.items():
                     object.__setattr__(item, name, value)
         for generator, state in self._generators:
-            generator.bit_generator.state = state
+            generator.state = pickle.loads(state)
         if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
             _set_numpy_random_state(self._numpy_state)
 
@@ -387,6 +404,7 @@ def _is_alike(before: Any, now: Any) -> bool:
     )
 
 
+_CONTAINERS = (dict, list, tuple, deque, set, frozenset)
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_version", "_trace", "_transient", "_hooks")
 _ATOMS = (
     int, float, complex, str, bytes, bool, type(None), np.generic, type, types.ModuleType,

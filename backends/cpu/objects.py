@@ -129,6 +129,42 @@ def word(address: int) -> int:
     return ctypes.c_uint64.from_address(address).value
 
 
+class ClassVersion:
+    """A class as it is: it gets another version with each change of it, or of one that it is derived from."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.address = id(kind) + TYPE_VERSION
+        self._now = ctypes.c_uint32.from_address(self.address)
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the class for the same as it is now."""
+        getattr(self.kind, "_", None)  # a look-up gives it a version
+        self._expected = self._now.value
+
+    def is_same(self) -> bool:
+        return self._now.value == self._expected != 0
+
+
+class UnknownVersion(ClassVersion):
+    """Of a class where versions cannot be read."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind, self.address = kind, 0
+
+    def renew(self) -> None:
+        pass
+
+    def is_same(self) -> bool:
+        return False
+
+
+def class_version(kind: type) -> ClassVersion:
+    """The version of a class."""
+    return ClassVersion(kind) if why_unsupported() is None else UnknownVersion(kind)
+
+
 def slot_offset(cls: type, name: str) -> int:
     """Where, in an instance, the slot ``name`` stands: out of its descriptor's ``PyMemberDef``."""
     definition = word(id(cls.__dict__[name]) + 40)

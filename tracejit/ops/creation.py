@@ -18,6 +18,7 @@ from .. import dispatch, dlpack
 from ..device import constant, find, is_called_by_the_library, settled
 from ..locations import at_user_line
 from ..promotion import DEFAULT_FLOAT, as_tensor, kind, scalar_dtype
+from ..state import thread
 from ..tape import apply
 from ..tensor import Tensor, new_tensor
 
@@ -184,7 +185,7 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool 
     """
     if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
         own = data if device is None else put(data, device)
-        if not copy or own is not data:
+        if own is not data or (not copy and (thread.trace is None or not _stands_for_an_array(data))):
             return own
         from .elementwise import positive
 
@@ -193,6 +194,12 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool 
         raise at_user_line(ValueError(f"asarray: {type(data).__name__} cannot become a tensor without a copy"))
     result = tensor(data, dtype, device=device)
     return placed(result, device) if not isinstance(data, Tensor) else result
+
+
+def _stands_for_an_array(tensor: Tensor) -> bool:
+    from ..disguise import Array
+
+    return type(tensor) is Array
 
 
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from tracejit.backends.devices import in_use, is_array
 
 from ..autograd.modes import enable_grad, no_grad
 from ..device import follow
+from ..disguise import disguised
 from ..guards import Guard, SameValue
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
@@ -253,9 +254,7 @@ class Optimizer:
             return float(place())
         value = trace.number(group, (key, index), place)
         value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
-        number = new_tensor(value)
-        number._weak = True
-        return number
+        return disguised(new_tensor(value))
 
     def _with_decay(self, parameter: Tensor, gradient: Tensor, group: Group) -> Tensor:
         """The gradient with the weight decay in it; a decoupled one shrinks the parameter instead."""
