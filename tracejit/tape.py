@@ -288,26 +288,29 @@ def record_on_tape(
     result: Tensor,
 ) -> None:
     """Give ``result`` its node, if any operand that the primitive is differentiable in wants a gradient."""
-    if not is_differentiable(result.dtype):
+    value = result._value
+    if not is_differentiable(value.dtype):
         return
-    edges = tuple(
-        [node_of(operand) if primitive.is_differentiable_in(i) else None for i, operand in enumerate(operands)]
-    )
-    if all(edge is None for edge in edges):
+    edges, is_wanted = [], False
+    for i, operand in enumerate(operands):
+        edge = node_of(operand) if primitive.is_differentiable_in(i) else None
+        is_wanted = is_wanted or edge is not None
+        edges.append(edge)
+    if not is_wanted:
         return
     saves = primitive.saves
     application = Application(
         primitive,
         attributes,
         tuple([TensorType(p.dtype, p.shape) for p in payloads]),
-        TensorType(result.dtype, result.shape),
-        tuple([p if str(i) in saves else None for i, p in enumerate(payloads)]),
-        result._value if "r" in saves else None,
+        TensorType(value.dtype, value.shape),
+        tuple([p if str(i) in saves else None for i, p in enumerate(payloads)]) if saves else (None,) * len(edges),
+        value if "r" in saves else None,
     )
     location = None
     if thread.trace is not None or thread.anomaly:
         location, _ = user_location()
-    result._node = Node(application, edges, application.result_type, location)
+    result._node = Node(application, tuple(edges), application.result_type, location)
     result._requires_grad = True
     if thread.region is not None:
         thread.region.add(result._node)

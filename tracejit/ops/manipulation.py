@@ -89,7 +89,9 @@ def transpose(x: Any, dim0: int | Sequence[int] | None = None, dim1: int | None 
         return concrete_tensor(x._value.T)
     tensor = as_tensor(x, "transpose")
     if dim0 is None:
-        return permute_dims(tensor, range(tensor.ndim)[::-1])
+        if tensor.ndim < 2:
+            return same_value(tensor)
+        return apply(view.transpose, (tensor,), {"permutation": (*range(tensor.ndim)[::-1],)})
     if not isinstance(dim0, int):
         return permute_dims(tensor, dim0)
     if more or dim1 is None:
