@@ -82,6 +82,15 @@ METHODS: list[tuple[str, Callable[..., Any], Any]] = [  # of the tensors a, b an
     ("repeat_interleave", lambda a, b, n: n.repeat_interleave(2), np.repeat(N, 2)),
     ("tile", lambda a, b, n: a.tile((2, 1)), np.tile(A, (2, 1))),
     ("expand_as", lambda a, b, n: n.expand_as(a), np.broadcast_to(N, (2, 3))),
+    ("expand(-1)", lambda a, b, n: a.expand(2, -1, -1), np.broadcast_to(A, (2, 2, 3))),
+    ("expand(-1)", lambda a, b, n: a[:, :1].expand(-1, 4), np.broadcast_to(A[:, :1], (2, 4))),
+    ("permute(dims=)", lambda a, b, n: a.permute(dims=(1, 0)), A.T),
+    ("lerp", lambda a, b, n: a.lerp(b, 0.5), A + np.float32(0.5) * (B - A)),
+    ("lerp_", lambda a, b, n: a.lerp_(b, 0.5), A + np.float32(0.5) * (B - A)),
+    ("clamp_max_", lambda a, b, n: a.clamp_max_(1), A.clip(None, 1)),
+    ("cumsum_", lambda a, b, n: a.cumsum_(dim=1), A.cumsum(1)),
+    ("scatter_add_", lambda a, b, n: n.scatter_add_(0, n - 1, n), N + np.array([1, 2, 3])),
+    ("bincount", lambda a, b, n: n.bincount(), np.bincount(N)),
     ("view_as", lambda a, b, n: a.view_as(b.T), A.reshape(3, 2)),
     ("unflatten", lambda a, b, n: a.ravel().unflatten(0, (3, 2)), A.reshape(3, 2)),
     ("split", lambda a, b, n: a.split(2, dim=1), (A[:, :2], A[:, 2:])),
@@ -129,6 +138,7 @@ def test_methods_that_give_no_tensor() -> None:
     assert answers == (True, True, True, True, False)
     assert all(isinstance(answer, bool) for answer in answers)
     assert a.is_contiguous()
+    assert a.is_cuda is False
 
 
 def test_jitted_methods() -> None:
@@ -174,6 +184,7 @@ def test_text() -> None:
         (lambda x: x.cumsum(dim="a"), TypeError, "cumsum: an axis must be an integer, got str 'a'"),
         (lambda x: x[None].t(), RuntimeError, r"t\(\) expects a tensor with <= 2 dimensions, but self is 3D"),
         (lambda x: x.repeat(2), RuntimeError, r"repeat dims can not be smaller .* \(2,\) for shape \(2, 3\)"),
+        (lambda x: x.expand(-1, 2, 3), ValueError, r"shape \(2, 3\) cannot be broadcast to \(-1, 2, 3\)"),
         (lambda x: x.split(0), RuntimeError, "split_size be positive, but got 0"),
         (lambda x: x.split([1, 3]), RuntimeError, r"sum exactly to 2 .* got \[1, 3\]"),
         (lambda x: x.squeeze(dim=0), ValueError, r"squeeze: axis 0 of shape \(2, 3\) does not have extent 1"),

@@ -148,6 +148,10 @@ class FunctionMethods:
         """``self - alpha * other``."""
         return ops.elementwise.subtract(self, other if alpha == 1 else ops.elementwise.multiply(other, alpha))
 
+    def lerp(self: Any, end: Any, weight: Any) -> Tensor:
+        """``self + weight * (end - self)``."""
+        return self + weight * (end - self)
+
     def where(self: Any, condition: Any, other: Any) -> Tensor:
         """This tensor where the condition is true, else ``other``."""
         return ops.elementwise.where(condition, self, other)
@@ -179,6 +183,7 @@ class FunctionMethods:
     all = _by("reduction", "all")
     amax = _by("reduction", "max")
     amin = _by("reduction", "min")
+    bincount = _by("counting", "bincount")
     any = _by("reduction", "any")
     argmax = _by("reduction", "argmax")
     argmin = _by("reduction", "argmin")
@@ -351,6 +356,11 @@ class FunctionMethods:
     def cuda(self: Any) -> Tensor:
         """The tensor on the GPU."""
         return self.to("cuda")
+
+    @property
+    def is_cuda(self: Any) -> builtins.bool:
+        """Whether the tensor lies on the GPU."""
+        return self.device.startswith("cuda")
 
     def contiguous(self: Any) -> Tensor:
         """The tensor itself: tensors are values, their layout cannot be seen."""

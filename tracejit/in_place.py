@@ -31,6 +31,19 @@ def _by(name: str, module: str, function: str) -> Callable[..., Tensor]:
     return method
 
 
+def _like(method: str) -> Callable[..., Tensor]:
+    """A method that puts the value that another method gives into the tensor's place."""
+
+    def changed(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        if getrefcount(self) <= UNNAMED:
+            lost_writes.look(f"{method}_")
+        return self._assign(getattr(self, method)(*args, **kwargs))
+
+    changed.__name__, changed.__qualname__ = f"{method}_", f"Tensor.{method}_"
+    changed.__doc__ = f"See :meth:`{method}`; in place."
+    return changed
+
+
 class InPlaceMethods:
     """Mixed into :class:`~tracejit.Tensor`; each method returns the tensor, whose shape and dtype stay.
 
@@ -129,6 +142,19 @@ class InPlaceMethods:
     tan_ = _by("tan_", "elementwise", "tan")
     tanh_ = _by("tanh_", "elementwise", "tanh")
     trunc_ = _by("trunc_", "arithmetic", "trunc")
+
+    acos_, asin_, atan_, atan2_ = _like("acos"), _like("asin"), _like("atan"), _like("atan2")
+    bitwise_and_, bitwise_or_, bitwise_xor_ = _like("bitwise_and"), _like("bitwise_or"), _like("bitwise_xor")
+    clamp_max_, clamp_min_ = _like("clamp_max"), _like("clamp_min")
+    copysign_, hypot_, xlogy_ = _like("copysign"), _like("hypot"), _like("xlogy")
+    cosh_, sinh_ = _like("cosh"), _like("sinh")
+    cumprod_, cumsum_ = _like("cumprod"), _like("cumsum")
+    digamma_, lgamma_, logit_ = _like("digamma"), _like("lgamma"), _like("logit")
+    erfc_, erfinv_ = _like("erfc"), _like("erfinv")
+    exp2_, log2_, log10_ = _like("exp2"), _like("log2"), _like("log10")
+    lerp_, scatter_add_ = _like("lerp"), _like("scatter_add")
+    logical_and_, logical_not_, logical_or_ = _like("logical_and"), _like("logical_not"), _like("logical_or")
+    nan_to_num_, tril_, triu_ = _like("nan_to_num"), _like("tril"), _like("triu")
 
 
 def _generator() -> Generator:

@@ -370,9 +370,9 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
         """See :func:`tracejit.transpose`."""
         return ops.manipulation.transpose(self, dim0, dim1, *more)
 
-    def permute(self, *axes: Any) -> Tensor:
+    def permute(self, *axes: Any, dims: Any = None) -> Tensor:
         """See :func:`tracejit.permute_dims`."""
-        return ops.manipulation.permute_dims(self, axes[0] if len(axes) == 1 else axes)
+        return ops.manipulation.permute_dims(self, dims or (axes[0] if len(axes) == 1 else axes))
 
     def squeeze(self, axis: Any = None, *, dim: Any = None) -> Tensor:
         """See :func:`tracejit.squeeze`."""
@@ -383,10 +383,13 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
         return ops.manipulation.expand_dims(self, dim)
 
     def expand(self, *shape: Any) -> Tensor:
-        """See :func:`tracejit.broadcast_to`."""
-        return ops.manipulation.broadcast_to(
-            self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-        )
+        """See :func:`tracejit.broadcast_to`; -1 stands for the extent that the tensor has there."""
+        wanted = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        if -1 in wanted:
+            own: tuple[int, ...] = self.shape  # type: ignore[attr-defined]
+            first = len(wanted) - len(own)
+            wanted = tuple(own[i - first] if n == -1 and i >= first else n for i, n in enumerate(wanted))
+        return ops.manipulation.broadcast_to(self, wanted)
 
     def clone(self) -> Tensor:
         """A tensor of the same value; gradients flow through."""

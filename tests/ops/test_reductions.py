@@ -249,6 +249,7 @@ def test_the_median_of_nothing_is_nan() -> None:
         (lambda: tj.cumulative_sum(tj.ones(2, 2)), ValueError, "axis is needed"),
         (lambda: tj.cummax(tj.ones(2), 1), IndexError, "axis 1 is out of bounds"),
         (lambda: tj.max(tj.ones(0)), ValueError, "zero-size array"),
+        (lambda: tj.max(tj.ones(0, dtype=tj.float16)), ValueError, "zero-size array"),
         (lambda: tj.sum(tj.ones(2), axis=1), IndexError, "sum: axis 1 is out of bounds for a tensor of dimension 1"),
         (lambda: tj.sum(tj.ones(2, 2), axis=(0, 0)), ValueError, "an axis appears twice"),
     ],

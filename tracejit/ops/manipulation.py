@@ -147,7 +147,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     if tensor.shape == wanted:
         return same_value(tensor)
     try:
-        fits = broadcast_shapes(tensor.shape, wanted) == wanted
+        fits = broadcast_shapes(tensor.shape, wanted) == wanted and not any(extent < 0 for extent in wanted)
     except ValueError:
         fits = False
     if not fits:
