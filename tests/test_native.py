@@ -150,6 +150,18 @@ OPERANDS: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "a string": lambda d: (example(d, (4,)), "x"),
     "None": lambda d: (example(d, (4,)), None),
     "shapes that broadcast": lambda d: (example(d, (3, 4)), example(d, (4,))),
+    "a row on the left": lambda d: (example(d, (5,)), example(d, (2, 3, 5))),
+    "a block": lambda d: (example(d, (4, 2, 3)), example(d, (1, 2, 3))),
+    "a column": lambda d: (example(d, (3, 4)), example(d, (3, 1))),
+    "a column on the left": lambda d: (example(d, (2, 3, 1)), example(d, (2, 3, 4))),
+    "one element": lambda d: (example(d, (3, 4)), example(d, (1, 1, 1))),
+    "one element of as many axes": lambda d: (example(d, (1, 1)), example(d, (3, 4))),
+    "a row and a column": lambda d: (example(d, (1, 4)), example(d, (3, 1))),
+    "a stretched axis in the middle": lambda d: (example(d, (2, 3, 4)), example(d, (2, 1, 4))),
+    "a row of nothing": lambda d: (example(d, (3, 0)), example(d, (1, 0))),
+    "no rows": lambda d: (example(d, (0, 3)), example(d, (3,))),
+    "a column of nothing": lambda d: (example(d, (3, 0)), example(d, (3, 1))),
+    "many rows": lambda d: (example(d, (300, 2)), example(d, (2,))),
     "shapes that do not": lambda d: (example(d, (3,)), example(d, (4,))),
     "another dtype": lambda d: (example(d, (4,)), example("int16", (4,))),
     "not contiguous": lambda d: (example(d, (4, 6)).T, example(d, (6, 4))),
@@ -178,6 +190,8 @@ def test_common_operands_are_not_left_to_python(name: str) -> None:
     for dtype in dtypes:
         x, y = example(dtype, (3, 5)), example(dtype, (3, 5), 1)
         pairs = [(x, y), (x, example(dtype, ())), (example(dtype, ()), y), (x, tj.Parameter(y, requires_grad=False))]
+        stretched = [example(dtype, shape) for shape in ((5,), (1, 5), (3, 1), (1,), (1, 1), (2, 3, 5))]
+        pairs += [pair for other in stretched for pair in ((x, other), (other, x))]
         pairs += [] if dtype == "bool" else [(x, 3), (3, x)]
         pairs += [(x, 0.5), (0.5, x)] if dtype.startswith("float") else []
         for pair in pairs:
@@ -189,11 +203,14 @@ def test_common_operands_are_not_left_to_python(name: str) -> None:
 def test_elements_are_the_same_to_the_bit(kernels: None, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([*BINARY, *UNARY]))
     dtype: np.dtype[Any] = np.dtype(data.draw(st.sampled_from(DTYPES)))
-    shape = data.draw(st.lists(st.integers(0, 4), max_size=3).map(tuple))
-    count = math.prod(shape)
-    bits = st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize)
+    shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
+    full = data.draw(shapes)
 
     def array() -> tj.Tensor:
+        """Of one shape, of one that is stretched to it, or of any."""
+        shape = data.draw(st.sampled_from([full, full, full[1:], (*full[:-1], 1)[: len(full)], data.draw(shapes)]))
+        count = math.prod(shape)
+        bits = st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize)
         if dtype == np.bool_:
             return tj.tensor(np.frombuffer(data.draw(bits), np.uint8).reshape(shape) % 2 == 1)
         return tj.tensor(np.frombuffer(data.draw(bits), dtype).reshape(shape))
@@ -237,6 +254,12 @@ TAPED: dict[str, tuple[Callable[..., tj.Tensor], Callable[[], list[Any]]]] = {
     "a 0-d leaf": (operator.mul, lambda: [leaf(4), leaf(seed=1)]),
     "a 0-d leaf and a constant": (operator.truediv, lambda: [tj.ones(4), leaf()]),
     "a 0-d constant": (operator.truediv, lambda: [tj.tensor(3.0), leaf(4)]),
+    "a row": (operator.mul, lambda: [leaf(3, 4), leaf(4, seed=1)]),
+    "a row alone": (operator.truediv, lambda: [tj.ones(3, 4), leaf(4)]),
+    "a row on the left": (operator.truediv, lambda: [leaf(4), leaf(3, 4, seed=1)]),
+    "a column": (operator.truediv, lambda: [leaf(3, 4), leaf(3, 1, seed=1)]),
+    "a column on the left": (operator.sub, lambda: [leaf(3, 1), leaf(3, 4, seed=1)]),
+    "a constant row": (lambda x: x * tj.tensor([1.0, 2.0]), lambda: [leaf(3, 2)]),
     "one operand": (tj.exp, lambda: [leaf(2, 3)]),
     "a float64": (lambda x: x * 0.1, lambda: [tj.tensor([1.0, 2.0], dtype="float64", requires_grad=True)]),
     "a chain": (lambda x, y: (x * y + x) / (y - 2.5) * -x, lambda: [leaf(5), leaf(5, seed=1)]),

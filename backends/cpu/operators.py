@@ -32,6 +32,7 @@ from .records import (
     KERNEL_BYTES,
     KERNELS,
     MOST_ELEMENTS,
+    MOST_ROWS,
     NONE,
     NUMBER_ARRAY,
     NUMBERS,
@@ -112,18 +113,20 @@ class OperatorWriter(TapeWriter):
             self.do("%arguments = alloca [4 x i64], align 16")
             self.do("%scalar = alloca i64")
             self.do("%overflow = alloca i32")
+            self.do("%rows = alloca [4 x i64]")
             self._operands(ready, miss)
-            form, like, dtype, kind, gradient, x, y, x_data, y_data = self.meet(
+            form, like, dtype, kind, gradient, x, y, x_data, y_data, element, rows, size, x_step, y_step = self.meet(
                 ready, form="i64", like="ptr", dtype="ptr", kind="i64", gradient="i1", x="ptr", y="ptr", x_data="ptr",
-                y_data="ptr",
+                y_data="ptr", element="i64", rows="i64", size="i64", x_step="i64", y_step="i64",
             )  # fmt: skip
             self.guard_computing(miss)
-            size = self.size_of(like)
-            self.guard(self.let("small", f"icmp ule i64 {size}, {MOST_ELEMENTS}"), miss)
-            number = self.mul(self.add(self.mul(form, NUMBERS), kind), KERNEL_BYTES)
+            self.guard(self.let("small", f"icmp ule i64 {self.mul(rows, size)}, {MOST_ELEMENTS}"), miss)
+            number = self.mul(self.add(self.mul(element, NUMBERS), kind), KERNEL_BYTES)
             kernel = self.offset(self.offset("%record", KERNELS), number, "kernel")
             self.guard(self.is_other(self.load(kernel, CELL), "null"), ask)
-            compute = partial(self._compute, kernel, like, dtype, size, x_data, y_data)
+            bytes_ = self.load(self.address("bytes"), self.mul(kind, 8), "i64")
+            steps = self.mul(x_step, bytes_), self.mul(y_step, bytes_), bytes_
+            compute = partial(self._compute, kernel, like, dtype, rows, size, (x_data, y_data), steps)
             gradients = self.load("%record", GRADIENTS, "i64")
             self.branch(self.both(gradient, self.is_other(gradients, NONE, "i64")), taped, plain)
 
@@ -138,7 +141,7 @@ class OperatorWriter(TapeWriter):
             asked = self.add(self.load(kernel, ASKED, "i64"), 1)
             self.store(asked, kernel, ASKED, "i64")
             self.guard(self.is_same(asked, CALLS_WORTH_A_KERNEL, "i64"), miss)
-            self.do(f"call void {self.address('request')}(ptr %record, i64 {form}, i64 {kind})")
+            self.do(f"call void {self.address('request')}(ptr %record, i64 {element}, i64 {kind})")
             self.jump(miss)
             self.begin(miss)
             self.do(f"ret ptr {MISS}")
@@ -146,10 +149,18 @@ class OperatorWriter(TapeWriter):
             self.do("ret ptr null")
 
     def _operands(self, ready: str, miss: str) -> None:
-        """What the operands are; ``like`` is the array that the result is like, ``kind`` its dtype's number."""
-        binary, arrays, mixed, number, unequal, right = self.labels(
-            "binary", "arrays", "mixed", "number", "unequal", "right"
+        """What the operands are; ``like`` is the array that the result is like, ``kind`` its dtype's number.
+
+        The result has ``rows`` of ``size`` elements, from one to the next of which the operands move by their steps;
+        ``element`` is the form of the operands of one row's kernel.
+        """
+        binary, arrays, mixed, number, unequal, right, stretched, other = self.labels(
+            "binary", "arrays", "mixed", "number", "unequal", "right", "stretched", "other"
         )
+
+        def whole(like: str) -> dict[str, str | int]:
+            return {"rows": 1, "size": self.size_of(like), "x_step": 0, "y_step": 0}
+
         x_is = self.is_instance("%x")
         self.guard(self.is_same("%y", "null"), binary)
         self.guard(x_is, miss)
@@ -158,7 +169,7 @@ class OperatorWriter(TapeWriter):
         gradient, x_data = self.wants_gradient("%x"), self.data_of(x)
         self.arrive(
             ready, form=UNARY, like=x, dtype=dtype, kind=kind, gradient=gradient, x=x, y="null", x_data=x_data,
-            y_data="null",
+            y_data="null", element=UNARY, **whole(x),
         )  # fmt: skip
 
         self.begin(binary)
@@ -174,14 +185,26 @@ class OperatorWriter(TapeWriter):
         }  # fmt: skip
         ranks = self.rank_of(x), self.rank_of(y)
         self.guard(self.is_same(*ranks, "i64"), unequal)
-        self.guard_same_shape(x, y, ranks[0], miss)
-        self.arrive(ready, form=ARRAYS, like=x, **both)
+        self.guard_same_shape(x, y, ranks[0], unequal)
+        self.arrive(ready, form=ARRAYS, like=x, element=ARRAYS, **both, **whole(x))
         self.begin(unequal)
         self.guard(self.is_same(ranks[1], 0, "i64"), right)
-        self.arrive(ready, form=ARRAY_NUMBER, like=x, **both)
+        self.arrive(ready, form=ARRAY_NUMBER, like=x, element=ARRAY_NUMBER, **both, **whole(x))
         self.begin(right)
-        self.guard(self.is_same(ranks[0], 0, "i64"), miss)
-        self.arrive(ready, form=NUMBER_ARRAY, like=y, **both)
+        self.guard(self.is_same(ranks[0], 0, "i64"), stretched)
+        self.arrive(ready, form=NUMBER_ARRAY, like=y, element=NUMBER_ARRAY, **both, **whole(y))
+        self.begin(stretched)  # for the tape one of them is no array of the result's type, as a number is not
+        self.guard(self.let("found", f"call i1 @rows(ptr {x}, ptr {y}, ptr %rows)"), other)
+        rows, size, step, is_number = [self.load("%rows", 8 * i, "i64") for i in range(4)]
+        element = self.select(self.is_same(is_number, 0, "i64"), "i64", ARRAYS, ARRAY_NUMBER)
+        parts = {"rows": rows, "size": size, "x_step": size, "y_step": step, "element": element}
+        self.arrive(ready, form=ARRAY_NUMBER, like=x, **both, **parts)
+        self.begin(other)
+        self.guard(self.let("found", f"call i1 @rows(ptr {y}, ptr {x}, ptr %rows)"), miss)
+        rows, size, step, is_number = [self.load("%rows", 8 * i, "i64") for i in range(4)]
+        element = self.select(self.is_same(is_number, 0, "i64"), "i64", ARRAYS, NUMBER_ARRAY)
+        parts = {"rows": rows, "size": size, "x_step": step, "y_step": size, "element": element}
+        self.arrive(ready, form=NUMBER_ARRAY, like=y, **both, **parts)
 
         self.begin(mixed)
         self.branch(self.either(x_is, y_is), number, miss)
@@ -191,25 +214,90 @@ class OperatorWriter(TapeWriter):
         dtype, kind = self.known_dtype_of(found, miss)
         self.store_number(other, kind, miss)
         gradient, data = self.wants_gradient(instance), self.data_of(found)
+        form = self.select(x_is, "i64", ARRAY_NUMBER, NUMBER_ARRAY)
         self.arrive(
-            ready, form=self.select(x_is, "i64", ARRAY_NUMBER, NUMBER_ARRAY), like=found, dtype=dtype, kind=kind,
-            gradient=gradient, x=self.select(x_is, "ptr", found, "null"), y=self.select(x_is, "ptr", "null", found),
+            ready, form=form, like=found, dtype=dtype, kind=kind, element=form, gradient=gradient,
+            x=self.select(x_is, "ptr", found, "null"), y=self.select(x_is, "ptr", "null", found),
             x_data=self.select(x_is, "ptr", data, "%scalar"), y_data=self.select(x_is, "ptr", "%scalar", data),
+            **whole(found),
         )  # fmt: skip
 
-    def _compute(self, kernel: str, like: str, dtype: str, size: str, x: str, y: str, failed: str) -> str:
-        """Run the kernel; the result as an instance, a new reference."""
+    def rows(self) -> None:
+        """``@rows(x, y, at)``: whether an array y is stretched to the shape of x in a way that kernels of rows handle.
+
+        Writes how many rows there are, the elements of a row, those by which y moves from row to row, and whether y is
+        a number for a row.  Either y is the same block of x's last axes for all rows, or it has one number for each row
+        along the last axis.
+        """
+        with self.define("internal i1 @rows(ptr %x, ptr %y, ptr %at)"):
+            column, done, no = self.labels("column", "done", "no")
+            ranks = self.rank_of("%x"), self.rank_of("%y")
+            sizes = self.size_of("%x"), self.size_of("%y")
+            self.guard(self.let("within", f"icmp uge i64 {ranks[0]}, {ranks[1]}"), no)
+            self.guard(self.is_other(sizes[1], 0, "i64"), no)
+            with self.loop("0", ranks[1], 1, [("i1", "true"), ("i1", "true")]) as axes:
+                is_same, is_one = self._last_extents(ranks, axes.index)
+                fits, is_block = axes.carried
+                is_block = self.both(is_block, is_same)
+                axes.next = [self.both(fits, self.either(is_block, is_one)), is_block]
+            self.guard(axes.carried[0], column)
+            one = self.is_same(sizes[1], 1, "i64")
+            row = self.select(one, "i64", sizes[0], sizes[1])
+            count = self.select(one, "i64", 1, self.let("rows", f"udiv i64 {sizes[0]}, {sizes[1]}"))
+            self.arrive(done, rows=count, size=row, step=0, number=self.let("number", f"zext i1 {one} to i64"))
+
+            self.begin(column)
+            self.guard(self.is_same(*ranks, "i64"), no)
+            _, is_one = self._last_extents(ranks, "0")
+            self.guard(is_one, no)
+            with self.loop("1", ranks[0], 1) as axes:
+                is_same, _ = self._last_extents(ranks, axes.index)
+                self.guard(is_same, no)
+            size = self.let("size", f"udiv i64 {sizes[0]}, {sizes[1]}")
+            self.arrive(done, rows=sizes[1], size=size, step=1, number=1)
+            found = self.meet(done, rows="i64", size="i64", step="i64", number="i64")
+            self.guard(self.let("few", f"icmp ule i64 {found[0]}, {MOST_ROWS}"), no)
+            for place, value in enumerate(found):
+                self.store(value, "%at", 8 * place, "i64")
+            self.do("ret i1 true")
+            self.begin(no)
+            self.do("ret i1 false")
+
+    def _last_extents(self, ranks: tuple[str, str], axis: str) -> tuple[str, str]:
+        """Whether x and y have the same extent along an axis counted from the last, and whether y's is 1."""
+        extents = []
+        for item, rank in zip(("%x", "%y"), ranks, strict=True):
+            at = self.mul(self.sub(self.sub(rank, "1"), axis), 8)
+            extents.append(self.load(self.shape_of(item), at, "i64"))
+        return self.is_same(*extents, "i64"), self.is_same(extents[1], 1, "i64")
+
+    def _compute(
+        self, kernel: str, like: str, dtype: str, rows: str, size: str, data: Sequence[str], steps: Sequence[str],
+        failed: str,
+    ) -> str:  # fmt: skip
+        """Run the kernel for each row; the result as an instance, a new reference.
+
+        ``steps`` are the bytes by which x and y move from row to row, and those of an element.
+        """
         dropped, computed = self.labels("dropped", "computed")
         own = self.load("%record", RESULT_DTYPE)
         result_dtype = self.select(self.is_same(own, "null"), "ptr", dtype, own)
         result = self.new_array(result_dtype, self.load(like, objects.ARRAY_RANK, "i32"), self.shape_of(like))
         self.guard(self.is_other(result, "null"), failed)
         order = self.load(kernel, ORDER, "i64", "order")
-        for place, (type, value) in enumerate((("ptr", x), ("ptr", y), ("ptr", self.data_of(result)), ("i64", size))):
-            slot = self.let("slot", f"and i64 {self.let('order', f'lshr i64 {order}, {8 * place}')}, 255")
-            self.store(value, "%arguments", self.mul(slot, 8), type)
+        slots = [
+            self.mul(self.let("slot", f"and i64 {self.let('order', f'lshr i64 {order}, {8 * place}')}, 255"), 8)
+            for place in range(4)
+        ]
+        element = self.select(self.is_same(own, "null"), "i64", steps[2], 1)  # another dtype is bool
+        pointers = [*data, self.data_of(result)]
+        moves = [*steps[:2], self.mul(size, element)]
         code = self.load(self.load(kernel, CELL), name="code")
-        self.do(f"call void {code}(ptr %arguments, i64 0, i64 {size}, i64 0)")
+        self.store(size, "%arguments", slots[3], "i64")
+        with self.loop("0", rows, 1) as row:
+            for pointer, move, slot in zip(pointers, moves, slots, strict=False):
+                self.store(self.offset(pointer, self.mul(row.index, move)), "%arguments", slot)
+            self.do(f"call void {code}(ptr %arguments, i64 0, i64 {size}, i64 0)")
         instance = self.instance_with(result, dropped)
         self.jump(computed)
         self.begin(dropped)
@@ -293,6 +381,7 @@ def compile_operators(
     """``relations`` are those of <, <=, ==, !=, > and >=, in this order."""
     writer = OperatorWriter(instances, tape)
     writer.operation()
+    writer.rows()
     writer.recording(1)
     writer.recording(2)
     writer.tape_parts()
@@ -313,6 +402,7 @@ def compile_operators(
     known["request"] = objects.callback(_request(records))
     known["records.compare"] = objects.words([record.address for record in relations])
     known["dtypes"] = objects.words([objects.immortal(DTYPES[n]) if n in DTYPES else 0 for n in range(NUMBERS)])
+    known["bytes"] = objects.words([DTYPES[n].itemsize if n in DTYPES else 0 for n in range(NUMBERS)])
     known["bounds"] = objects.words([bound for n in range(NUMBERS) for bound in _bounds(DTYPES.get(n))])
     scalars = [TensorType(DTYPES[n], ()) if n in DTYPES else None for n in range(NUMBERS)]
     known["scalar_types"] = objects.words([objects.immortal(type) for type in scalars])

@@ -20,6 +20,7 @@ from .. import program
 from . import compiler, objects
 
 MOST_ELEMENTS = 8192  # beyond, the work counts and no longer the call; the GIL is held meanwhile
+MOST_ROWS = 256  # of arrays that are stretched: a kernel's call for each
 CALLS_WORTH_A_KERNEL = 100
 
 DTYPES: dict[int, DType] = {
