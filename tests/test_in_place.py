@@ -23,8 +23,9 @@ METHODS: list[tuple[str, tuple[Any, ...], Callable[[Any], Any]]] = [
     *(
         (f"{name}_", (), getattr(tj, name))
         for name in (
-            "abs", "ceil", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "reciprocal", "relu", "round",
-            "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tan", "tanh", "trunc",
+            "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "digamma", "erf", "erfc", "erfinv", "exp", "exp2",
+            "expm1", "floor", "lgamma", "log", "log10", "log1p", "log2", "logit", "nan_to_num", "reciprocal", "relu",
+            "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc",
         )
     ),
     ("neg_", (), lambda x: -x),
@@ -37,6 +38,16 @@ METHODS: list[tuple[str, tuple[Any, ...], Callable[[Any], Any]]] = [
     ("pow_", (3,), lambda x: x**3),
     ("clamp_", (0.3, 0.6), lambda x: tj.clip(x, 0.3, 0.6)),
     ("clip_", (None, 0.6), lambda x: tj.clip(x, max=0.6)),
+    ("clamp_min_", (0.3,), lambda x: tj.clip(x, 0.3)),
+    ("clamp_max_", (0.6,), lambda x: tj.clip(x, max=0.6)),
+    ("atan2_", (OTHER,), lambda x: tj.atan2(x, OTHER)),
+    ("copysign_", (-1.0,), lambda x: -x),
+    ("hypot_", (OTHER,), lambda x: tj.hypot(x, OTHER)),
+    ("xlogy_", (OTHER,), lambda x: tj.xlogy(x, OTHER)),
+    ("lerp_", (OTHER, 0.1), lambda x: x + 0.1 * (OTHER - x)),
+    ("cumsum_", (0,), lambda x: tj.cumsum(x, 0)),
+    ("cumprod_", (0,), lambda x: tj.cumprod(x, 0)),
+    ("scatter_add_", (0, tj.tensor([0, 0, 2]), OTHER), lambda x: x + tj.tensor([5.0, 0.0, 4.0])),
     ("copy_", (OTHER,), lambda x: OTHER * 1),
     ("fill_", (7,), lambda x: tj.full_like(x, 7)),
     ("zero_", (), tj.zeros_like),

@@ -144,7 +144,6 @@ class InPlaceMethods:
     trunc_ = _by("trunc_", "arithmetic", "trunc")
 
     acos_, asin_, atan_, atan2_ = _like("acos"), _like("asin"), _like("atan"), _like("atan2")
-    bitwise_and_, bitwise_or_, bitwise_xor_ = _like("bitwise_and"), _like("bitwise_or"), _like("bitwise_xor")
     clamp_max_, clamp_min_ = _like("clamp_max"), _like("clamp_min")
     copysign_, hypot_, xlogy_ = _like("copysign"), _like("hypot"), _like("xlogy")
     cosh_, sinh_ = _like("cosh"), _like("sinh")
@@ -152,9 +151,7 @@ class InPlaceMethods:
     digamma_, lgamma_, logit_ = _like("digamma"), _like("lgamma"), _like("logit")
     erfc_, erfinv_ = _like("erfc"), _like("erfinv")
     exp2_, log2_, log10_ = _like("exp2"), _like("log2"), _like("log10")
-    lerp_, scatter_add_ = _like("lerp"), _like("scatter_add")
-    logical_and_, logical_not_, logical_or_ = _like("logical_and"), _like("logical_not"), _like("logical_or")
-    nan_to_num_, tril_, triu_ = _like("nan_to_num"), _like("tril"), _like("triu")
+    lerp_, nan_to_num_, scatter_add_ = _like("lerp"), _like("nan_to_num"), _like("scatter_add")
 
 
 def _generator() -> Generator:

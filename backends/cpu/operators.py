@@ -265,11 +265,11 @@ class OperatorWriter(TapeWriter):
 
     def _last_extents(self, ranks: tuple[str, str], axis: str) -> tuple[str, str]:
         """Whether x and y have the same extent along an axis counted from the last, and whether y's is 1."""
-        extents = []
-        for item, rank in zip(("%x", "%y"), ranks, strict=True):
-            at = self.mul(self.sub(self.sub(rank, "1"), axis), 8)
-            extents.append(self.load(self.shape_of(item), at, "i64"))
-        return self.is_same(*extents, "i64"), self.is_same(extents[1], 1, "i64")
+        of_x, of_y = [
+            self.load(self.shape_of(item), self.mul(self.sub(self.sub(rank, "1"), axis), 8), "i64")
+            for item, rank in zip(("%x", "%y"), ranks, strict=True)
+        ]
+        return self.is_same(of_x, of_y, "i64"), self.is_same(of_y, 1, "i64")
 
     def _compute(
         self, kernel: str, like: str, dtype: str, rows: str, size: str, data: Sequence[str], steps: Sequence[str],

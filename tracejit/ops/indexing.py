@@ -6,6 +6,7 @@ count of true elements must be known, so they are read when the function is trac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,13 +183,14 @@ def _checked_positions(index: Tensor, extent: int, axis: int) -> Tensor:
     return elementwise.where(elementwise.less(wide, 0), elementwise.add(wide, extent), wide)
 
 
-def check(predicate: Tensor, error: type[Exception], message: str) -> None:
+def check(predicate: Tensor, error: type[Exception], message: str | Callable[[], str]) -> None:
     """Raise ``error`` unless the predicate is true: at once, or after the compiled program has run."""
     predicate = everywhere(predicate)
     if thread.trace is not None:
-        thread.trace.check(dispatch.payload(predicate), error, message)
+        text = message if isinstance(message, str) else message()
+        thread.trace.check(dispatch.payload(predicate), error, text)
     elif not bool(predicate._concrete("a check")):
-        raise at_user_line(error(message))
+        raise at_user_line(error(message if isinstance(message, str) else message()))
 
 
 def _sliced(x: Tensor, key: _Key) -> Tensor:

@@ -158,7 +158,7 @@ def _chosen_classes(x: Tensor, labels: Tensor, axis: int, ignore_index: int) -> 
     used = elementwise.not_equal(labels, ignore_index)
     inside = elementwise.logical_and(elementwise.greater_equal(labels, 0), elementwise.less(labels, classes))
     allowed = elementwise.logical_or(inside, elementwise.logical_not(used))
-    indexing.check(reductions.all(allowed), IndexError, _out_of_bounds(labels, allowed, classes))
+    indexing.check(reductions.all(allowed), IndexError, lambda: _out_of_bounds(labels, allowed, classes))
     numbers = new_tensor(dispatch.payload_emitter.iota(size=classes, dtype=int64))
     column = manipulation.reshape(numbers, (classes, *[1] * (x.ndim - axis - 1)))
     return elementwise.equal(manipulation.expand_dims(labels, axis), column), used
@@ -169,7 +169,7 @@ def _out_of_bounds(labels: Tensor, allowed: Tensor, classes: int) -> str:
     if creation.is_traced(allowed):
         return f"Target is out of bounds: expected classes from 0 to {classes - 1}."
     wrong = labels.cpu().numpy()[~allowed.cpu().numpy()]
-    return f"Target {wrong[0]} is out of bounds." if wrong.size else ""
+    return f"Target {wrong[0]} is out of bounds."
 
 
 def _class_weights(weight: Any, x: Tensor, axis: int) -> Tensor | None:
