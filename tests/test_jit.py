@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import threading
@@ -957,3 +958,27 @@ def test_what_the_collector_runs_is_not_the_functions_doing():
     finally:
         gc.callbacks.remove(callback)
     assert (f.cache_info().hits, f.cache_info().lazy) == (1, 0)
+
+
+def test_fast_numerics_are_asked_for():
+    """Rewrites that are not exact run for the functions that ask for them, and in their gradients."""
+
+    def f(x, w):
+        return tj.exp(x * 3.0 / 7.0 + w * x)
+
+    x, w = random(4, 5), random(4, 5).requires_grad_()
+    exact, fast = tj.jit(f), tj.jit(f, numerics="fast")
+    for again in (fast, copy.deepcopy(fast)):
+        np.testing.assert_allclose(again(x, w).detach().numpy(), exact(x, w).detach().numpy(), rtol=1e-5)
+        assert "fused_multiply_add" in again.ir(x, w)
+        again(x, w).sum().backward()
+        gradient, w.grad = w.grad, None
+        exact(x, w).sum().backward()
+        np.testing.assert_allclose(gradient.numpy(), w.grad.numpy(), rtol=1e-5, atol=1e-6)
+        w.grad = None
+    assert "fused_multiply_add" not in exact.ir(x, w)
+    assert tj.jit(lambda x: x * 0, numerics="fast")(tj.tensor([np.nan])).tolist() == [0.0]
+    with pytest.raises(ValueError, match="numerics is 'exact' or 'fast', got 'loose'"):
+        tj.jit(f, numerics="loose")
+    with pytest.raises(ValueError, match="check=True compares bits"):
+        tj.jit(f, numerics="fast", check=True)

@@ -108,11 +108,12 @@ class Backward:
     outputs: list[TensorType]
     homes: list[str]  # where the leaves are
     device: str | None = None
+    fast: bool = False  # need not be the same to the bit
     _executable: Executable | None = None
 
     @functools.cached_property
     def optimized(self) -> Graph:
-        return optimize(self.graph)
+        return optimize(self.graph, fast=self.fast)
 
     def note(self) -> str:
         """What is kept from the forward program for this one, as a comment."""
@@ -319,6 +320,7 @@ class Code:
     anomaly: bool
     specialize: bool
     device: str | None = None
+    fast: bool = False  # need not be the same to the bit
     seconds: dict[str, float] = field(default_factory=dict)
     passes: dict[str, float] = field(default_factory=dict)  # the seconds that each took
 
@@ -330,7 +332,7 @@ class Code:
         for stage in ("optimize", "lower", "compile"):
             match stage:
                 case "optimize":
-                    self.optimized = optimize(self.graph, observe=observe)
+                    self.optimized = optimize(self.graph, fast=self.fast, observe=observe)
                 case "lower":
                     self.program: Program = plan(
                         self.optimized, specialize=self.specialize, windows=self.device is None
@@ -346,10 +348,11 @@ class Code:
         return self.executable(arrays)
 
 
-def compile_path(path: Sequence[Segment], *, specialize: bool) -> None:
+def compile_path(path: Sequence[Segment], *, specialize: bool, fast: bool = False) -> None:
     """Compile the segments of a path; those compiled before only where a later one needs more of them.
 
     ``specialize`` writes small extents into kernels; without it the kernels serve calls with other extents too.
+    ``fast`` gives up that the results are the same to the bit.
     """
     home: dict[Value, Segment] = {}
     inputs: dict[Value, Input] = {}
@@ -371,10 +374,12 @@ def compile_path(path: Sequence[Segment], *, specialize: bool) -> None:
         results = segment.results()
         code = segment.code
         if code is None or set(code.results) != set(results) or code.device != segment.device:
-            segment.code = _compile(segment, results, inputs, specialize)
+            segment.code = _compile(segment, results, inputs, specialize, fast)
 
 
-def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Input], specialize: bool) -> Code:
+def _compile(
+    segment: Segment, results: list[Value], inputs: Mapping[Value, Input], specialize: bool, fast: bool
+) -> Code:
     own = {result for op in segment.graph.ops for result in op.results}
     used = dict.fromkeys(segment.graph.parameters)
     used.update((v, None) for op in segment.graph.ops for v in op.operands if not isinstance(v, Constant))
@@ -383,7 +388,9 @@ def _compile(segment: Segment, results: list[Value], inputs: Mapping[Value, Inpu
     sources = {v: text for v, text in segment.graph.sources.items() if v in used}
     graph = Graph(segment.name, parameters, segment.graph.ops, results, sources, names)
     origins = [inputs.get(value) for value in parameters]
-    return Code(graph.copy(), parameters, origins, results, segment.anomaly, specialize, segment.device)
+    if segment.ending is not None and segment.ending.backward is not None:
+        segment.ending.backward.fast = fast
+    return Code(graph.copy(), parameters, origins, results, segment.anomaly, specialize, segment.device, fast)
 
 
 def _result_names(segment: Segment, results: list[Value]) -> list[str]:

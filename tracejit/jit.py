@@ -32,14 +32,26 @@ STAGES = ("trace", "grad", "optimized", "kernels", "llvm", "asm", "cuda", "ptx")
 
 @overload
 def jit(
-    function: Callable[..., Any], *, static_argnames: str | Sequence[str] = (), check: bool = False
+    function: Callable[..., Any],
+    *,
+    static_argnames: str | Sequence[str] = (),
+    check: bool = False,
+    numerics: str = "exact",
 ) -> JittedFunction: ...
 @overload
 def jit(
-    function: None = None, *, static_argnames: str | Sequence[str] = (), check: bool = False
+    function: None = None,
+    *,
+    static_argnames: str | Sequence[str] = (),
+    check: bool = False,
+    numerics: str = "exact",
 ) -> Callable[[Callable[..., Any]], JittedFunction]: ...
 def jit(
-    function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (), check: bool = False
+    function: Callable[..., Any] | None = None,
+    *,
+    static_argnames: str | Sequence[str] = (),
+    check: bool = False,
+    numerics: str = "exact",
 ) -> Any:
     """Compile ``function``: the same results, to the bit, and the same effects on tensors, faster.
 
@@ -52,6 +64,10 @@ def jit(
     the program instead, as ints are.  ``check=True`` runs each call eagerly too and raises ``AssertionError`` where
     a bit differs, in what is returned or in a tensor that is changed.
 
+    ``numerics="fast"`` allows rewrites that hold for real numbers: reciprocals, constants gathered, ``x * 0`` as 0,
+    ``x * y + z`` rounded once (see :mod:`tracejit.ir.passes.relax`).  Results may differ from those of eager code in
+    their last bits, and where infinities and NaN come up.
+
     >>> import tracejit as tj
     >>> @tj.jit
     ... def scale(x, factor):
@@ -63,8 +79,12 @@ def jit(
     """
     if function is not None and not callable(function):
         raise TypeError(f"jit expects a function, got {type(function).__name__} {function!r:.60}")
+    if numerics not in ("exact", "fast"):
+        raise ValueError(f"jit: numerics is 'exact' or 'fast', got {numerics!r}")
+    if check and numerics == "fast":
+        raise ValueError("jit: check=True compares bits, which numerics='fast' gives up")
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-    make = partial(JittedFunction, static_argnames=names, check=check)
+    make = partial(JittedFunction, static_argnames=names, check=check, numerics=numerics)
     return make if function is None else make(function)
 
 
@@ -123,14 +143,19 @@ class JittedFunction:
     __slots__ = ("__dict__", "__weakref__", "_signed")
 
     def __init__(
-        self, function: Callable[..., Any], *, static_argnames: tuple[str, ...] = (), check: bool = False
+        self,
+        function: Callable[..., Any],
+        *,
+        static_argnames: tuple[str, ...] = (),
+        check: bool = False,
+        numerics: str = "exact",
     ) -> None:
         if inspect.iscoroutinefunction(function):
             raise TypeError(f"jit cannot compile the coroutine function {getattr(function, '__name__', function)!r}")
         functools.update_wrapper(self, function)
         self._function = function
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
-        self._static_argnames, self._check = static_argnames, check
+        self._static_argnames, self._check, self._numerics = static_argnames, check, numerics
         self._static = StaticArguments(function, static_argnames) if static_argnames else None
         self._signatures: dict[Any, Signature] = {}
         self._families: dict[Any, Family] = {}
@@ -152,10 +177,11 @@ class JittedFunction:
         return f"<jitted function {self._name}>"
 
     def __reduce__(self) -> Any:
-        return _remade, (self._function, self._static_argnames, self._check)
+        return _remade, (self._function, self._static_argnames, self._check, self._numerics)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> JittedFunction:
-        made = memo[id(self)] = _remade(copy.deepcopy(self._function, memo), self._static_argnames, self._check)
+        function = copy.deepcopy(self._function, memo)
+        made = memo[id(self)] = _remade(function, self._static_argnames, self._check, self._numerics)
         return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -238,7 +264,10 @@ class JittedFunction:
                 raise Untraceable(f"{MAX_MISSES} calls in a row had to be compiled{self._last_cause()}")
             if len(signature.endings) >= MAX_PATHS:
                 raise Untraceable(f"it has taken {MAX_PATHS} paths")
-            compile_call(self._function, self._name, call, signature.roots, specialize=signature.family.signatures == 1)
+            compile_call(
+                self._function, self._name, call, signature.roots,
+                specialize=signature.family.signatures == 1, fast=self._numerics == "fast",
+            )  # fmt: skip
         except Untraceable as reason:
             signature.lazy = Lazy(reason.reason, reason.location, Stretches())
             if "int argument" in reason.reason:
@@ -314,8 +343,10 @@ class JittedFunction:
             self._keep.clear()
 
 
-def _remade(function: Callable[..., Any], static_argnames: tuple[str, ...], check: bool) -> JittedFunction:
-    return jit(function, static_argnames=static_argnames, check=check)
+def _remade(
+    function: Callable[..., Any], static_argnames: tuple[str, ...], check: bool, numerics: str = "exact"
+) -> JittedFunction:
+    return jit(function, static_argnames=static_argnames, check=check, numerics=numerics)
 
 
 __all__ = ["CacheInfo", "JittedFunction", "jit"]

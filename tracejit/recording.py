@@ -39,7 +39,13 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), sli
 
 
 def compile_call(
-    function: Callable[..., Any], name: str, call: ArgumentsOfCall, roots: list[Segment], *, specialize: bool
+    function: Callable[..., Any],
+    name: str,
+    call: ArgumentsOfCall,
+    roots: list[Segment],
+    *,
+    specialize: bool,
+    fast: bool = False,
 ) -> None:
     """Trace ``function`` with the call's arguments, compile what it does and put it into the tree of its paths.
 
@@ -50,7 +56,7 @@ def compile_call(
         path = _record(function, name, call, known, themselves=known is not None and known.themselves)
     except AliasedArgument:
         path = _record(function, name, call, None, themselves=True)
-    compile_path(path, specialize=specialize)
+    compile_path(path, specialize=specialize, fast=fast)
     for segment in path:
         segment.graft()
     if path[0] not in roots:

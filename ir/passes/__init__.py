@@ -2,7 +2,8 @@
 
 A pass leaves the graph that it is given alone, and returns that very graph where there is nothing to do.  No pass
 changes a value: the results are the same to the bit, infinities, NaNs and the signs of zeros included; only
-the sign and the payload of a NaN are open.  (So ``x * 0`` is not 0, and ``x + 0.0`` is not ``x``.)
+the sign and the payload of a NaN are open.  (So ``x * 0`` is not 0, and ``x + 0.0`` is not ``x``.)  The exceptions
+are :func:`relax` and :func:`contract`, which run where ``jit(numerics="fast")`` asks for them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from ..graph import Graph
 from ..interpreter import Evaluate
 from ..verifier import VerificationError, verify
 from .assemble import assemble
+from .contract import contract
 from .cse import cse
 from .dce import dce
 from .fold import fold
 from .hoist import hoist
 from .inline import inline
 from .lookup import lookup
+from .relax import relax
 from .rematerialize import rematerialize
 from .reroll import reroll
 from .simplify import simplify
@@ -35,9 +38,12 @@ LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others 
 ROUNDS = 3
 
 
-def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe | None = None) -> Graph:
+def optimize(
+    graph: Graph, *, fast: bool = False, evaluate: Evaluate | None = None, observe: Observe | None = None
+) -> Graph:
     """``graph`` after :data:`FIRST`, :data:`PASSES` until they change nothing (or :data:`ROUNDS` times), :data:`LAST`.
 
+    ``fast`` adds the two that are not exact: :func:`relax` to the second, :func:`contract` to the last.
     ``evaluate`` is for :func:`fold`.  ``observe(name, graph, seconds)`` is called after each pass.
     ``TRACEJIT_CHECK=1`` verifies the graph after each pass, ``TRACEJIT_PASSES_LIMIT=n`` stops after ``n``
     passes (to find by bisection the one that breaks a program).
@@ -75,14 +81,14 @@ def optimize(graph: Graph, *, evaluate: Evaluate | None = None, observe: Observe
 
     for step in FIRST:
         graph = run(step, graph)
-    unchanged = 0
-    for step in PASSES * ROUNDS:
+    unchanged, passes = 0, [relax, *PASSES] if fast else PASSES
+    for step in passes * ROUNDS:
         result = run(step, graph)
         unchanged = unchanged + 1 if result is graph else 0
         graph = result
-        if unchanged == len(PASSES):
+        if unchanged == len(passes):
             break
-    for step in LAST:
+    for step in [contract, *LAST] if fast else LAST:
         graph = run(step, graph)
     return graph
 
@@ -96,6 +102,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "cse", "dce", "fold", "hoist", "inline",
-    "optimize", "rematerialize", "reroll", "simplify",
+    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "contract", "cse", "dce", "fold", "hoist",
+    "inline", "lookup", "optimize", "relax", "rematerialize", "reroll", "simplify",
 ]  # fmt: skip

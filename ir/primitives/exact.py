@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..batching import elementwise
-from ..primitive import Application, Emitter, Library, broadcast_rule, linear, per_operand, same_dtype
+from ..primitive import Application, Elementwise, Emitter, Library, broadcast_rule, linear, per_operand, same_dtype
 from ..special_functions import FORMATS, _with_sign_of
-from ..types import DType, TensorType, bool_, is_floating, is_integer, short_name
-from .elementwise import _unbroadcast, _zero, binary, partials, unary
+from ..types import DType, TensorType, bool_, float64, is_floating, is_integer, short_name
+from .elementwise import _type_rule, _unbroadcast, _zero, binary, partials, unary
 
 # Integers: division by zero gives 0, and what overflows wraps around, as NumPy has it ---------------
 
@@ -257,4 +257,33 @@ complex_abs = Library(
     saves="0",
     jvp=partials(lambda e, t, op: e.real(e.multiply(t, e.conjugate(e.sign(op.operands[0]))))),
     batch=elementwise,
+)
+
+# Products and sums, rounded once --------------------------------------------------------------------
+
+
+def _fma_numpy(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """In more digits than the dtype has, and rounded: NumPy has no fused operation."""
+    wider = np.longdouble if x.dtype == float64 else np.float64
+    return np.asarray(x.astype(wider) * y.astype(wider) + z.astype(wider)).astype(x.dtype)
+
+
+# ``x * y + z``.  Only passes make it, where results need not be the same to the bit.
+fused_multiply_add = Elementwise(
+    name="fused_multiply_add",
+    type_rule=_type_rule("fused_multiply_add", 3, is_floating),
+    numpy=_fma_numpy,
+    scalar=lambda s, x, y, z: s.fma(x, y, z),
+    exact=False,
+    vjp=per_operand(
+        _unbroadcast(lambda e, g, op: e.multiply(g, op.operands[1]), 0),
+        _unbroadcast(lambda e, g, op: e.multiply(g, op.operands[0]), 1),
+        _unbroadcast(lambda e, g, op: g, 2),
+    ),
+    saves="01",
+    jvp=partials(
+        lambda e, t, op: e.multiply(t, op.operands[1]),
+        lambda e, t, op: e.multiply(t, op.operands[0]),
+        lambda e, t, op: t,
+    ),
 )

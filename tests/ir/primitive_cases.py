@@ -180,6 +180,7 @@ CASES: list[Case] = [
     Case("is_finite", (numbers(3),)),
     Case("sign_bit", (numbers(3),)),
     Case("select", (bools(3, 4), numbers(3, 4), numbers(3, 4))),
+    Case("fused_multiply_add", (numbers(3, 4), numbers(4), numbers(3, 1))),
     Case("select", (bools(4), numbers(3, 1), numbers()), label="broadcast"),
     Case("convert", (numbers(3),), {"dtype": float64}),
     Case("convert", (integers(3),), {"dtype": float64}, label="integers"),

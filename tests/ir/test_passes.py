@@ -10,7 +10,21 @@ from tests.ir.random_graphs import random_arguments, random_graphs, reference, s
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret
 from tracejit.ir.parser import parse
-from tracejit.ir.passes import FIRST, LAST, PASSES, assemble, cse, dce, fold, lookup, optimize, rematerialize, simplify
+from tracejit.ir.passes import (
+    FIRST,
+    LAST,
+    PASSES,
+    assemble,
+    contract,
+    cse,
+    dce,
+    fold,
+    lookup,
+    optimize,
+    relax,
+    rematerialize,
+    simplify,
+)  # fmt: skip
 from tracejit.ir.primitives.elementwise import add, negate, subtract
 from tracejit.ir.types import float32
 from tracejit.ir.verifier import VerificationError, verify
@@ -421,6 +435,99 @@ def test_lookup(results, before, after):
     x = np.array([0.0, -0.0, np.nan, 1.0, np.inf] * 3, np.float32).reshape(5, 3)
     arguments = [x, np.array([4, 0]), -x[:2]]
     assert same_bits(interpret(found, arguments)[0], interpret(graph, arguments)[0])
+
+
+# What is not exact ----------------------------------------------------------------------------------
+
+RELAXED = {
+    "x * 0": ("%z = multiply %x, 0.0 : f32[2,3] return %z",
+              "%z = broadcast_in_dim 0.0 {shape=[2, 3], dimensions=[]} : f32[2,3] return %z"),
+    "x + 0": ("%z = add %x, 0.0 : f32[2,3] return %z", "return %x"),
+    "x - x": ("%z = subtract %x, %x : f32[2,3] return %z",
+              "%z = broadcast_in_dim 0.0 {shape=[2, 3], dimensions=[]} : f32[2,3] return %z"),
+    "x / x": ("%z = divide %x, %x : f32[2,3] return %z",
+              "%z = broadcast_in_dim 1.0 {shape=[2, 3], dimensions=[]} : f32[2,3] return %z"),
+    "x / 10": ("%z = divide %x, 10.0 : f32[2,3] return %z", "%z = multiply %x, 0.1 : f32[2,3] return %z"),
+    "x / rows": (
+        "%s = reduce_sum %y {axes=[1]} : f32[2] %r = reshape %s {shape=[2, 1]} : f32[2,1]"
+        " %z = divide %x, %r : f32[2,3] return %z",
+        "%s = reduce_sum %y {axes=[1]} : f32[2] %r = reshape %s {shape=[2, 1]} : f32[2,1]"
+        " %v0 = divide 1.0, %r : f32[2,1] %z = multiply %x, %v0 : f32[2,3] return %z",
+    ),
+    "x / sqrt(y)": ("%s = sqrt %y : f32[2,3] %z = divide %x, %s : f32[2,3] return %z",
+                    "%v0 = rsqrt %y : f32[2,3] %z = multiply %x, %v0 : f32[2,3] return %z"),
+    "(x * 2) * 3": ("%a = multiply %x, 2.0 : f32[2,3] %z = multiply 3.0, %a : f32[2,3] return %z",
+                    "%z = multiply %x, 6.0 : f32[2,3] return %z"),
+    "(x + 2) - 3": ("%a = add %x, 2.0 : f32[2,3] %z = subtract %a, 3.0 : f32[2,3] return %z",
+                    "%z = add %x, -1.0 : f32[2,3] return %z"),
+    "x ** 3": ("%z = power %x, 3.0 : f32[2,3] return %z",
+               "%v0 = multiply %x, %x : f32[2,3] %z = multiply %v0, %x : f32[2,3] return %z"),
+    "x ** -1": ("%z = power %x, -1.0 : f32[2,3] return %z", "%z = divide 1.0, %x : f32[2,3] return %z"),
+    "x ** 0.5": ("%z = power %x, 0.5 : f32[2,3] return %z", "%z = sqrt %x : f32[2,3] return %z"),
+    "exp(log(x))": ("%a = log %x : f32[2,3] %z = exponential %a : f32[2,3] return %z", "return %x"),
+    "sqrt(x * x)": ("%a = multiply %x, %x : f32[2,3] %z = sqrt %a : f32[2,3] return %z",
+                    "%z = abs %x : f32[2,3] return %z"),
+    "x / y": ("%z = divide %x, %y : f32[2,3] return %z", None),
+    "x ** 2.5": ("%z = power %x, 2.5 : f32[2,3] return %z", None),
+}  # fmt: skip
+CONTRACTED = {
+    "x * y + x": ("%a = multiply %x, %y : f32[2,3] %z = add %x, %a : f32[2,3] return %z",
+                  "%z = fused_multiply_add %x, %y, %x : f32[2,3] return %z"),
+    "x * y - 1": ("%a = multiply %x, %y : f32[2,3] %z = subtract %a, 1.0 : f32[2,3] return %z",
+                  "%z = fused_multiply_add %x, %y, -1.0 : f32[2,3] return %z"),
+    "x - y * 2": ("%a = multiply %y, 2.0 : f32[2,3] %z = subtract %x, %a : f32[2,3] return %z",
+                  "%z = fused_multiply_add %y, -2.0, %x : f32[2,3] return %z"),
+    "read elsewhere": (
+        "%a = multiply %x, %y : f32[2,3] %b = add %a, %x : f32[2,3] %z = multiply %a, %b : f32[2,3] return %z", None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "after"),
+    [(relax, *row) for row in RELAXED.values()] + [(contract, *row) for row in CONTRACTED.values()],
+    ids=[*RELAXED, *CONTRACTED],
+)
+def test_what_is_not_exact(step, before, after):
+    graph = function(XY, "f32[2,3]", before)
+    found = step(graph)
+    for _ in range(2):
+        found = step(found)
+    verify(found)
+    if after is None:
+        assert found is graph
+        return
+    assert cse(dce(found)) == function(XY, "f32[2,3]", after)
+    arguments = [
+        np.array([[0.3, 1.5, 2.25], [0.1, 3, 7]], np.float32),
+        np.array([[2, 0.7, 1], [5, 6, 0.5]], np.float32),
+    ]
+    results = [interpret(g, arguments)[0] for g in (graph, found)]
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_an_identity_matrix():
+    graph = function(
+        "%i: i64[4], %w: f32[3,2]", "f32[4,2]",
+        """%a = reshape %i {shape=[4, 1]} : i64[4,1]
+           %b = compare %a, [0, 1, 2]:i64[3] {direction=eq} : bool[4,3]
+           %c = convert %b {dtype=f32} : f32[4,3]
+           %d = dot %c, %w : f32[4,2]
+           return %d""",
+    )  # fmt: skip
+    found = dce(relax(graph))
+    assert "dot" not in {op.primitive.name for op in found.ops}
+    arguments = [np.array([2, -1, 0, 3]), np.arange(6, dtype=np.float32).reshape(3, 2) + 1]
+    assert same_bits(interpret(found, arguments)[0], interpret(graph, arguments)[0])
+
+
+def test_the_default_is_exact():
+    for before, after in (*RELAXED.values(), *CONTRACTED.values()):
+        graph = function(XY, "f32[2,3]", before)
+        names = {op.primitive.name for op in optimize(graph).ops}
+        assert "fused_multiply_add" not in names
+        if after is not None and " exponential" in before:
+            assert names == {"log", "exponential"}
 
 
 # Assembling -----------------------------------------------------------------------------------------
