@@ -354,6 +354,7 @@ from .ops.statistics import (  # noqa: E402
     nanvar,
     ptp,
 )  # fmt: skip
+from .precompilation import precompile  # noqa: E402
 from .random import manual_seed, rand, randint, randn  # noqa: E402
 from .tensor import Parameter, Tensor  # noqa: E402
 from .transforms import (  # noqa: E402
@@ -423,7 +424,8 @@ __all__ = [
     "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
     "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndtr", "negative", "newaxis", "nextafter",
     "no_grad", "nonzero", "norm", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "partition",
-    "percentile", "permute_dims", "pi", "pmax", "pmean", "pmin", "polygamma", "polyval", "positive", "pow", "prod",
+    "percentile", "permute_dims", "pi", "pmax", "pmean", "pmin", "polygamma", "polyval", "positive", "pow",
+    "precompile", "prod",
     "psum", "ptp", "put_along_axis", "quantile", "rad2deg", "rand", "randint", "randn", "random", "ravel", "real",
     "reciprocal", "register_container", "relu", "remainder", "repeat", "reshape", "result_type", "roll", "rot90",
     "round", "rsqrt", "scan", "scatter_add", "searchsorted", "segment_sum", "set_grad_enabled", "sigmoid", "sign",

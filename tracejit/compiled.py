@@ -507,11 +507,18 @@ def _text(segment: Segment, stage: str) -> str:
     from tracejit.backends.cuda import codegen, nvrtc
 
     source = codegen.module_source(program.kernels)
-    return _with_lines(program, source if stage == "cuda" else nvrtc.compile_to_ptx(source), "//")
+    try:
+        _, reports = nvrtc.compile_to_cubin(source) if program.kernels else (b"", [])
+    except nvrtc.NotAvailable:
+        if stage == "ptx":
+            raise
+        reports = []
+    taken = {report.name: str(report) for report in reports}
+    return _with_lines(program, source if stage == "cuda" else nvrtc.compile_to_ptx(source), "//", taken)
 
 
-def _with_lines(program: Program, text: str, comment: str) -> str:
-    """Code with the user's lines that each kernel stands for written before it."""
+def _with_lines(program: Program, text: str, comment: str, notes: Mapping[str, str] | None = None) -> str:
+    """Code with the user's lines that each kernel stands for written before it, and what else is known of it."""
     lines: dict[str, dict[str, None]] = {}
     for call in walk(program.calls):
         if isinstance(call, KernelCall):
@@ -522,6 +529,8 @@ def _with_lines(program: Program, text: str, comment: str) -> str:
         match = _DEFINITION.search(line)
         if match is not None and match[1] in lines:
             result.append(f"{comment} {', '.join(lines.pop(match[1]))}")
+            if notes and match[1] in notes:
+                result.append(f"{comment} {notes[match[1]]}")
         result.append(line)
     return "\n".join(result)
 

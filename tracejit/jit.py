@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from tracejit.ir import Location
 
@@ -21,6 +21,9 @@ from .lazy import Stretches, run_lazily
 from .paths import Segment, choose
 from .state import thread
 from .tracing import Untraceable
+
+if TYPE_CHECKING:
+    from tracejit.backends.program import Program
 
 MAX_SIGNATURES = 256  # of one function; the one first called goes first
 MAX_ROOTS = 16  # trees of one signature, which differ in what was relied on; the one compiled longest ago goes first
@@ -301,12 +304,27 @@ class JittedFunction:
 
         ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (with the gradient of its outputs: what runs forward, and
         keeps values, and what runs backward from those), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``,
-        ``"cuda"`` or ``"ptx"`` (needs NVRTC, the ``nvrtc`` extra).
+        ``"cuda"`` (with what each kernel takes of the GPU, where NVRTC is installed, the ``nvrtc`` extra) or ``"ptx"``
+        (which needs that).
         """
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")
         from .compiled import text_of
 
+        return text_of(self._path(args, kwargs), stage)
+
+    def programs(self, *args: Any, **kwargs: Any) -> list[Program]:
+        """The programs that a call with these arguments may run, those of its gradient included, without running it."""
+        found: list[Program] = []
+        for segment in self._path(args, kwargs).walk():
+            if segment.code is not None:
+                found.append(segment.code.program)
+            if segment.ending is not None and segment.ending.backward is not None:
+                found.append(segment.ending.backward.program)
+        return found
+
+    def _path(self, args: Any, kwargs: Any) -> Segment:
+        """The first segment that a call goes through, compiled if need be."""
         call = ArgumentsOfCall(self._static, args, kwargs)
         signature = self._signatures.get(call.key)
         root = None if signature is None else choose(signature.roots, call.tensors)
@@ -319,7 +337,7 @@ class JittedFunction:
             reason = f"{lazy.reason} ({lazy.location})"
             raise RuntimeError(f"the Python code of {self._name} runs at each call with these arguments: {reason}")
         assert root is not None
-        return text_of(root, stage)
+        return root
 
     def explain(self) -> str:
         """What was compiled, for which calls, how long it took, and what runs eagerly and why."""

@@ -34,6 +34,9 @@ class KernelReport:
     stack_bytes: int
     spill_bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.registers} registers, {self.shared_bytes} bytes shared, {self.spill_bytes} bytes spilled"
+
 
 def compile_to_cubin(source: str, arch: str = "sm_90") -> tuple[bytes, list[KernelReport]]:
     """Machine code for ``arch``, and a report on each kernel in it."""

@@ -1,12 +1,16 @@
 """NVRTC compiles every kernel for two generations of GPUs, without spilling registers to memory."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tracejit.backends.cuda import codegen, nvrtc
+import tracejit as tj
+from tracejit.backends.cuda import codegen, cubins, libraries, nvrtc
 from tracejit.backends.kernel import Kernel
+from tracejit.ir.types import float32, float64
 
 from .programs import CASES, kernels, programs
 
@@ -25,6 +29,7 @@ needs_nvrtc = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable
 def batches(count: int) -> Iterator[list[Kernel]]:
     """All kernels of all cases, in so many parts: a module costs more than a kernel in it."""
     distinct = {kernel.name: kernel for case in CASES.values() for kernel in kernels(case)}
+    distinct |= {kernel.name: kernel for kernel in map(libraries.copy_kernel, (float32, float64))}
     for first in range(count):
         yield list(distinct.values())[first::count]
 
@@ -94,3 +99,82 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             nvrtc.compile_to_ptx("")
     finally:
         nvrtc._library.cache_clear()
+
+
+# Machine code that is kept -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder, and nothing known in memory."""
+    monkeypatch.setattr(cubins.disk, "directory", lambda: tmp_path)
+    cubins.forget()
+    yield tmp_path
+    cubins.forget()
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The architectures of the modules that are compiled from here on, by a compiler that takes no time."""
+    compiled: list[str] = []
+
+    def compile(source: str, arch: str) -> tuple[bytes, list[nvrtc.KernelReport]]:
+        compiled.append(arch)
+        return f"{arch} {source}".encode(), []
+
+    monkeypatch.setattr(nvrtc, "compile_to_cubin", compile)
+    return compiled
+
+
+def test_a_kernel_is_compiled_once_for_an_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = counting(monkeypatch)
+    first = list(
+        {k.name: k for name in ("gelu", "softmax of rows of 33", "scalars") for k in kernels(CASES[name])}.values()
+    )
+    found = cubins.compile_kernels(first, "sm_90")
+    assert compiled == ["sm_90"]
+    assert all(f"{kernel.name}(".encode() in found[kernel.name] for kernel in first)
+    cubins.compile_kernels(first[::-1], "sm_90")
+    cubins.forget()
+    assert cubins.compile_kernels(first[1:], "sm_90") == {k.name: found[k.name] for k in first[1:]}
+    assert compiled == ["sm_90"]
+    cubins.compile_kernels(first, "sm_80")
+    assert compiled == ["sm_90", "sm_80"]
+    for path in folder.iterdir():  # damaged entries are compiled anew
+        path.write_bytes(path.read_bytes()[:-1])
+    cubins.forget()
+    assert cubins.compile_kernels(first, "sm_90") == found
+    assert compiled == ["sm_90", "sm_80", "sm_90"]
+
+
+def test_many_kernels_share_few_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = counting(monkeypatch)
+    distinct = list({k.name: k for case in list(CASES.values())[:40] for k in kernels(case)}.values())
+    cubins.compile_kernels(distinct, "sm_90")
+    assert len(compiled) == -(-len(distinct) // cubins.TOGETHER)
+
+
+@needs_nvrtc
+def test_precompile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tj.nn.Linear(8, 4)
+
+    @tj.jit
+    def f(x: tj.Tensor, scale: float) -> tj.Tensor:
+        return tj.softmax(model(x) * scale, -1).sum(0)
+
+    reports = tj.precompile(f, [("f32[16, 8]", 0.5), (tj.ones(3, 8), 0.5)], arch="sm_90")
+    assert any("reduce_max" in report.name for report in reports)  # of the function, and more of its gradient
+    assert all(report.registers > 0 and report.spill_bytes == 0 for report in reports)
+    assert list(folder.iterdir()) != []
+    cubins.forget()
+    monkeypatch.setattr(nvrtc, "compile_to_cubin", lambda *_: pytest.fail("it was compiled again"))
+    needed = [kernel for program in f.programs(tj.ones(3, 8), 0.5) for kernel in program.kernels]
+    assert all(code.startswith(b"\x7fELF") for code in cubins.compile_kernels(needed, "sm_90").values())
+    with pytest.raises(TypeError, match="expected a jitted function, got function"):
+        tj.precompile(lambda x: x, [])  # type: ignore[arg-type]
+
+
+@needs_nvrtc
+def test_what_kernels_take_is_shown() -> None:
+    text = tj.jit(lambda x: tj.softmax(x, -1)).ir(tj.ones(3, 100), stage="cuda")
+    assert re.search(r"^// \d+ registers, \d+ bytes shared, 0 bytes spilled$", text, re.MULTILINE)
+    assert text.index("registers,") < text.index("__global__")
