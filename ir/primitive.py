@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batching import BatchRule, elementwise
-from .types import KERNEL_DTYPES, DType, Shape, TensorType, broadcast_shapes, format_shape
+from .types import KERNEL_DTYPES, DType, Shape, TensorType, broadcast_shapes, format_shape, same_shape
 
 if TYPE_CHECKING:
     from .graph import Block
@@ -265,22 +265,22 @@ class Emitter:
         return self.broadcast_to(self.scalar(number, type.dtype), type.shape)
 
     def reshape_to(self, value: Any, shape: Shape) -> Any:
-        return value if tuple(value.shape) == shape else self.reshape(value, shape=shape)
+        return value if same_shape(value.shape, shape) else self.reshape(value, shape=shape)
 
     def broadcast_to(self, value: Any, shape: Shape) -> Any:
         """``value`` stretched to ``shape`` by NumPy's rule."""
-        if tuple(value.shape) == shape:
+        if same_shape(value.shape, shape):
             return value
         offset = len(shape) - len(value.shape)
         return self.broadcast_in_dim(value, shape=shape, dimensions=tuple(range(offset, len(shape))))
 
     def sum_to(self, value: Any, shape: Shape) -> Any:
         """The adjoint of :meth:`broadcast_to`: sums out the axes along which ``shape`` was stretched."""
-        if tuple(value.shape) == shape:
+        if same_shape(value.shape, shape):
             return value
         lead = len(value.shape) - len(shape)
         axes = tuple(range(lead)) + tuple(
-            lead + axis for axis, extent in enumerate(shape) if extent == 1 and value.shape[lead + axis] != 1
+            lead + axis for axis, extent in enumerate(shape) if value.shape[lead + axis] != extent and extent == 1
         )
         return self.reshape_to(self.reduce_sum(value, axes=axes), shape)
 

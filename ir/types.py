@@ -100,7 +100,7 @@ class TensorType(NamedTuple):
     @property
     def static_shape(self) -> tuple[int, ...]:
         for dim in self.shape:
-            if not isinstance(dim, int):
+            if isinstance(dim, Symbol):
                 raise ValueError(f"{self} has a dimension that is known only at run time: {dim}")
         return self.shape  # type: ignore[return-value]
 
@@ -119,21 +119,28 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     Raises ``ValueError`` when two extents differ and neither is 1.
     """
     shapes = tuple([shape for shape in shapes if shape]) or shapes[:1]
-    if shapes.count(shapes[0]) == len(shapes):
-        return shapes[0]
     ndim = max(map(len, shapes))
     result: list[Dim] = []
     for axis in range(ndim):
         extent: Dim = 1
         for shape in shapes:
             position = axis - ndim + len(shape)
-            if position < 0 or shape[position] == 1 or shape[position] == extent:
+            own: Dim = 1 if position < 0 else shape[position]
+            if own is extent or (type(own) is int and own == 1):  # an extent that stands for others need not be asked
                 continue
-            if extent != 1:
-                raise ValueError(f"shapes {', '.join(format_shape(s) for s in shapes)} do not broadcast together")
-            extent = shape[position]
+            if not (type(extent) is int and extent == 1) and own != extent:
+                if own == 1:
+                    continue
+                if extent != 1:
+                    raise ValueError(f"shapes {', '.join(format_shape(s) for s in shapes)} do not broadcast together")
+            extent = own
         result.append(extent)
     return tuple(result)
+
+
+def same_shape(first: Sequence[Dim], second: Sequence[Dim]) -> bool:
+    """Whether two shapes are equal; extents are compared only where there are as many in both."""
+    return len(first) == len(second) and tuple(first) == tuple(second)
 
 
 def broadcast_static_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

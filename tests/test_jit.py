@@ -791,7 +791,7 @@ def test_many_threads_may_call_at_once():
     for thread in threads:
         thread.join()
     assert not failures
-    assert f.cache_info().misses == len(inputs)
+    assert f.cache_info().misses == 2  # for the first extents, and for any
 
 
 def test_a_jitted_function_may_call_itself():

@@ -159,8 +159,12 @@ class ArgumentsOfCall:
                 shadow = trace.shadows.get(id(tensor))
                 if shadow is None:
                     shadow = trace.shadow_from(tensor, Argument(position))
+                    shape: list[Any] = [
+                        extent if (symbol := trace.axes.get((position, axis))) is None else trace.sizes.extent(symbol)
+                        for axis, extent in enumerate(tensor._value.shape)
+                    ]
                     shadow._value = shadow.first = trace.parameter(
-                        TensorType(tensor.dtype, tensor.shape), shadow.source, name
+                        TensorType(tensor.dtype, tuple(shape)), shadow.source, name
                     )
                     trace.captured.append((shadow.source, shadow._value))
                 position += 1

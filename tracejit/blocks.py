@@ -190,7 +190,7 @@ class BlockTrace(Trace):
     """The trace in which blocks are recorded where none is active: those that are in no other are applied at once."""
 
     def __init__(self) -> None:
-        super().__init__("block", (), ())
+        super().__init__("block", (), (), {})
         self.loops = Loops()
         self.enter(Segment("block"))
         self._around = thread.trace

@@ -7,7 +7,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ import numpy as np
 from tracejit.backends.cpu import compiler, runtime
 from tracejit.backends.devices import in_use, moved, on_host
 from tracejit.backends.program import KernelCall, Program, plan, walk
-from tracejit.ir import Constant, Graph, Value
+from tracejit.ir import Constant, Graph, Op, Value
 from tracejit.ir.interpreter import interpret
-from tracejit.ir.partition import kept_bytes
+from tracejit.ir.partition import kept_bytes, split
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from array import array
 
     from .arguments import ArgumentsOfCall
+
+RUNS_BEFORE_COMPILING = 2  # with extents that may not be met again
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
 _DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
@@ -100,19 +103,40 @@ class Backward:
     forward_ops: int
     cotangents: list[Value]
     gradients: list[Value]
-    graph: Graph
     leaves: list[Source]
     leaf_values: list[tuple[Source, Value]]  # the leaves' parameters in the joint graph
-    residuals: list[int]  # positions among the forward program's results
-    kept: list[TensorType]  # the residuals that neither the caller has nor the forward program returns
-    outputs: list[TensorType]
     homes: list[str]  # where the leaves are
     device: str | None = None
     fast: bool = False  # need not be the same to the bit
+    graph: Graph | None = None  # the backward part, once it is split off
+    residuals: list[int] = field(default_factory=list)  # positions among the forward program's results
+    kept: list[TensorType] = field(default_factory=list)  # those that neither caller nor forward program has besides
     _executable: Executable | None = None
+
+    def split(self, results: list[Value]) -> tuple[list[Value], list[Op]]:
+        """Part backward from forward, which gives ``results``.
+
+        What it must give besides, for backward to read, and the ops of the gradient's part that it must do for that.
+        """
+        self.joint.results = [*results, *self.gradients]
+        free = {*results, *self.joint.parameters}
+        parts = split(self.joint, self.forward_ops, self.cotangents, self.gradients, free)
+        self.graph = parts.backward
+        known = set(results)
+        more = [value for value in parts.saved if value not in known]
+        position = {value: i for i, value in enumerate([*results, *more])}
+        self.residuals = [position[value] for value in parts.saved]
+        self.kept = [value.type for value in parts.saved if value not in free]
+        return more, parts.early
+
+    @property
+    def outputs(self) -> list[TensorType]:
+        """The types of the outputs that gradients can be asked for."""
+        return [value.type for value in self.cotangents]
 
     @functools.cached_property
     def optimized(self) -> Graph:
+        assert self.graph is not None, "not split yet"
         return optimize(self.graph, fast=self.fast)
 
     def note(self) -> str:
@@ -201,6 +225,17 @@ class Ending:
 
     def __post_init__(self) -> None:
         self.repeats = bool(self.stores) or len({id(output) for output in self.outputs}) < len(self.outputs)
+
+    def split_backward(self, segment: Segment) -> None:
+        """Find what the gradient reads of the forward values, which this last segment of the path must give then."""
+        if self.backward is not None and self.backward.graph is None:
+            kept, early = self.backward.split(self.values)
+            self.values += kept
+            self.labels += ["saved"] * len(kept)
+            if self.places is not None:
+                self.places += [None] * len(kept)
+            segment.graph.ops += early
+            segment.early = len(early)
 
     @property
     def times(self) -> int:
@@ -321,30 +356,50 @@ class Code:
     specialize: bool
     device: str | None = None
     fast: bool = False  # need not be the same to the bit
+    compiles_late: bool = False  # runs op by op until it has been run often
     seconds: dict[str, float] = field(default_factory=dict)
     passes: dict[str, float] = field(default_factory=dict)  # the seconds that each took
+    runs: int = 0  # op by op
 
     def __post_init__(self) -> None:
+        if not self.compiles_late:
+            _ = self.executable
+
+    @functools.cached_property
+    def optimized(self) -> Graph:
         def observe(name: str, graph: Graph, seconds: float) -> None:
             self.passes[name] = self.passes.get(name, 0.0) + seconds
 
+        with self._timed("optimize"):
+            return optimize(self.graph, fast=self.fast, observe=observe)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        optimized = self.optimized
+        with self._timed("lower"):
+            return plan(optimized, specialize=self.specialize, windows=self.device is None)
+
+    @functools.cached_property
+    def executable(self) -> Any:
+        program = self.program
+        with self._timed("compile"):
+            return executable_of(program, self.device)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
-        for stage in ("optimize", "lower", "compile"):
-            match stage:
-                case "optimize":
-                    self.optimized = optimize(self.graph, fast=self.fast, observe=observe)
-                case "lower":
-                    self.program: Program = plan(
-                        self.optimized, specialize=self.specialize, windows=self.device is None
-                    )
-                case "compile":
-                    self.executable: Any = executable_of(self.program, self.device)
-            now = time.perf_counter()
-            self.seconds[stage], start = now - start, now
+        yield
+        self.seconds[stage] = time.perf_counter() - start
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         if thread.anomaly or self.anomaly:
             return _checked_run(self.graph, arrays)
+        if self.compiles_late:
+            self.runs += 1
+            if self.runs <= RUNS_BEFORE_COMPILING:
+                with np.errstate(all="ignore"):
+                    return interpret(self.graph, arrays, evaluate_anywhere)
+            self.compiles_late = False
         return self.executable(arrays)
 
 
@@ -357,6 +412,8 @@ def compile_path(path: Sequence[Segment], *, specialize: bool, fast: bool = Fals
     home: dict[Value, Segment] = {}
     inputs: dict[Value, Input] = {}
     for segment in path:
+        if segment.ending is not None:
+            segment.ending.split_backward(segment)
         inputs.update(segment.inputs)
         used = {operand for op in segment.graph.ops for operand in op.operands}
         used.update(check.predicate for check in segment.checks)
@@ -385,12 +442,13 @@ def _compile(
     used.update((v, None) for op in segment.graph.ops for v in op.operands if not isinstance(v, Constant))
     parameters = [value for value in used if value not in own]
     names = _result_names(segment, results)
-    sources = {v: text for v, text in segment.graph.sources.items() if v in used}
-    graph = Graph(segment.name, parameters, segment.graph.ops, results, sources, names)
-    origins = [inputs.get(value) for value in parameters]
+    texts = {v: text for v, text in segment.graph.sources.items() if v in used}
+    graph = Graph(segment.name, parameters, segment.graph.ops, results, texts, names)
+    sources = [inputs.get(value) for value in parameters]
     if segment.ending is not None and segment.ending.backward is not None:
         segment.ending.backward.fast = fast
-    return Code(graph.copy(), parameters, origins, results, segment.anomaly, specialize, segment.device, fast)
+    device, late = segment.device, segment.compiles_late
+    return Code(graph.copy(), parameters, sources, results, segment.anomaly, specialize, device, fast, late)
 
 
 def _result_names(segment: Segment, results: list[Value]) -> list[str]:
@@ -462,8 +520,10 @@ def _run_tree(segment: Segment, call: ArgumentsOfCall) -> tuple[bool, Any]:
             results = [array_of(value) for value in ending.values]
             return True, ending.finish(results, [known[value] for value in ending.parameters if value in known], call)
         assert segment.decision is not None
-        following = segment.follow(on_host(array_of(segment.decision.value)), call.tensors)
+        outcome = on_host(array_of(segment.decision.value))
+        following = segment.follow(outcome, call.tensors)
         if following is None:
+            thread.missed = segment, outcome
             return False, None
         segment = following
 
@@ -474,11 +534,11 @@ def _run_tree(segment: Segment, call: ArgumentsOfCall) -> tuple[bool, Any]:
 def text_of(root: Segment, stage: str) -> str:
     """A stage of the compilation of all segments of a tree, for people."""
     parts = []
-    for segment in root.walk():
+    for segment in root.shown():
         if segment.code is not None:
-            note = segment.describe()
             comment = _COMMENTS.get(stage, "#")
-            parts.append(f"{comment} {note}\n{_text(segment, stage)}" if note else _text(segment, stage))
+            notes = [f"{comment} {note}\n" for note in (segment.describe(), segment.made_of()) if note]
+            parts.append("".join([*notes, _text(segment, stage)]))
     return "\n\n".join(parts)
 
 

@@ -26,7 +26,7 @@ def explain(name: str, signatures: Iterable[Signature], history: Sequence[str]) 
             if lazy.location is not None:
                 lines.append(f"      at {lazy.location}")
         for root in signature.roots:
-            for segment in root.walk():
+            for segment in root.shown():
                 lines += [f"    {line}" for line in _segment(segment)]
     if len(lines) == 1:
         lines.append("  not called yet")
@@ -51,6 +51,9 @@ def _segment(segment: Segment) -> list[str]:
     code = segment.code
     if code is None:
         return []
+    if code.compiles_late:
+        outcome = [f"{segment.describe()}:"] if segment.after is not None else []
+        return [*outcome, segment.made_of(), "runs op by op: it is compiled when it has come more often"]
     program = code.program
     calls = list(walk(program.calls))
     kernels = sum(isinstance(call, KernelCall) for call in calls)
@@ -59,6 +62,8 @@ def _segment(segment: Segment) -> list[str]:
     seconds = {"trace": segment.seconds, **code.seconds}
     times = ", ".join(f"{stage} {duration * 1e3:.1f} ms" for stage, duration in seconds.items() if duration)
     lines = [f"{segment.describe()}:"] if segment.after is not None else []
+    if template := segment.made_of():
+        lines.append(template)
     count = "" if segment.ending is None else f"; {segment.ending.times} calls"
     lines += [
         f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",

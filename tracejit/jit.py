@@ -20,6 +20,7 @@ from .config import config
 from .lazy import Stretches, run_lazily
 from .paths import Segment, choose
 from .state import thread
+from .templates import Dimensions, following
 from .tracing import Untraceable
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Family:
 
     signatures: int = 0
     lazy: Lazy | None = None
+    dimensions: Dimensions = field(default_factory=Dimensions)
 
 
 class JittedFunction:
@@ -247,11 +249,14 @@ class JittedFunction:
                 del self._signatures[next(iter(self._signatures))]
             family = self._families.setdefault(call.family_key(), Family())
             family.signatures += 1
+            family.dimensions.add(call.tensors)
             signature = self._signatures[call.key] = Signature(call.describe(), family, lazy=family.lazy)
             self._keep += call.named_by_identity
         if signature.lazy is not None or signature.version != version:
             return signature
         known = choose(signature.roots, call.tensors)
+        if self._extend(signature, call, known):
+            return signature
         if known is None and signature.roots:
             self._note_recompilation(signature, call)
         self._misses += 1
@@ -268,7 +273,7 @@ class JittedFunction:
             if len(signature.endings) >= MAX_PATHS:
                 raise Untraceable(f"it has taken {MAX_PATHS} paths")
             compile_call(
-                self._function, self._name, call, signature.roots,
+                self._function, self._name, call, signature.roots, signature.family.dimensions,
                 specialize=signature.family.signatures == 1, fast=self._numerics == "fast",
             )  # fmt: skip
         except Untraceable as reason:
@@ -283,6 +288,26 @@ class JittedFunction:
         del signature.roots[MAX_ROOTS:]
         signature.version += 1
         return signature
+
+    def _extend(self, signature: Signature, call: ArgumentsOfCall, known: Segment | None) -> bool:
+        """Add what a call needs, where that has been traced for other extents: no Python code runs."""
+        from .compiled import compile_path
+
+        missed, thread.missed = thread.missed, None
+        if known is None:
+            made = signature.family.dimensions.path_for(call, signature.roots)
+            if made is not None:
+                signature.roots.insert(0, made)
+                del signature.roots[MAX_ROOTS:]
+        else:
+            made = None if missed is None else following(*missed, call.tensors)
+        if made is None:
+            return False
+        compile_path(made.path(), specialize=False, fast=self._numerics == "fast")
+        made.graft(made.outcome)
+        self._hits += 1
+        signature.version += 1
+        return True
 
     def _note_recompilation(self, signature: Signature, call: ArgumentsOfCall) -> None:
         """Which guard of the path taken last no longer holds."""

@@ -126,10 +126,13 @@ class LazyTrace:
     def refuse_hooks(self, leaf: Tensor) -> None:
         """Hooks run when Python comes to them."""
 
-    def check(self, predicate: Any, error: type[Exception], message: str) -> None:
+    def shape_of(self, tensor: Tensor) -> tuple[int, ...]:
+        return tuple(tensor._value.shape)
+
+    def check(self, predicate: Any, error: type[Exception], message: str, extents: tuple[int, ...]) -> None:
         """Raise if ``predicate`` is false: now, since Python goes on to effects that would not be undone."""
         if not self.concrete(predicate, "a check"):
-            Check(predicate, error, message, user_location()[0]).fail()
+            Check(predicate, error, message, user_location()[0], extents).fail()
 
     def concrete(self, value: Any, what: str) -> np.ndarray:
         """The array of a value: all that was put off runs now."""
@@ -160,6 +163,9 @@ class LazyTrace:
     def effect(self, function: Callable[..., None], operands: Sequence[Tensor]) -> None:
         """Call ``function`` now."""
         function(*[new_tensor(self.concrete(operand._value, "a callback")) for operand in operands])
+
+    def extent(self, value: Any, what: str) -> int:
+        return int(self.concrete(value, what))
 
     def item(self, tensor: Tensor) -> Any:
         return self.concrete(self.read(tensor), "item()").item()

@@ -9,13 +9,15 @@ go on.  Nothing outside is changed before the end, so a call that meets an outco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Constant, Graph, Location, Value
+from tracejit.ir import Constant, Graph, Location, Symbol, Value
+from tracejit.ir.extents import Bindings, Extent, Fact, Sizes
+from tracejit.ir.types import short_name
 
 from .guards import Guard
 from .locations import at_user_line
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from .compiled import Code, Ending
 
 
+MAX_ALTERNATIVES = 16  # segments for one outcome, which differ in what they rely on
+MAX_INSTANCES = 256  # numbers of elements that programs are kept for, after one decision
+
+
 @dataclass(frozen=True)
 class Decision:
     """A value that Python code asked for."""
@@ -33,6 +39,7 @@ class Decision:
     value: Value
     what: str
     location: Location | None
+    symbol: Symbol | None = None  # an extent: what follows is the same for each, but for what the symbol stands for
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,14 @@ class Check:
 
     predicate: Value
     error: type[Exception]
-    message: str
+    message: str  # with {} where extents stand
     location: Location | None
+    extents: tuple[Any, ...] = ()
 
     def fail(self) -> None:
-        raise at_user_line(self.error(self.message), self.location)
+        raise at_user_line(
+            self.error(self.message.format(*self.extents) if self.extents else self.message), self.location
+        )
 
 
 @dataclass(eq=False)
@@ -65,20 +75,44 @@ class Segment:
     ending: Ending | None = None
     needed: dict[Value, None] = field(default_factory=dict)  # what later segments read of it
     code: Code | None = None
+    early: int = 0  # how many of the ops belong to its gradient, and were not recorded
     anomaly: bool = False  # detect_anomaly() was entered
     seconds: float = 0.0  # that tracing took
     device: str | None = None  # where its tensors are, if not on the CPU
+    sizes: Sizes = field(default_factory=Sizes)  # of the tree: what symbols stood for when it was traced last
+    facts: list[tuple[Fact, Location | None]] = field(default_factory=list)  # what holds of extents, and who asked
+    axes: Mapping[tuple[int, int], Symbol] = field(default_factory=dict)  # of a root: which arguments' extents vary
+    templates: list[Segment] = field(default_factory=list)  # where the decision is an extent: what follows, for any
+    template: Segment | None = None  # what this was made of, with numbers for symbols
+    bindings: Bindings = field(default_factory=dict)  # which numbers
+    values: dict[Value, Value] = field(default_factory=dict)  # a value of the templates on the way → of this path
+    compiles_late: bool = False  # extents that may never be met again: it runs op by op at first
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.name)
+        if self.after is not None:
+            self.sizes = self.after.sizes
+
+    def path(self) -> list[Segment]:
+        """The segments from the first to this one."""
+        return [*(self.after.path() if self.after is not None else ()), self]
 
     @property
     def is_complete(self) -> bool:
         """Whether it was recorded to its end."""
         return self.decision is not None or self.ending is not None
 
+    @property
+    def origin(self) -> Segment:
+        """What was traced: this segment, or its template."""
+        return self.template or self
+
     def holds(self, tensors: Sequence[Tensor]) -> bool:
         return all(guard.holds(tensors) for guard in self.guards)
+
+    def admits(self, bindings: Bindings) -> bool:
+        """Whether what it relies on holds of these extents."""
+        return all(fact.holds(bindings) for fact, _ in self.facts)
 
     def decide(self, decision: Decision) -> None:
         self.decision = decision
@@ -87,17 +121,31 @@ class Segment:
         """The segment after this one for an outcome of its decision; ``None`` where there is none yet."""
         return choose(self.children.get(outcome.tobytes(), ()), tensors)
 
+    def traced_after(self, outcome: np.ndarray, tensors: Sequence[Tensor], bindings: Bindings) -> Segment | None:
+        """What was traced after this segment (which was traced itself), and is right for these extents."""
+        assert self.decision is not None
+        known = self.children.get(outcome.tobytes(), ()) if self.decision.symbol is None else self.templates
+        return choose([segment for segment in known if segment.admits(bindings)], tensors)
+
     def new_child(self, outcome: np.ndarray) -> Segment:
         """A segment to record after this one; it takes its place in the tree when it is complete."""
-        number = sum(len(alternatives) for alternatives in self.children.values()) + 1
+        number = sum(len(alternatives) for alternatives in self.children.values()) + len(self.templates) + 1
         return Segment(f"{self.name}.{number}", self, outcome)
 
-    def graft(self) -> None:
+    def graft(self, outcome: np.ndarray | None) -> None:
         """Take the place in the tree, before the older ones for the same outcome."""
-        if self.after is not None and self.outcome is not None:
-            alternatives = self.after.children.setdefault(self.outcome.tobytes(), [])
-            if self not in alternatives:
-                alternatives.insert(0, self)
+        if self.after is None or outcome is None:
+            return
+        decision = self.after.decision
+        assert decision is not None
+        is_template = decision.symbol is not None and self.template is None
+        children = self.after.children
+        siblings = self.after.templates if is_template else children.setdefault(outcome.tobytes(), [])
+        if self not in siblings:
+            siblings.insert(0, self)
+            del siblings[MAX_ALTERNATIVES:]
+            if decision.symbol is not None and len(children) > MAX_INSTANCES:
+                del children[next(iter(children))]
 
     def walk(self) -> Iterator[Segment]:
         """This segment and all that follow it."""
@@ -119,6 +167,31 @@ class Segment:
         own = {result for op in self.graph.ops for result in op.results}
         return [value for value in wanted if value in own or isinstance(value, Constant) or value in self.inputs]
 
+    def made_of(self) -> str:
+        """For which extents it was traced, for people, if for any: ``any n, m (n != 1): x f32[n,6], y f32[n,m]``."""
+        where: dict[str, list[Any]] = {}
+        for value in self.origin.graph.parameters:
+            extents = [extent for extent in value.shape if type(extent) is Extent]
+            if extents:
+                shape = ",".join(map(expression, value.shape))
+                where[f"{value.name or 'an input'} {short_name(value.dtype)}[{shape}]"] = extents
+        decision = None if self.after is None else self.after.decision
+        if decision is not None and decision.symbol is not None:
+            where[decision.what] = [self.sizes.extent(decision.symbol)]
+        if not where:
+            return ""
+        names = dict.fromkeys(expression(extent) for extents in where.values() for extent in extents)
+        facts = f" ({', '.join(str(fact) for fact, _ in self.facts)})" if self.facts else ""
+        return f"made of what was traced for any {', '.join(names)}{facts}: {', '.join(where)}"
+
+    def shown(self) -> Iterator[Segment]:
+        """This segment and those that follow it, of those made of one template the first."""
+        seen: set[int] = set()
+        for segment in self.walk():
+            if segment.template is None or id(segment.template) not in seen:
+                yield segment
+            seen.add(id(segment.template))
+
     def describe(self) -> str:
         """The outcome that leads here, for people."""
         if self.after is None or self.after.decision is None or self.outcome is None:
@@ -127,6 +200,11 @@ class Segment:
         shown = outcome.item() if outcome.size == 1 else f"an array of {outcome.size} elements"
         decision = self.after.decision
         return f"where {decision.what} is {shown}" + (f" ({decision.location})" if decision.location else "")
+
+
+def expression(extent: Any) -> str:
+    """An extent as text."""
+    return extent.expression if type(extent) is Extent else str(extent)
 
 
 def choose(alternatives: Sequence[Segment], tensors: Sequence[Tensor]) -> Segment | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.extents import Extent, ExtentValue
 from tracejit.ir.primitives.elementwise import convert
 from tracejit.ir.types import (
     DType,
@@ -85,6 +86,8 @@ def as_tensor(argument: Any, name: str) -> Tensor:
     """A Tensor, array or number as a tensor; anything else is a ``TypeError``."""
     if isinstance(argument, Tensor):
         return argument
+    if type(argument) is Extent:
+        return new_tensor(ExtentValue(argument))
     if isinstance(argument, bool | int | float | complex):
         return new_tensor(dispatch.constant_payload(np.asarray(argument, scalar_dtype(argument))))
     if isinstance(argument, np.ndarray | np.generic):
@@ -132,8 +135,10 @@ def is_weak(operand: Any) -> bool:
     return operand._weak if isinstance(operand, Tensor) else isinstance(operand, bool | int | float)
 
 
-def weak_number(number: float) -> Tensor:
+def weak_number(number: Any) -> Tensor:
     """A Python number in a tensor's disguise, while a function is traced."""
+    if type(number) is Extent:
+        return disguised(new_tensor(ExtentValue(number)))
     dtype = int64 if isinstance(number, int) else float64
     return disguised(new_tensor(dispatch.constant_payload(np.asarray(number, dtype))))
 
@@ -185,6 +190,8 @@ def _scalar(name: str, number: Any, dtype: DType) -> Tensor:
     """A Python number as a 0-d tensor of an operand's dtype."""
     if kind(dtype) == 1 and not (np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
         raise at_user_line(OverflowError(f"{name}: Python integer {number} out of bounds for {dtype}"))
+    if type(number) is Extent:
+        return _converted(new_tensor(ExtentValue(number)), dtype)
     return new_tensor(dispatch.constant_payload(_rounded(number, dtype)))
 
 

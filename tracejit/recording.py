@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends.devices import is_array
-from tracejit.ir import Graph, Value
-from tracejit.ir.partition import split
+from tracejit.ir import Graph, Symbol, Value
+from tracejit.ir.extents import Extent
 from tracejit.ir.types import TensorType
 
 from . import dispatch, tree
@@ -25,9 +25,11 @@ from .loops import Loops
 from .names import functions_read_by, mentioned, names_read_by, only_appended_to
 from .paths import Segment, choose
 from .places import Attributes, Given, Itself, Place
+from .promotion import weak_number
 from .sources import Source
 from .state import thread
 from .tape import FREED, Node, node_of, order_of, propagate, runs_python
+from .templates import Axis, Dimensions, path_along
 from .tensor import Tensor
 from .tracing import AliasedArgument, Diverged, Shadow, Trace, Untraceable
 from .world import Change, Untracked, World
@@ -43,34 +45,65 @@ def compile_call(
     name: str,
     call: ArgumentsOfCall,
     roots: list[Segment],
+    dimensions: Dimensions,
     *,
     specialize: bool,
     fast: bool = False,
 ) -> None:
     """Trace ``function`` with the call's arguments, compile what it does and put it into the tree of its paths.
 
-    ``Untraceable`` where that cannot be; then, as where ``function`` raises, nothing has changed.
+    Where other calls had other extents, it is traced for any, and the path made of what was traced.  ``Untraceable``
+    where it cannot be traced; then, as where ``function`` raises, nothing has changed.
     """
     known = choose(roots, call.tensors)
-    try:
-        path = _record(function, name, call, known, themselves=known is not None and known.themselves)
-    except AliasedArgument:
-        path = _record(function, name, call, None, themselves=True)
+    trace, failed = None, False
+    if known is None and (groups := dimensions.varying()):
+        try:
+            trace = _record(function, name, call, _new_template(name, call, groups), themselves=False)
+        except (Exception, Untraceable, AliasedArgument):
+            failed = True  # traced as it stands, it may go well, or shows what is wrong
+        else:
+            dimensions.note_fixed(trace.path)
+    if trace is None:
+        start = Segment(name) if known is None else known.origin
+        start.sizes.bindings.update({} if known is None else known.bindings)
+        try:
+            trace = _record(function, name, call, start, themselves=start.themselves)
+        except AliasedArgument:
+            known = None
+            trace = _record(function, name, call, Segment(name, themselves=True), themselves=True)
+        dimensions.are_fixed |= failed
+    for segment, outcome in zip(trace.path, trace.outcomes, strict=True):
+        segment.graft(outcome)
+    path = path_along(trace.path, trace.outcomes, known)
     compile_path(path, specialize=specialize, fast=fast)
     for segment in path:
-        segment.graft()
+        segment.graft(segment.outcome)
     if path[0] not in roots:
         roots.insert(0, path[0])
+    if path[0].template is not None and known is None:
+        dimensions.add_template(path[0].template)
+
+
+def _new_template(name: str, call: ArgumentsOfCall, groups: Sequence[Sequence[Axis]]) -> Segment:
+    root = Segment(name)
+    axes: dict[Axis, Symbol] = {}
+    for group in groups:
+        position, axis = group[0]
+        symbol = root.sizes.new(call.tensors[position]._value.shape[axis])
+        axes |= dict.fromkeys(group, symbol)
+    root.axes = axes
+    return root
 
 
 def _record(
-    function: Callable[..., Any], name: str, call: ArgumentsOfCall, known: Segment | None, *, themselves: bool
-) -> list[Segment]:
+    function: Callable[..., Any], name: str, call: ArgumentsOfCall, root: Segment, *, themselves: bool
+) -> Trace:
     start = time.perf_counter()
-    trace = Trace(name, call.tensors, call.floats)
+    trace = Trace(name, call.tensors, call.floats, root.axes)
     functions = functions_read_by(function)
     read = names_read_by(function, functions)
-    trace.enter(known or Segment(name, themselves=themselves))
+    trace.enter(root)
     try:
         with _active(trace):
             args, kwargs = call.trace_arguments(trace, function, themselves=themselves)
@@ -112,7 +145,7 @@ def _record(
         segment.device = trace.device
     last = trace.path[-1]
     last.seconds = time.perf_counter() - start
-    return trace.path
+    return trace
 
 
 def _guard_names(
@@ -186,12 +219,13 @@ def _may_be_changed(argument: Any) -> bool:
 def _active(trace: Trace) -> Iterator[None]:
     """Makes a trace the active one of this thread, whose modes are then as they were."""
     thread.trace, modes = trace, (thread.grad_enabled, thread.anomaly)
+    trace.sizes.tell, trace.sizes.number = trace.find_out, weak_number
     try:
         yield
         if (thread.grad_enabled, thread.anomaly) != modes:
             raise Untraceable("it leaves the recording of gradients, or the search for NaN, switched over")
     finally:
-        thread.trace = None
+        thread.trace = trace.sizes.tell = trace.sizes.number = None
         thread.grad_enabled, thread.anomaly = modes
 
 
@@ -242,9 +276,7 @@ def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
     parameters = [value for segment in trace.path for value in segment.graph.parameters]
     backward = None
     if differentiable:
-        backward, residuals = _trace_backward(trace, differentiable, list(values))
-        for value in residuals:
-            add(value, "saved")
+        backward = _trace_backward(trace, differentiable)
         parameters = [value for segment in trace.path for value in segment.graph.parameters]
     trace.close()
     ending = Ending(list(values), returned, structure, effects, stores, backward, parameters, labels)
@@ -253,10 +285,8 @@ def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
     trace.segment.ending = ending
 
 
-def _trace_backward(
-    trace: Trace, differentiable: list[tuple[Tensor, Output]], results: list[Value]
-) -> tuple[Backward | None, list[Value]]:
-    """The gradient of the outputs as a graph of its own, and what it reads of the forward values."""
+def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -> Backward | None:
+    """The gradient of the outputs, recorded after the forward ops."""
     ops = [op for segment in trace.path for op in segment.graph.ops]
     forward_ops = len(ops)
     graph = Graph(trace.name, [], ops)
@@ -277,7 +307,7 @@ def _trace_backward(
         trace.builder.graph = trace.graph
         for _, output in differentiable:
             output.spent = True
-        return None, []
+        return None
     leaves: list[Source] = []
     values: list[tuple[Source, Value]] = []
     gradients: list[Value] = []
@@ -292,21 +322,9 @@ def _trace_backward(
     trace.builder.graph = trace.graph
     trace.graph.parameters += graph.parameters  # leaves that only the gradient reads
     graph.parameters = [value for segment in trace.path for value in segment.graph.parameters]
-    joint = Graph(graph.name, graph.parameters, graph.ops, [*results, *gradients])
-    free = {*results, *graph.parameters}
-    parts = split(joint, forward_ops, cotangents, gradients, free)
-    trace.graph.ops += parts.early
-    types = [value.type for value in cotangents]
-    kept = [value for value in parts.saved if value not in set(results)]
-    position = {value: i for i, value in enumerate([*results, *kept])}
-    places = [position[value] for value in parts.saved]
-    kept_types = [value.type for value in parts.saved if value not in free]
+    joint = Graph(graph.name, graph.parameters, graph.ops)
     homes = [trace.places.get(value, "cpu") for _, value in values]
-    backward = Backward(
-        joint, forward_ops, cotangents, gradients, parts.backward, leaves, values, places, kept_types, types, homes,
-        trace.device,
-    )  # fmt: skip
-    return backward, kept
+    return Backward(joint, forward_ops, cotangents, gradients, leaves, values, homes, trace.device)
 
 
 @contextmanager
@@ -331,6 +349,8 @@ def _watched_backward(trace: Trace, roots: Sequence[Node]) -> Iterator[None]:
 def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: str) -> Output:
     if isinstance(leaf, np.ndarray):
         return Output("array", static=leaf.copy())
+    if type(leaf) is Extent:
+        return Output("static", static=leaf)
     if not isinstance(leaf, Tensor):
         world = trace.world
         is_function = callable(leaf) and not is_module(leaf)

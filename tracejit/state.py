@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .levels import Level
+    from .paths import Segment
     from .tracing import Trace
     from .transforms.checkpointing import Recording
 
@@ -25,6 +26,7 @@ class ThreadState(threading.local):
     grad_enabled: bool = True
     anomaly: bool = False
     callbacks: list[tuple[Any, list[np.ndarray]]] | None = None  # those that are due at the end of the call under way
+    missed: tuple[Segment, np.ndarray] | None = None  # where the last call found no path for an outcome
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # of the jitted call under way, for its changes
 
     def __init__(self) -> None:
@@ -45,7 +47,7 @@ class ThreadState(threading.local):
 # code, which looks at this word, leaves operations to Python then.
 busy = array("q", [0])
 unrecorded = array("q", [0])  # how many threads record no gradients
-_ORDINARY = frozenset(("quiet", "arguments", "hidden"))
+_ORDINARY = frozenset(("quiet", "arguments", "hidden", "missed"))
 _lock = threading.Lock()
 
 

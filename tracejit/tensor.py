@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.backends.devices import device_of, in_use, moved, on_host
+from tracejit.backends.devices import device_of, in_use, is_array, moved, on_host
 from tracejit.ir import Value, type_of
 from tracejit.ir.types import DType, bfloat16, format_shape, is_differentiable
 
@@ -64,6 +64,8 @@ class Tensor(InPlaceMethods, TensorMethods):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        if busy[0] and thread.trace is not None and is_array(self._value):
+            return thread.trace.shape_of(self)
         return tuple(self._value.shape)
 
     @property
@@ -74,7 +76,7 @@ class Tensor(InPlaceMethods, TensorMethods):
     def size(self) -> int:
         """The number of elements."""
         size = 1
-        for extent in self._value.shape:
+        for extent in self.shape:
             size *= extent
         return size
 
@@ -318,6 +320,13 @@ class Tensor(InPlaceMethods, TensorMethods):
             assert thread.trace is not None
             return thread.trace.concrete(value, what)
         return on_host(value) if in_use[0] else value
+
+    def _extent(self, what: str) -> Any:
+        """The number that this tensor holds, which is that of something's elements."""
+        value = dispatch.payload(self)
+        if thread.trace is not None and not isinstance(value, Box):
+            return thread.trace.extent(value, what)
+        return int(self._concrete(what))
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The value as a read-only NumPy array, not copied.

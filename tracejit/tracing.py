@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends.devices import Unplaced, in_use, is_array, on_host
-from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive, TensorType, Value, type_of
+from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive, Symbol, TensorType, Value, type_of
+from tracejit.ir.extents import ExtentValue, Fact, Sizes, Substitution
 from tracejit.ir.graph import copy_block
 from tracejit.ir.primitives import effect
 from tracejit.ir.structure import regions_key
@@ -104,11 +105,16 @@ class Shadow:
 class Trace:
     """One run of a function that is being recorded, along a path of segments."""
 
-    def __init__(self, name: str, tensors: Sequence[Tensor], floats: Sequence[float]) -> None:
+    def __init__(
+        self, name: str, tensors: Sequence[Tensor], floats: Sequence[float], axes: Mapping[tuple[int, int], Symbol]
+    ) -> None:
         self.name = name
+        self.axes = axes  # of the tensors, whose extents stand for others
         self.graph = Graph(name)  # where ops go: the segment's own graph
         self.builder = Builder(self.graph)
         self.path: list[Segment] = []
+        self.outcomes: list[np.ndarray | None] = []  # of the decisions before each
+        self.sizes = Sizes()
         self.world: World | None = None
         self.shadows: dict[int, Shadow] = {}
         self.captured: list[tuple[Source, Value]] = []
@@ -126,6 +132,8 @@ class Trace:
         self._numbers: dict[Any, Value] = {}
         self._known: dict[Value, np.ndarray] = {}  # arrays of this call
         self._decided: set[Value] = set()
+        self._extents: dict[Value, Symbol] = {}  # those that were decided so
+        self._facts: set[Fact] = set()
         self._segment_captured = 0  # how many of ``captured`` belong to earlier segments
         self.region: Region | None = None  # the block that is being recorded by itself
         self.capturing = 0  # loops of Python's that are being captured
@@ -139,9 +147,11 @@ class Trace:
 
     # Segments ---------------------------------------------------------------------------------------
 
-    def enter(self, segment: Segment) -> None:
+    def enter(self, segment: Segment, outcome: np.ndarray | None = None) -> None:
         """Go on in a segment: record into a new one, follow one that was recorded before."""
         self.path.append(segment)
+        self.outcomes.append(outcome)
+        self.sizes = segment.sizes
         self.segment = segment
         self.graph = self.builder.graph = segment.graph
         self._segment_captured = len(self.captured)
@@ -152,7 +162,9 @@ class Trace:
         """The end of a segment: what it read is guarded from its beginning."""
         self.segment.anomaly |= self.anomaly
         if self._position is not None:
-            if self._position != len(self.graph.ops) or self._parameter != len(self.graph.parameters):
+            if self._position != len(self.graph.ops) - self.segment.early or self._parameter != len(
+                self.graph.parameters
+            ):
                 raise Diverged
             return
         captured = self.captured[self._segment_captured :]
@@ -175,8 +187,29 @@ class Trace:
                 raise CannotCapture(f"{what} needs a value")
             raise Untraceable(f"{what} needs a value in a loop or a branch")
         array = self.evaluate(value)
-        if isinstance(value, Constant) or value in self._decided:
-            return array
+        if not isinstance(value, Constant) and value not in self._decided:
+            self._decide(value, array, what, None)
+        return array
+
+    def extent(self, value: Value, what: str) -> Any:
+        """The number of elements that a value says something has: what follows is recorded for any."""
+        if self.region is not None or isinstance(value, Constant):
+            return int(self.concrete(value, what))
+        number = int(self.evaluate(value))
+        if value in self._decided:
+            symbol = self._extents.get(value)
+            return number if symbol is None else self.sizes.extent(symbol)
+        known = self.segment.decision if self.segment.is_complete else None
+        symbol = self.sizes.new(number) if known is None else known.symbol
+        if symbol is None:
+            raise Diverged
+        self.sizes.bindings[symbol] = number
+        self._extents[value] = symbol
+        self._decide(value, np.asarray(number, value.dtype), what, symbol)
+        return self.sizes.extent(symbol)
+
+    def _decide(self, value: Value, array: np.ndarray, what: str, symbol: Symbol | None) -> None:
+        """End the segment where a value must be known, and go on in the one that follows."""
         if self.differentiated is not None:
             raise Untraceable(f"{what} needs a value within a gradient")
         self._decided.add(value)
@@ -189,14 +222,26 @@ class Trace:
                 raise Diverged
         else:
             location, _ = user_location()
-            segment.decide(Decision(value, what, location))
-        following = segment.follow(array, self._tensors)
+            segment.decide(Decision(value, what, location, symbol))
+        following = segment.traced_after(array, self._tensors, self.sizes.bindings)
         if following is None:
-            if len(segment.children) >= MAX_OUTCOMES:
+            if len(segment.children if symbol is None else segment.templates) >= MAX_OUTCOMES:
                 raise Untraceable(f"{what} has had {MAX_OUTCOMES} outcomes")
             following = segment.new_child(array)
-        self.enter(following)
-        return array
+        self.enter(following, array)
+
+    def find_out(self, fact: Fact) -> None:
+        """Something was found to hold of extents, on which the path relies from here on."""
+        if self._position is None and fact not in self._facts:
+            self._facts.add(fact)
+            location, _ = user_location()
+            self.segment.facts.append((fact, location))
+
+    def shape_of(self, tensor: Tensor) -> tuple[Any, ...]:
+        """The shape of a tensor that was there before, with the extents that stand for others."""
+        shadow = self.shadows.get(id(tensor))
+        value = tensor._value if shadow is None or shadow._value is None else shadow._value
+        return tuple(value.shape)
 
     def evaluate(self, value: Value) -> np.ndarray:
         """A value's array in this call: just the ops that it needs are run."""
@@ -220,12 +265,15 @@ class Trace:
                     if item not in self.inputs:  # of a gradient that is yet to be asked for
                         raise Untraceable("a function's backward, or a hook, needs the value of a gradient")
                     self._known[item] = self.inputs[item].array(self._tensors, self._floats)
-            ops = [op for segment in self.path for op in segment.graph.ops if op in needed]
+            copy = Substitution(self.sizes.bindings, {})
+            parameters = [copy.parameter(item) for item in boundary]
+            ops = {copy.op(op): op for segment in self.path for op in segment.graph.ops if op in needed}
             known = self._known
-            graph = Graph(self.name, list(boundary), ops, [value])
+            graph = Graph(self.name, parameters, ops, [copy.value(value)])
 
             def keep(op: Op, results: tuple[np.ndarray, ...]) -> None:
-                known.update(zip(op.results, results, strict=True))
+                if op in ops:  # not one of a loop's or a branch's
+                    known.update(zip(ops[op].results, results, strict=True))
 
             if ops:
                 from tracejit.ir.interpreter import interpret
@@ -405,10 +453,10 @@ class Trace:
                 guard.location, _ = user_location()
                 self.segment.guards.append(guard)
 
-    def check(self, predicate: Value, error: type[Exception], message: str) -> None:
+    def check(self, predicate: Value, error: type[Exception], message: str, extents: tuple[Any, ...]) -> None:
         """Raise when the compiled program has run and ``predicate`` was false; nothing is committed then."""
         location, _ = user_location()
-        self.check_as(predicate, Check(predicate, error, message, location))
+        self.check_as(predicate, Check(predicate, error, message, location, extents))
 
     def check_as(self, predicate: Value, check: Check) -> None:
         """The same check of another value."""
@@ -572,6 +620,8 @@ class Diverged(BaseException):
 
 
 def _same_constant(first: Value, second: Value) -> bool:
+    if isinstance(first, ExtentValue) or isinstance(second, ExtentValue):
+        return isinstance(first, ExtentValue) and isinstance(second, ExtentValue) and first.extent == second.extent
     return (
         isinstance(first, Constant)
         and isinstance(second, Constant)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import special_functions as special, trigonometric_functions as trigonometric
+from ..extents import has_extents
 from ..primitive import (
     Application,
     Elementwise,
@@ -51,7 +52,6 @@ def _logical(dtype: DType) -> bool:
 def _type_rule(
     name: str, operands: int, accepts: Callable[[DType], bool], result: DType | None = None
 ) -> Callable[..., TensorType]:
-    @lru_cache(4096)
     def rule(*types: TensorType) -> TensorType:
         if len(types) != operands:
             raise TypeError(f"{name} takes {operands} operand{'s' * (operands > 1)}, got {len(types)}")
@@ -60,7 +60,15 @@ def _type_rule(
             raise TypeError(f"{name} is not defined for {short_name(dtype)}, got {', '.join(map(repr, types))}")
         return TensorType(result or dtype, broadcast_rule(name, *types))
 
-    return rule
+    known = lru_cache(4096)(rule)
+
+    def remembered(*types: TensorType) -> TensorType:
+        for type in types:
+            if has_extents(type.shape):
+                return rule(*types)
+        return known(*types)
+
+    return remembered
 
 
 def _unbroadcast(rule: Rule, index: int) -> Rule:

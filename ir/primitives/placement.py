@@ -70,7 +70,7 @@ def _pad_type(
     for extent, before, after, between in zip(x.static_shape, low, high, interior, strict=True):
         if before < 0 or after < 0 or between < 0:
             raise ValueError(f"pad: padding must not be negative, got low={low} high={high} interior={interior}")
-        shape.append(before + after + extent + max(0, extent - 1) * between)
+        shape.append(before + after + extent + (max(0, extent - 1) * between if between else 0))
     return TensorType(dtype, tuple(shape))
 
 
@@ -131,7 +131,7 @@ pad = Placement(
 def _update_type(x: TensorType, update: TensorType, start: tuple[int, ...], strides: tuple[int, ...]) -> TensorType:
     same_dtype("update_slice", x, update)
     for extent, count, first, stride in zip(x.static_shape, update.static_shape, start, strides, strict=True):
-        if first < 0 or (count and first + (count - 1) * stride >= extent):
+        if first < 0 or (first + count > extent if stride == 1 else count and first + (count - 1) * stride >= extent):
             raise ValueError(f"update_slice: {update!r} does not fit into {x!r} at {start} with strides {strides}")
     return x
 

@@ -5,7 +5,6 @@ A view costs nothing inside a fused kernel; the eager path gives NumPy views.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ def _broadcast_type(x: TensorType, shape: Shape, dimensions: tuple[int, ...]) ->
     if len(dimensions) != x.ndim or list(dimensions) != sorted(set(dimensions)):
         raise ValueError(f"broadcast_in_dim: {x!r} needs one increasing dimension an axis, got {dimensions}")
     for axis, dimension in enumerate(dimensions):
-        if x.shape[axis] not in (1, shape[dimension]):
+        if x.shape[axis] not in (shape[dimension], 1):
             raise ValueError(f"broadcast: {x!r} cannot be broadcast to shape {format_shape(shape)}")
     return TensorType(x.dtype, tuple(shape))
 
@@ -162,7 +161,8 @@ device_put = View(
 
 def slice_extent(start: int, limit: int, stride: int) -> int:
     """How many of ``range(start, limit, stride)`` there are."""
-    return max(0, math.ceil((limit - start) / stride))
+    count = -((start - limit) // stride)
+    return count if count >= 0 else 0
 
 
 def _slice_type(x: TensorType, start: tuple[int, ...], limit: tuple[int, ...], strides: tuple[int, ...]) -> TensorType:
@@ -180,9 +180,12 @@ def _slice_vjp(e: Emitter, g: Any, op: Application) -> Any:
     for extent, first, stride, kept in zip(
         op.operand_types[0].static_shape, start, strides, op.result_type.static_shape, strict=True
     ):
-        covered = (kept - 1) * stride + 1 if kept else 0
-        low.append(first if kept else extent)
-        high.append(extent - first - covered if kept else 0)
+        if stride == 1:
+            low.append(first)
+            high.append(extent - first - kept)
+        else:
+            low.append(first if kept else extent)
+            high.append(extent - first - (kept - 1) * stride - 1 if kept else 0)
         interior.append(stride - 1)
     return e.pad(g, e.scalar(0, g.dtype), low=tuple(low), high=tuple(high), interior=tuple(interior))
 

@@ -87,7 +87,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
     counts = broadcast_to(elementwise.astype(asarray(repeats), int64), (tensor.shape[along],))
     check(reduction.all(elementwise.greater_equal(counts, 0)), ValueError, "repeat: repeats must not be negative")
-    size = int(reduction.sum(counts)._concrete("the sum of the repeats"))
+    size = reduction.sum(counts)._extent("the sum of the repeats")
     return take(tensor, apply(library.repeated_positions, (counts,), {"size": size}), axis=along)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tracejit.backends.devices import in_use, is_array, moved
 from tracejit.ir import TensorType, Value
+from tracejit.ir.extents import as_extent, has_extents
 from tracejit.ir.primitives.view import device_put
 from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
 
@@ -35,7 +35,7 @@ def _dtype(dtype: Any) -> DType:
 
 def _shape(shape: Shape) -> tuple[int, ...]:
     try:
-        extents = (operator.index(shape),) if hasattr(shape, "__index__") else tuple(map(operator.index, shape))
+        extents = (as_extent(shape),) if hasattr(shape, "__index__") else tuple(map(as_extent, shape))
     except TypeError:
         raise at_user_line(TypeError(f"a shape is made of integers, got {shape!r}")) from None
     if any(extent < 0 for extent in extents):
@@ -312,8 +312,21 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     if step == 0:
         raise at_user_line(ValueError("arange: step must not be zero"))
     wanted = scalar_dtype(start + stop + step) if dtype is None else _dtype(dtype)
+    if has_extents((start, stop)) and isinstance(start + stop, int) and isinstance(step, int):
+        return _counting(start, stop, step, wanted)
     count = max(0, math.ceil((stop - start) / step))
     return placed(new_tensor(dispatch.constant_payload((start + np.arange(count) * step).astype(wanted))), device)
+
+
+def _counting(start: int, stop: int, step: int, dtype: DType) -> Tensor:
+    """``arange`` of integers, as an operation."""
+    from .elementwise import add, astype, multiply
+
+    count = -((start - stop) // step) if step > 0 else -((stop - start) // -step)
+    numbers = new_tensor(dispatch.payload_emitter.iota(size=count if count >= 0 else 0, dtype=int64))
+    if step != 1:
+        numbers = multiply(numbers, step)
+    return astype(numbers if type(start) is int and start == 0 else add(numbers, start), dtype)
 
 
 def linspace(
@@ -327,8 +340,22 @@ def linspace(
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, device: str | None = None) -> Tensor:
     """Ones on the ``k``-th diagonal, zeros elsewhere."""
+    if has_extents((n_rows, n_cols)):
+        from .elementwise import astype
+
+        return astype(_diagonals(n_rows, n_cols if n_cols is not None else n_rows, k, "eq"), dtype or DEFAULT_FLOAT)
     array = np.eye(n_rows, n_cols, k, dtype=_dtype(dtype or DEFAULT_FLOAT))
     return placed(new_tensor(dispatch.constant_payload(array)), device)
+
+
+def _diagonals(rows: int, columns: int, k: int, direction: str) -> Tensor:
+    """Where the number of an element's diagonal compares so with ``k``."""
+    from .elementwise import equal, greater_equal, less_equal, subtract
+    from .manipulation import reshape
+
+    down, right = (new_tensor(dispatch.payload_emitter.iota(size=n, dtype=int64)) for n in (rows, columns))
+    compare = {"eq": equal, "le": less_equal, "ge": greater_equal}[direction]
+    return compare(subtract(right, reshape(down, (rows, 1))), k)
 
 
 def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
@@ -360,8 +387,11 @@ def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
     if matrices.ndim < 2:
         raise at_user_line(ValueError(f"{name}: needs at least two axes, got shape {matrices.shape}"))
     rows, columns = matrices.shape[-2:]
-    kept = np.tri(rows, columns, k if lower else k - 1, dtype=np.bool_)
-    mask = new_tensor(dispatch.constant_payload(kept if lower else ~kept))
+    if has_extents((rows, columns)):
+        mask = _diagonals(rows, columns, k, "le" if lower else "ge")
+    else:
+        kept = np.tri(rows, columns, k if lower else k - 1, dtype=np.bool_)
+        mask = new_tensor(dispatch.constant_payload(kept if lower else ~kept))
     zero = new_tensor(dispatch.constant_payload(np.zeros((), matrices.dtype)))
     return where(mask, matrices, zero)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.extents import as_extent, has_extents, slice_indices
 from tracejit.ir.primitives import indexing as primitives, placement, view
 from tracejit.ir.types import DType, bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
@@ -131,15 +132,20 @@ def _integer(item: Any, extent: int, axis: int) -> int:
                 f"masks, got {type(item).__name__}"
             )
         )
-    position = item.__index__()
+    position = as_extent(item)
     if not -extent <= position < extent:
         raise at_user_line(IndexError(f"index {position} is out of bounds for axis {axis} with size {extent}"))
-    return position % extent
+    return position if position >= 0 else position + extent
 
 
 def _whole_slice(item: slice, extent: int) -> _Slice:
-    start, stop, step = item.indices(extent)
-    count = len(range(start, stop, step))
+    if has_extents((extent, item.start, item.stop)):
+        start, stop, step = slice_indices(item, extent)
+    else:
+        start, stop, step = item.indices(extent)
+    count = view.slice_extent(start, stop, step) if step > 0 else view.slice_extent(stop, start, -step)
+    if step == 1:
+        return _Slice(start, start + count, step)
     if step > 0:
         return _Slice(start, start + (count - 1) * step + 1 if count else start, step)
     first = start + (count - 1) * step if count else 0
@@ -179,18 +185,22 @@ def _checked_positions(index: Tensor, extent: int, axis: int) -> Tensor:
     """Non-negative int64 positions; ``IndexError`` for one that is out of range, now or when the program has run."""
     wide = elementwise.astype(index.detach(), int64)
     inside = elementwise.logical_and(elementwise.greater_equal(wide, -extent), elementwise.less(wide, extent))
-    check(reduction.all(inside), IndexError, f"an index is out of bounds for axis {axis} with size {extent}")
+    check(reduction.all(inside), IndexError, "an index is out of bounds for axis {} with size {}", axis, extent)
     return elementwise.where(elementwise.less(wide, 0), elementwise.add(wide, extent), wide)
 
 
-def check(predicate: Tensor, error: type[Exception], message: str | Callable[[], str]) -> None:
-    """Raise ``error`` unless the predicate is true: at once, or after the compiled program has run."""
+def check(predicate: Tensor, error: type[Exception], message: str | Callable[[], str], *extents: int) -> None:
+    """Raise ``error`` unless the predicate is true: at once, or after the compiled program has run.
+
+    ``extents`` take the places of ``{}`` in the message, if there are any.
+    """
     predicate = everywhere(predicate)
     if thread.trace is not None:
         text = message if isinstance(message, str) else message()
-        thread.trace.check(dispatch.payload(predicate), error, text)
+        thread.trace.check(dispatch.payload(predicate), error, text, extents)
     elif not bool(predicate._concrete("a check")):
-        raise at_user_line(error(message if isinstance(message, str) else message()))
+        text = message if isinstance(message, str) else message()
+        raise at_user_line(error(text.format(*extents) if extents else text))
 
 
 def _sliced(x: Tensor, key: _Key) -> Tensor:
@@ -234,7 +244,7 @@ def _is_basic(key: Any) -> bool:
     return kind in _BASIC
 
 
-_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))  # no extent that stands for others: a trace has those
 
 
 def _of_arrays(key: Any) -> tuple[Any, ...] | None:

@@ -246,7 +246,7 @@ def _contract(
     extents: dict[str, int] = {}
     for names, tensor in (first, lhs), (second, rhs):
         for name, extent in zip(names, tensor.shape, strict=True):
-            if extents.get(name, 1) != extent and extent != 1 and extents.get(name, 1) != 1:
+            if name in extents and extents[name] != extent and extent != 1 and extents.get(name, 1) != 1:
                 raise at_user_line(ValueError(f"einsum: subscript {name!r} has extents {extents[name]} and {extent}"))
             extents[name] = extent if extents.get(name, 1) == 1 else extents[name]
     lhs, rhs = (

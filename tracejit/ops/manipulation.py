@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tracejit.ir.extents import as_extent
 from tracejit.ir.primitives import indexing, placement, view
-from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape
+from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape, same_shape
 
 from .. import dispatch
 from ..locations import at_user_line
@@ -34,7 +35,7 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
         except (TypeError, ValueError):
             pass  # to be told in this library's words
     tensor = as_tensor(x, "reshape")
-    wanted = [shape] if isinstance(shape, int) else [int(extent) for extent in shape]
+    wanted = [shape] if isinstance(shape, int) else [as_extent(extent) for extent in shape]
     if wanted.count(-1) == 1:
         rest = -math.prod(wanted)
         if rest == 0 or tensor.size % rest:
@@ -49,7 +50,7 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
                 f"into shape {format_shape(wanted)}"
             )
         )
-    if tuple(wanted) == tensor.shape:
+    if same_shape(wanted, tensor.shape):
         return same_value(tensor)
     return apply(view.reshape, (tensor,), {"shape": tuple(wanted)})
 
@@ -143,11 +144,11 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """``x`` stretched to ``shape`` by NumPy's rule."""
     tensor = as_tensor(x, "broadcast_to")
-    wanted = (shape,) if isinstance(shape, int) else tuple(int(extent) for extent in shape)
-    if tensor.shape == wanted:
+    wanted = (shape,) if isinstance(shape, int) else tuple(as_extent(extent) for extent in shape)
+    if same_shape(tensor.shape, wanted):
         return same_value(tensor)
     try:
-        fits = broadcast_shapes(tensor.shape, wanted) == wanted and not any(extent < 0 for extent in wanted)
+        fits = not any(extent < 0 for extent in wanted) and same_shape(broadcast_shapes(tensor.shape, wanted), wanted)
     except ValueError:
         fits = False
     if not fits:

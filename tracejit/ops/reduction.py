@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.extents import as_float
 from tracejit.ir.primitives import reduction as primitives
 from tracejit.ir.types import bfloat16, bool_, float16, float32, int64, is_differentiable, uint64
 
@@ -73,7 +74,7 @@ def _mean(name: str, tensor: Tensor, axis: Axis, keepdims: bool) -> Tensor:
         message = f"{name}(): could not infer output dtype. {wanted}. Got: {tensor.dtype.name}"
         raise at_user_line(TypeError(message))
     total = _reduce(primitives.reduce_sum, name, widened(tensor), axis, keepdims)
-    return elementwise.astype(elementwise.divide(total, float(_count(name, tensor, axis))), tensor.dtype)
+    return elementwise.astype(elementwise.divide(total, as_float(_count(name, tensor, axis))), tensor.dtype)
 
 
 def widened(tensor: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def _variance(name: str, x: Any, axis: Axis, correction: float, keepdims: bool) 
     given = as_tensor(x, name)
     tensor = widened(given)
     centered = elementwise.subtract(tensor, _mean(name, tensor, axis, keepdims=True))
-    count = _count(name, tensor, axis) - correction
+    count = _count(name, tensor, axis) - (int(correction) if correction == int(correction) else correction)
     if count <= 0:
         warn_at_user_line(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
@@ -98,7 +99,7 @@ def _variance(name: str, x: Any, axis: Axis, correction: float, keepdims: bool) 
         )
     distances = elementwise.abs(centered) if tensor.dtype.kind == "c" else centered
     squares = sum(elementwise.square(distances), axis, keepdims)
-    result = elementwise.divide(squares, float(max_number(count, 0)))
+    result = elementwise.divide(squares, as_float(max_number(count, 0)))
     return result if tensor is given else elementwise.astype(result, given.dtype)
 
 

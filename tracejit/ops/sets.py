@@ -53,7 +53,7 @@ def _distinct(tensor: Tensor, axis: int | None, equal_nan: bool) -> list[Tensor]
     def part(name: str, **more: int) -> Tensor:
         return apply(library.unique, (tensor.detach(),), {"part": name, **how, **more})
 
-    size = int(part("size")._concrete("the number of distinct elements"))
+    size = part("size")._extent("the number of distinct elements")
     return [part("indices", size=size), part("inverse"), part("counts", size=size)]
 
 

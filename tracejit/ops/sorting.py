@@ -189,7 +189,7 @@ def argwhere(x: Any) -> Tensor:
             [1, 0]])
     """
     tensor = as_tensor(x, "argwhere").detach()
-    count = int(count_nonzero(tensor)._concrete("the number of elements that are not zero"))
+    count = count_nonzero(tensor)._extent("the number of elements that are not zero")
     if tensor.ndim == 0:
         return creation.zeros((count, 0), dtype=int64)
     return apply(primitives.nonzero, (tensor,), {"size": count})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracejit.ir.extents import as_float
 from tracejit.ir.types import format_shape
 
 from ..locations import at_user_line
@@ -178,7 +179,7 @@ def cov(x: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     lost = ddof if ddof is not None else 0 if bias else 1
     centered = elementwise.subtract(variables, reduction.mean(variables, 1, keepdims=True))
     products = linalg.matmul(centered, arithmetic.conj(manipulation.matrix_transpose(centered)))
-    result = elementwise.divide(products, float(reduction.max_number(variables.shape[1] - lost, 0)))
+    result = elementwise.divide(products, as_float(reduction.max_number(variables.shape[1] - lost, 0)))
     return manipulation.squeeze(result)
 
 

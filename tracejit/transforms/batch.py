@@ -9,6 +9,7 @@ import numpy as np
 
 from tracejit.ir import Block, Primitive
 from tracejit.ir.batching import BatchedApplication
+from tracejit.ir.extents import as_float
 from tracejit.ir.primitives.collective import Collective, all_gather, all_reduce, gather_batch, split_batch
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import format_shape, int64
@@ -231,7 +232,7 @@ def _size(items: Sequence[tuple[Tensor | None, int | None, Any]], axis_size: int
         raise at_user_line(
             ValueError("vmap: no argument is a batch; say along which axis one is with in_axes, or give axis_size")
         )
-    if len(set(sizes)) > 1:
+    if any(size != sizes[0] for size in sizes):
         shapes = ", ".join(
             f"{leaf.shape[axis]} along axis {axis} of shape {format_shape(leaf.shape)}"
             for _, axis, leaf in items
@@ -387,7 +388,7 @@ def pmean(x: Any, axis_name: Any) -> Any:
 
     def mean(leaf: Any) -> Tensor:
         total, batch = _collective(all_reduce, leaf, axis_name)
-        return elementwise.divide(total, float(batch.size))
+        return elementwise.divide(total, as_float(batch.size))
 
     return tree.map_leaves(mean, x)
 
