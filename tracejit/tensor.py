@@ -605,5 +605,11 @@ class Parameter(Tensor):
         if requires_grad:
             self.requires_grad_()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A copy without the gradient, which belongs to the training of this one."""
+        twin = super().__deepcopy__(memo)
+        twin._grad = None
+        return twin
+
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"

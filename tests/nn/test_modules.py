@@ -238,13 +238,16 @@ def test_state_that_does_not_fit_is_one_error_and_changes_nothing():
     )
     assert all(before[name].tolist() == tensor.tolist() for name, tensor in model.state_dict().items())
     del state["0.weight"]
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert (missing, unexpected) == (["0.weight", "2.bias"], ["extra"])
+    found = model.load_state_dict(state, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == (["0.weight", "2.bias"], ["extra"])
+    assert repr(found) == "IncompatibleKeys(missing_keys=['0.weight', '2.bias'], unexpected_keys=['extra'])"
+    assert repr(model.load_state_dict(before)) == "<All keys matched successfully>"
 
 
 def test_deepcopy_and_pickling():
     scale = Scale()
     model = nn.Sequential(scale, nn.Dropout(0.2), scale).eval()
+    scale.weight.grad = tj.ones_like(scale.weight)
     step = tj.jit(lambda x: model(x))
     expected = step(tj.ones(2)).tolist()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -253,6 +256,7 @@ def test_deepcopy_and_pickling():
         assert isinstance(twin[0].weight, nn.Parameter)
         assert twin[0].weight is not model[0].weight
         assert twin[0].weight.requires_grad
+        assert twin[0].weight.grad is None
         assert not twin[1].training
         assert twin[0].calls.item() == 4
     assert scale.calls.item() == 2
