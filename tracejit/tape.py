@@ -7,6 +7,7 @@ made of traced values, and walking it records the gradient into the graph.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ class CallNode(Node):
 class CallOutput(Node):
     """One output of a call."""
 
-    __slots__ = ("call_node", "index")
+    __slots__ = ("__weakref__", "call_node", "index")
 
     def __init__(self, node: CallNode, index: int, type: TensorType) -> None:
         super().__init__(None, (node,), type, None)
@@ -422,6 +423,7 @@ def order_of(roots: Sequence[Node]) -> list[Node]:
     return order
 
 
+@functools.cache
 def tensor_emitter() -> Emitter:
     return Emitter(apply, lambda array: new_tensor(dispatch.constant_payload(array)), apply_region)
 

@@ -510,11 +510,15 @@ def test_nothing_waits_for_the_garbage_collector():
         loss = (leaf * leaf).sum()
         return [weakref.ref(leaf), weakref.ref(loss)]
 
+    def save():
+        result = Exp.apply(tj.ones(3, requires_grad=True))
+        return [weakref.ref(result.grad_fn)]
+
     train()
     gc.collect()
     gc.disable()
     try:
-        assert [reference() for reference in (*train(), *discard())] == [None] * 4
+        assert [reference() for reference in (*train(), *discard(), *save())] == [None] * 5
     finally:
         gc.enable()
 

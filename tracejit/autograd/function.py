@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ class FunctionContext:
 
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
-        self._saved: list[tuple[Any, Node | None] | None] | None = []
+        self._saved: list[tuple[Any, Node | weakref.ref[Node] | None] | None] | None = []
         self._to_save: list[tuple[Tensor, Any] | None] = []
         self._nondifferentiable: set[int] = set()
         self._dirty: tuple[Tensor, ...] = ()
@@ -42,7 +43,7 @@ class FunctionContext:
         """The tensors of :meth:`save_for_backward`; ``RuntimeError`` once the graph has been freed."""
         if self._saved is None:
             raise at_user_line(RuntimeError(FREED))
-        return tuple(None if item is None else with_history(*item) for item in self._saved)
+        return tuple(None if item is None else with_history(item[0], _alive(item[1])) for item in self._saved)
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         """These outputs get no gradient."""
@@ -139,14 +140,19 @@ class Function:
         known = {
             id(argument): edge for argument, edge in zip(arguments, edges, strict=True) if id(argument) not in dirty
         }
+        outputs_of = {key: weakref.ref(output) for key, output in connected.items()}  # they lead here: no cycle
         ctx._saved = [
             None
             if item is None
-            else (item[1], known.get(id(item[0])) or connected.get(id(item[0])) or node_of(item[0]))
+            else (item[1], known.get(id(item[0])) or outputs_of.get(id(item[0])) or node_of(item[0]))
             for item in ctx._to_save
         ]
         ctx._to_save = []
         return tuple(results) if isinstance(returned, tuple) else results[0]
+
+
+def _alive(node: Node | weakref.ref[Node] | None) -> Node | None:
+    return node() if isinstance(node, weakref.ref) else node
 
 
 def _check_dirty(dirty: Sequence[Tensor], outputs: Sequence[Any]) -> None:
