@@ -484,6 +484,14 @@ def test_checked_calls_run_eagerly_too():
         differs(random(3))
 
 
+@pytest.mark.parametrize("dtype", [tj.float32, tj.bfloat16, tj.complex64])
+def test_checked_calls_take_one_nan_for_another(dtype):
+    """``-(a - a) + b`` may become ``b - (a - a)``, whose NaN has another sign."""
+    checked = tj.jit(lambda a, b: -(a - a) + b, check=True)
+    result = checked(tj.tensor([np.inf, 1.0], dtype=dtype), tj.ones(2, dtype=dtype))
+    assert tj.isnan(result).tolist() == [True, False]
+
+
 def test_iterators_are_read_at_each_call():
     f = tj.jit(lambda items: sum(items))
     for n in (2, 3):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends.devices import on_host
+from tracejit.ir.types import is_differentiable
 
 from . import tree
 from .names import functions_read_by, names_read_by
@@ -65,7 +66,16 @@ def _state(tensor: Tensor) -> list[Any]:
 
 
 def _bits(tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:
-    return str(tensor.dtype), tensor.shape, np.ascontiguousarray(on_host(tensor._value)).tobytes()
+    return str(tensor.dtype), tensor.shape, _bytes(np.ascontiguousarray(on_host(tensor._value)))
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    """The bits of an array; one NaN is as good as another, for IEEE 754 leaves their signs and payloads open."""
+    if is_differentiable(array.dtype):
+        array = array.copy()
+        numbers = array.view(array.real.dtype) if array.dtype.kind == "c" else array
+        numbers[np.isnan(numbers)] = np.nan
+    return array.tobytes()
 
 
 def _described(result: Any) -> list[Any]:
@@ -75,7 +85,7 @@ def _described(result: Any) -> list[Any]:
 
 
 def _plain(leaf: Any) -> Any:
-    return (str(leaf.dtype), leaf.shape, leaf.tobytes()) if isinstance(leaf, np.ndarray) else repr(leaf)
+    return (str(leaf.dtype), leaf.shape, _bytes(leaf)) if isinstance(leaf, np.ndarray) else repr(leaf)
 
 
 def _compare(what: str, found: list[Any], expected: list[Any]) -> None:

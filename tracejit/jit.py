@@ -66,7 +66,8 @@ def jit(
 
     Float arguments are inputs like tensors; ``static_argnames`` names arguments whose numbers are to be written into
     the program instead, as ints are.  ``check=True`` runs each call eagerly too and raises ``AssertionError`` where
-    a bit differs, in what is returned or in a tensor that is changed.
+    a bit differs, in what is returned or in a tensor that is changed.  Only the sign and the payload of a NaN may
+    differ: IEEE 754 leaves them open.
 
     ``numerics="fast"`` allows rewrites that hold for real numbers: reciprocals, constants gathered, ``x * 0`` as 0,
     ``x * y + z`` rounded once (see :mod:`tracejit.ir.passes.relax`).  Results may differ from those of eager code in
