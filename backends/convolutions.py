@@ -36,7 +36,7 @@ def lower_convolution(plan: _Plan, op: Op) -> None:
         _lower_integers(plan, op, sizes)
         return
     weights = _contiguous(plan, op.operands[1])
-    if not plan.windows:
+    if not plan.host:
         each = sizes.depth * sizes.area
         image = _Image(_written_out(plan, op, sizes), 0, sizes.groups * each, each)
         _by_examples(plan, op, sizes, image, weights, ((sizes.depth,), (sizes.area,)), ((sizes.area,), (1,)))

@@ -22,6 +22,7 @@ from tracejit.ir.types import int64, uint64
 
 from . import kernel as k
 from .fusion import Affine, Index, operand_index, through_views
+from .kept import kept_node
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
@@ -325,15 +326,17 @@ def build_kernel(
     specialize: bool,
     serial: bool = False,
     blocks_of: int | None = None,
+    keeps: bool = False,
 ) -> LoweredKernel:
     """Loops over ``domain`` that perform ``stores``.
 
     ``serial``: no two iterations may overlap (scatter).  ``blocks_of``: the domain is one reduced axis of
-    that extent, and one partial result is stored for each of its blocks.
+    that extent, and one partial result is stored for each of its blocks.  ``keeps``: a value may be kept from one pass
+    over a row to the next (see :mod:`.kept`), for the passes follow one another.
     """
     needed = _reachable(elements.nodes, stores)
     layout = _merge_axes(needed, stores, domain, reduced, keep_apart=serial)
-    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of).run()
+    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, keeps).run()
 
 
 def _reachable(nodes: list[Node], stores: list[StoreRequest]) -> list[Node]:
@@ -418,6 +421,7 @@ class _Emission:
         specialize: bool,
         serial: bool,
         blocks_of: int | None,
+        keeps: bool,
     ) -> None:
         self.nodes, self.stores, self.layout = nodes, stores, layout
         self.title, self.specialize, self.serial, self.blocks_of = title, specialize, serial, blocks_of
@@ -439,6 +443,10 @@ class _Emission:
                 axis = gone[axis]
             depth[outer] = depth.get(axis, 0)
         self.depth_of_axis = depth
+        self.keeps = keeps
+        self.kept: tuple[Node, StoreRequest] | None = None
+        self.is_kept = False  # whether a pass has stored it
+        self.inside: set[int] = set()  # the nodes of the latest pass
         self.inner_axes = {layout.reduced} | {a for a in gone if self._final(a) == layout.reduced}
 
     def _final(self, axis: int) -> int:
@@ -455,6 +463,8 @@ class _Emission:
         # The innermost axis of memory is the vector axis: the reduced one ("rows"), or a kept one ("columns").
         self.by_rows = reduced is not None and (not kept or reduced > max(kept))
         vector_axis = kept[-1] if kept and not self.by_rows and self._may_vectorize() else None
+        if self.keeps and self.by_rows and not self.serial and self.blocks_of is None:
+            self.kept = self._find_kept()
         scopes = [self._scope(depth) for depth in range(len(kept) + 1)]
         body = scopes[-1]
         for number in range(len(kept) - 1, -1, -1):
@@ -509,6 +519,28 @@ class _Emission:
             statements += self._stores()
         return statements
 
+    def _find_kept(self) -> tuple[Node, StoreRequest] | None:
+        """What to keep from one pass of the innermost scope to the next."""
+        depth = len(self.layout.kept)
+        reductions = [node for node in self.nodes if node.kind == "reduce" and self._depth(node) == depth]
+        stages = sorted({node.stage for node in reductions})
+        passes = [
+            [
+                operand
+                for node in reductions
+                if node.stage == stage
+                for operand in node.operands
+                if isinstance(operand, Node)
+            ]
+            for stage in stages
+        ]
+        stores = self._inner_stores()
+        roots = [store.node for store in stores if isinstance(store.node, Node)]
+        return kept_node([*passes, roots], stores, self._is_inner) if stores and passes else None
+
+    def _inner_stores(self) -> list[StoreRequest]:
+        return [s for s in self.stores if any(self._final(axis) == self.layout.reduced for axis, _ in s.address.terms)]
+
     def _depth(self, node: Node) -> int:
         return max((self.depth_of_axis.get(axis, 0) for axis in node.axes), default=0)
 
@@ -516,7 +548,7 @@ class _Emission:
         return self.layout.reduced is not None and not self.inner_axes.isdisjoint(node.axes)
 
     def _stores(self) -> list[k.Statement]:
-        inner = [s for s in self.stores if any(self._final(axis) == self.layout.reduced for axis, _ in s.address.terms)]
+        inner = self._inner_stores()
         statements: list[k.Statement] = []
         for store in self.stores:
             if store not in inner:
@@ -533,6 +565,11 @@ class _Emission:
         assert self.layout.reduced is not None
         reduced = self.layout.reduced
         body = self._inner_statements([operand for node in nodes for operand in node.operands])
+        if self.kept is not None and not self.is_kept and self._depth(nodes[0]) == len(self.layout.kept):
+            node, store = self.kept
+            if id(node) in self.inside:
+                body.append(self._store(StoreRequest(store.target, store.address, node)))
+                self.is_kept = True
         combinations = []
         for node in nodes:
             assert node.identity is not None
@@ -553,13 +590,21 @@ class _Emission:
             node = stack.pop()
             if isinstance(node, Node) and id(node) not in wanted and self._is_inner(node):
                 wanted.add(id(node))
-                stack += node.operands
+                stack += () if self._is_stored(node) else node.operands
+        self.inside = wanted
         return [self._statement(node) for node in self.nodes if id(node) in wanted]
+
+    def _is_stored(self, node: Node) -> bool:
+        """Whether an earlier pass has kept the node."""
+        return self.is_kept and self.kept is not None and node is self.kept[0]
 
     # Statements -------------------------------------------------------------------------------------
 
     def _statement(self, node: Node) -> k.Statement:
         scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
+        if self.kept is not None and self._is_stored(node):
+            store = self.kept[1]
+            return k.Load(self._buffer(store.target).name, self._address(store.address), scalar)
         if node.kind == "index":
             ((axis, _),) = node.address.terms
             return k.Index(self.axis_names[self._final(axis)], scalar)

@@ -224,13 +224,13 @@ def print_calls(calls: Sequence[Call], places: Mapping[Value, Place], indent: st
                 yield f"{indent}}}"
 
 
-def plan(graph: Graph, *, specialize: bool = True, windows: bool = True) -> Program:
+def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program:
     """Lower a graph whose shapes are all known.
 
-    ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.  ``windows``: whether
-    the machine's products can read an operand through windows, as the CPU's can.
+    ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.  ``host``: for the
+    CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row.
     """
-    root = _Plan(graph, specialize, windows, Memory(), {})
+    root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
     return root.program(graph)
 
@@ -239,10 +239,10 @@ class _Plan:
     """The calls of a graph, or of one of its regions, and where their values are."""
 
     def __init__(
-        self, graph: Block, specialize: bool, windows: bool, memory: Memory, symbols: Mapping[Symbol, int]
+        self, graph: Block, specialize: bool, host: bool, memory: Memory, symbols: Mapping[Symbol, int]
     ) -> None:
         self.graph = graph
-        self.specialize, self.windows = specialize, windows
+        self.specialize, self.host = specialize, host
         self.memory = memory  # shared by all regions
         own = own_symbols(graph)
         self.symbols = {symbol: word for symbol, word in symbols.items() if symbol not in own}
@@ -254,7 +254,7 @@ class _Plan:
         self.turned: dict[Matrix, Value] = {}  # what lies in columns → a copy that lies in rows
 
     def nested(self, region: Block) -> _Plan:
-        return _Plan(region, self.specialize, self.windows, self.memory, self.symbols)
+        return _Plan(region, self.specialize, self.host, self.memory, self.symbols)
 
     def lower(self, targets: Sequence[tuple[Value, Value]]) -> None:
         """Plan the calls; each pair of ``targets`` is a result and the value in whose memory it is wanted."""
@@ -420,7 +420,9 @@ class _Plan:
             element = elements.element(value, index)
             if value in self.stored:
                 stores.append(self.store(value, index, element))
-        return build_kernel(elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize)
+        return build_kernel(
+            elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize, keeps=self.host
+        )
 
     def store(self, value: Value, index: Index, node: object) -> StoreRequest:
         return StoreRequest(*in_memory(value, index, self.regions), node)  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ class Backward:
 
     @functools.cached_property
     def program(self) -> Program:
-        return plan(self.optimized, windows=self.device is None)
+        return plan(self.optimized, host=self.device is None)
 
     @property
     def executable(self) -> Executable:
@@ -377,7 +377,7 @@ class Code:
     def program(self) -> Program:
         optimized = self.optimized
         with self._timed("lower"):
-            return plan(optimized, specialize=self.specialize, windows=self.device is None)
+            return plan(optimized, specialize=self.specialize, host=self.device is None)
 
     @functools.cached_property
     def executable(self) -> Any:

@@ -271,7 +271,7 @@ class LazyTrace:
             given = [values[n] if n >= 0 else inputs[-1 - n] for n in operands]
             values.append(builder.apply(primitive, given, attributes))
         graph.results = [values[number] for number in numbers]
-        return executable_of(plan(optimize(graph), windows=self._device is None), self._device)
+        return executable_of(plan(optimize(graph), host=self._device is None), self._device)
 
     def record_control(
         self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]

@@ -37,7 +37,7 @@ def evaluate(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[st
         graph.results = [builder.apply(primitive, operands, attributes)]
         if len(_one_op) >= LIMIT:
             _one_op.clear()  # the machine code stays: only plans are made again
-        executable = _one_op[key] = Executable(plan(graph, specialize=False, windows=False), device)
+        executable = _one_op[key] = Executable(plan(graph, specialize=False, host=False), device)
     return executable(arrays)[0]
 
 
@@ -59,7 +59,7 @@ def evaluate_control(
         graph.results = list(builder.apply_several(primitive, operands, attributes, [copy_block(r) for r in regions]))
         while len(_control) >= LIMIT:
             del _control[next(iter(_control))]
-        found = _control[key] = Executable(plan(optimize(graph), windows=False), device), regions
+        found = _control[key] = Executable(plan(optimize(graph), host=False), device), regions
     return found[0](arrays)
 
 

@@ -118,6 +118,20 @@ PROGRAMS = {
         %z = pad %a, 0.5 {low=[0, 0, 1, 0], high=[0, 0, 1, 0], interior=[0, 0, 0, 0]} : f32[2,6,9,3]
         return %a, %p, %c, %z
     }""",
+    "exponentials kept for the last pass over a row": """(%x: f32[3,70], %y: f32[3,4500]) -> (f32[3,70], f32[3,4500]) {
+        %m = reduce_max %x {axes=[1]} : f32[3]
+        %n = broadcast_in_dim %m {shape=[3, 70], dimensions=[0]} : f32[3,70]
+        %d = subtract %x, %n : f32[3,70]
+        %e = exponential %d : f32[3,70]
+        %s = reduce_sum %e {axes=[1]} : f32[3]
+        %t = broadcast_in_dim %s {shape=[3, 70], dimensions=[0]} : f32[3,70]
+        %q = divide %e, %t : f32[3,70]
+        %a = exponential %y : f32[3,4500]
+        %b = reduce_sum %a {axes=[1]} : f32[3]
+        %c = broadcast_in_dim %b {shape=[3, 4500], dimensions=[0]} : f32[3,4500]
+        %r = divide %a, %c : f32[3,4500]
+        return %q, %r
+    }""",
     "operands that lie across three axes": """(%x: f32[18,3,21], %y: f32[2,33,3,20]) -> (f32[21,3,18], f32[3,20,2,33]) {
         %t = transpose %x {permutation=[2, 1, 0]} : f32[21,3,18]
         %a = add %t, %t : f32[21,3,18]
@@ -338,3 +352,10 @@ def test_long_chains_need_little_stack(step: Callable[[Builder, Value], Value]) 
 def test_a_constant_result_keeps_its_shape() -> None:
     graph = parse("func @f() -> (f32[], bool[1], i64[0]) { return 3.0, [true]:bool[1], []:i64[0] }")
     assert [(r.dtype, r.shape) for r in run(graph, [])] == [(float32, ()), (bool_, (1,)), (int64, (0,))]
+
+
+def test_what_is_kept_is_computed_once() -> None:
+    program = plan(parse(f"func @f{PROGRAMS['exponentials kept for the last pass over a row']}"))
+    assert [text.count("fma") for text in (kernel.text for kernel in program.kernels)] == [9, 9]
+    again = plan(parse(f"func @f{PROGRAMS['exponentials kept for the last pass over a row']}"), host=False)
+    assert [text.count("fma") for text in (kernel.text for kernel in again.kernels)] == [18, 18]

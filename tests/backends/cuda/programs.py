@@ -82,7 +82,7 @@ SPECIAL_SIZES = (300,)  # a vector of so many floats has NaN, infinities and the
 def programs(case: Case) -> dict[str, Program]:
     """The case's program with small extents written into the kernels, and with none."""
     graph = case.graph
-    return {"specialized": plan(graph), "for any shape": plan(graph, specialize=False)}
+    return {"specialized": plan(graph, host=False), "for any shape": plan(graph, specialize=False, host=False)}
 
 
 def kernels(case: Case) -> Iterator[Kernel]:

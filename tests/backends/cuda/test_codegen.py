@@ -130,7 +130,7 @@ def random_programs(family: str) -> list[tuple[Program, list[np.ndarray]]]:
     def draw(data: st.DataObject) -> None:
         max_ops, extents, max_size = FAMILIES[family]
         graph = data.draw(random_graphs(max_ops, DTYPES, extents, max_size, BACKEND_OPS, all_alive=True))
-        drawn.append((plan(graph), data.draw(random_arguments(graph))))
+        drawn.append((plan(graph, host=False), data.draw(random_arguments(graph))))
 
     draw()
     return [
