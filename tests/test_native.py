@@ -71,14 +71,14 @@ def kernels() -> None:
     compiled = native._compiled()
     assert compiled is not None
     names = {"add", "subtract", "multiply", "divide", "and", "or", "xor", "compare", "maximum"}
-    names |= {"hypot", "negate", "abs", "not", "exponential", "asin", "sign", "sign_bit"}
+    names |= {"hypot", "negate", "abs", "not", "exponential", "asin", "sign", "sign_bit", "select"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler._compiler, "run_later", lambda work, first=False: None)
         dtypes = [np.dtype(name) for name in DTYPES if np.dtype(name) in KERNEL_DTYPES]
         for record in compiled.records:
             if record.primitive.name in names:
                 for dtype in dtypes:
-                    for form in range(3 if record.operands == 2 else 1):
+                    for form in range(1 if record.operands == 1 else 3):
                         record.provide(form, dtype)
 
 
@@ -98,6 +98,8 @@ def native_only(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("left to Python")
 
     monkeypatch.setattr(elementwise, "apply", fail)
+    for name in ("_apply", "_compare", "_choose"):
+        assert getattr(elementwise, name) is not getattr(native, name)
 
 
 def outcome(function: Callable[..., Any], *operands: Any) -> Any:
@@ -198,6 +200,45 @@ def test_common_operands_are_not_left_to_python(name: str) -> None:
             assert type(BINARY[name](*pair)) is tj.Tensor
 
 
+CHOICES: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "arrays": lambda d: (example("bool", (3, 5)), example(d, (3, 5)), example(d, (3, 5), 1)),
+    "a number where true": lambda d: (example("bool", (3, 5)), 2, example(d, (3, 5))),
+    "a number where false": lambda d: (example("bool", (3, 5)), example(d, (3, 5)), 0),
+    "a 0-d array": lambda d: (example("bool", (3, 5)), example(d, ()), example(d, (3, 5))),
+    "a row": lambda d: (example("bool", (3, 5)), example(d, (3, 5)), example(d, (5,))),
+    "a column": lambda d: (example("bool", (3, 5)), example(d, (3, 1)), example(d, (3, 5))),
+    "0-d": lambda d: (example("bool", ()), example(d, ()), example(d, (), 1)),
+    "nothing": lambda d: (example("bool", (0, 3)), example(d, (0, 3)), example(d, (3,))),
+}
+ODD_CHOICES: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "a wide result": lambda d: (example("bool", (3,)), example(d, (3,)), example(d, (2, 3))),
+    "a wide choice": lambda d: (example("bool", (2, 3)), example(d, (3,)), example(d, (3,))),
+    "a choice of another shape": lambda d: (example("bool", (3,)), example(d, (4,)), example(d, (4,))),
+    "a choice that is no bool": lambda d: (example("int64", (4,)), example(d, (4,)), example(d, (4,))),
+    "a Python bool": lambda d: (True, example(d, (4,)), example(d, (4,), 1)),
+    "an array of NumPy's": lambda d: (np.array([True, False]), example(d, (2,)), example(d, (2,), 1)),
+    "numbers": lambda d: (example("bool", (3,)), 1, 2.5),
+    "another dtype": lambda d: (example("bool", (4,)), example(d, (4,)), example("int16", (4,))),
+    "not contiguous": lambda d: (example("bool", (4, 3)).T, example(d, (4, 3)).T, example(d, (3, 4))),
+    "many": lambda d: (example("bool", (9000,)), example(d, (9000,)), 0),
+}
+
+
+@pytest.mark.usefixtures("installed")
+def test_choices_mean_the_same() -> None:
+    for dtype in DTYPES:
+        for what, make in (CHOICES | ODD_CHOICES).items():
+            operands = make(dtype)
+            assert outcome(tj.where, *operands) == in_python(tj.where, *operands), (dtype, what)
+
+
+@pytest.mark.usefixtures("native_only")
+def test_common_choices_are_not_left_to_python() -> None:
+    for dtype in ("float32", "int64"):
+        for make in CHOICES.values():
+            assert type(tj.where(*make(dtype))) is tj.Tensor
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_elements_are_the_same_to_the_bit(kernels: None, data: st.DataObject) -> None:
@@ -264,6 +305,13 @@ TAPED: dict[str, tuple[Callable[..., tj.Tensor], Callable[[], list[Any]]]] = {
     "a float64": (lambda x: x * 0.1, lambda: [tj.tensor([1.0, 2.0], dtype="float64", requires_grad=True)]),
     "a chain": (lambda x, y: (x * y + x) / (y - 2.5) * -x, lambda: [leaf(5), leaf(5, seed=1)]),
     "a parameter": (operator.add, lambda: [tj.Parameter(leaf(4).detach()), leaf(4)]),
+    "a choice": (lambda x, y: tj.where(x < y, x, y), lambda: [leaf(3, 4), leaf(3, 4, seed=1)]),
+    "a choice of one": (lambda x, y: tj.where(y > 1.5, x, y), lambda: [leaf(4), leaf(4, seed=1).detach()]),
+    "a choice of the other": (lambda x, y: tj.where(y > 1.5, y, x), lambda: [leaf(4), leaf(4, seed=1).detach()]),
+    "a choice or a number": (lambda x: tj.where(x > 1.5, x * 2, 0), lambda: [leaf(4)]),
+    "a number or a choice": (lambda x: tj.where(x > 1.5, 0.5, x), lambda: [leaf(4)]),
+    "a choice or a row": (lambda x, y: tj.where(x > 1.5, x, y), lambda: [leaf(3, 4), leaf(4, seed=1)]),
+    "a column or a choice": (lambda x, y: tj.where(x > 1.5, y, x), lambda: [leaf(3, 4), leaf(3, 1, seed=1)]),
     "a comparison": (lambda x: x * (x < 1.5), lambda: [leaf(4)]),
 }
 
@@ -465,24 +513,39 @@ def references(items: list[Any]) -> list[int]:
 
 
 @pytest.mark.usefixtures("native_only")
-@pytest.mark.parametrize("case", ["plain", "a number", "compared", "taped", "in no_grad", "a function"])
+@pytest.mark.parametrize(
+    "case", ["plain", "a number", "compared", "taped", "in no_grad", "stretched", "a choice", "a function"]
+)
 def test_reference_counts_balance(case: str) -> None:
     x, y = leaf(4), leaf(4, seed=1)
     a, b, zero = x.detach(), y.detach(), leaf()
-    number = 123456.5
+    number, column, mask = 123456.5, tj.ones(3, 1), a < b
     cases: dict[str, Callable[[], Any]] = {
         "plain": lambda: a + b,
         "a number": lambda: (a * number, number - a, a * 1000),
         "compared": lambda: (a < b, a == number),
         "taped": lambda: (x * y * 3.0 / zero, -x, zero - b),
         "in no_grad": tj.no_grad()(lambda: x * y),
+        "stretched": lambda: (a + column, x * column, column / y),
+        "a choice": lambda: (tj.where(mask, a, b), tj.where(mask, x, number), tj.where(mask, zero, y)),
         "a function": lambda: (tj.exp(a), tj.maximum(a, b), tj.hypot(x, y)),
     }
     run = cases[case]
     run()
     compiler.wait()  # other tests' code may be compiled in the background still
     watched = [None, True, False, x, y, a, b, a._value, x._value, x._accumulator, a.dtype, np.dtype(bool), number]
-    watched += [tj.Tensor, Node, np.ndarray, np.dtype, native.state.thread, zero._accumulator]
+    watched += [
+        column,
+        mask,
+        column._value,
+        mask._value,
+        tj.Tensor,
+        Node,
+        np.ndarray,
+        np.dtype,
+        native.state.thread,
+        zero._accumulator,
+    ]
     gc.collect()
     before, objects_before = references(watched), len(gc.get_objects())
     for _ in range(2000):

@@ -56,7 +56,7 @@ _METHODS = {f"__{name}__": name for name in (*_BINARY, *_UNARY)}
 _METHODS |= {f"__r{name}__": name for name in _BINARY} | {f"__{name}__": "compare" for name in _RELATIONS}
 _MODULES = (elementwise, elementary, arithmetic)  # that have _apply
 _OF_PYTHON = ("__dict__", "__weakref__")  # slots that start out empty
-_apply, _compare = elementwise._apply, elementwise._compare
+_apply, _compare, _choose = elementwise._apply, elementwise._compare, elementwise._choose
 
 
 def install_if_worthwhile(calls: int) -> None:
@@ -80,7 +80,7 @@ def install() -> bool:
     for method, name in _METHODS.items():
         if method not in Tensor.__dict__:  # which is what somebody may have assigned
             setattr(Tensor, method, objects.special_method(Tensor, method, operators.slots[name]))
-    _set_functions(operators.functions["apply"], operators.functions["relate"])
+    _set_functions(*(operators.functions[name] for name in ("apply", "relate", "choose")))
     return True
 
 
@@ -90,13 +90,14 @@ def uninstall() -> None:
     for method in _METHODS:
         if type(Tensor.__dict__.get(method)) is wrapper:
             delattr(Tensor, method)
-    _set_functions(_apply, _compare)
+    _set_functions(_apply, _compare, _choose)
 
 
-def _set_functions(apply: Any, compare: Any) -> None:
+def _set_functions(apply: Any, compare: Any, choose: Any) -> None:
     for module in _MODULES:
         setattr(module, "_apply", apply)  # noqa: B010
     setattr(elementwise, "_compare", compare)  # noqa: B010
+    setattr(elementwise, "_choose", choose)  # noqa: B010
 
 
 @cache
@@ -146,7 +147,8 @@ def _compiled() -> Operators | None:
         "apply": Function(_apply, 0, *by_operands),
         "relate": Function(_compare, 1, {}, dict(zip(_RELATIONS, relations, strict=True))),
     }
-    return operators.compile_operators(instances, tape, records, relations, functions)
+    choices = {"choose": Record(primitives.select, 3, _choose)}
+    return operators.compile_operators(instances, tape, records, relations, functions, choices)
 
 
 def _node_is_as_expected() -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir import TensorType
-from tracejit.ir.types import DType, float32, is_floating
+from tracejit.ir.types import DType, bool_, float32, is_floating
 
 from . import compiler, objects
 from .instances import Instances
@@ -106,11 +106,15 @@ class OperatorWriter(TapeWriter):
 
     # Operations ---------------------------------------------------------------------------------------------
 
-    def operation(self) -> None:
-        """``@operate(record, x, y)``: the result, null with an error set, or a miss; y is null for one operand."""
-        with self.define("internal ptr @operate(ptr %record, ptr %x, ptr %y)"):
+    def operation(self, chooses: bool = False) -> None:
+        """``@operate(record, x, y)``: the result, null with an error set, or a miss; y is null for one operand.
+
+        ``@choose(record, p, x, y)`` has bools of the result's shape as its first operand.
+        """
+        name, first = ("choose", "ptr %p, ") if chooses else ("operate", "")
+        with self.define(f"internal ptr @{name}(ptr %record, {first}ptr %x, ptr %y)"):
             ready, miss, ask, plain, taped, failed = self.labels("ready", "miss", "ask", "plain", "taped", "failed")
-            self.do("%arguments = alloca [4 x i64], align 16")
+            self.do("%arguments = alloca [5 x i64], align 16")
             self.do("%scalar = alloca i64")
             self.do("%overflow = alloca i32")
             self.do("%rows = alloca [4 x i64]")
@@ -125,8 +129,11 @@ class OperatorWriter(TapeWriter):
             kernel = self.offset(self.offset("%record", KERNELS), number, "kernel")
             self.guard(self.is_other(self.load(kernel, CELL), "null"), ask)
             bytes_ = self.load(self.address("bytes"), self.mul(kind, 8), "i64")
-            steps = self.mul(x_step, bytes_), self.mul(y_step, bytes_), bytes_
-            compute = partial(self._compute, kernel, like, dtype, rows, size, (x_data, y_data), steps)
+            held, data, moves = [x, y], [x_data, y_data], [self.mul(step, bytes_) for step in (x_step, y_step)]
+            if chooses:
+                chosen = self._choices(like, miss)
+                held, data, moves = [chosen, *held], [self.data_of(chosen), *data], [size, *moves]
+            compute = partial(self._compute, kernel, like, dtype, rows, size, data, moves, bytes_)
             gradients = self.load("%record", GRADIENTS, "i64")
             self.branch(self.both(gradient, self.is_other(gradients, NONE, "i64")), taped, plain)
 
@@ -135,7 +142,7 @@ class OperatorWriter(TapeWriter):
 
             self.begin(taped)
             self.guard(self.is_same(gradients, RECORDED, "i64"), miss)
-            self.compute_on_tape(compute, x, y, form, kind, dtype, failed)
+            self.compute_on_tape(compute, held, form, kind, dtype, failed)
 
             self.begin(ask)
             asked = self.add(self.load(kernel, ASKED, "i64"), 1)
@@ -222,6 +229,17 @@ class OperatorWriter(TapeWriter):
             **whole(found),
         )  # fmt: skip
 
+    def _choices(self, like: str, miss: str) -> str:
+        """The array of bools, of the result's shape, that ``%p`` holds."""
+        self.guard(self.is_instance("%p"), miss)
+        found = self.array_of("%p", miss)
+        _, kind = self.known_dtype_of(found, miss)
+        self.guard(self.is_same(kind, bool_.num, "i64"), miss)
+        rank = self.rank_of(found)
+        self.guard(self.is_same(rank, self.rank_of(like), "i64"), miss)
+        self.guard_same_shape(found, like, rank, miss)
+        return found
+
     def rows(self) -> None:
         """``@rows(x, y, at)``: whether an array y is stretched to the shape of x in a way that kernels of rows handle.
 
@@ -272,12 +290,12 @@ class OperatorWriter(TapeWriter):
         return self.is_same(of_x, of_y, "i64"), self.is_same(of_y, 1, "i64")
 
     def _compute(
-        self, kernel: str, like: str, dtype: str, rows: str, size: str, data: Sequence[str], steps: Sequence[str],
-        failed: str,
+        self, kernel: str, like: str, dtype: str, rows: str, size: str, data: Sequence[str], moves: Sequence[str],
+        element: str, failed: str,
     ) -> str:  # fmt: skip
         """Run the kernel for each row; the result as an instance, a new reference.
 
-        ``steps`` are the bytes by which x and y move from row to row, and those of an element.
+        ``moves`` are the bytes by which the operands' ``data`` move from row to row, ``element`` those of an element.
         """
         dropped, computed = self.labels("dropped", "computed")
         own = self.load("%record", RESULT_DTYPE)
@@ -287,15 +305,15 @@ class OperatorWriter(TapeWriter):
         order = self.load(kernel, ORDER, "i64", "order")
         slots = [
             self.mul(self.let("slot", f"and i64 {self.let('order', f'lshr i64 {order}, {8 * place}')}, 255"), 8)
-            for place in range(4)
+            for place in range(len(data) + 2)
         ]
-        element = self.select(self.is_same(own, "null"), "i64", steps[2], 1)  # another dtype is bool
+        own_element = self.select(self.is_same(own, "null"), "i64", element, 1)  # another dtype is bool
         pointers = [*data, self.data_of(result)]
-        moves = [*steps[:2], self.mul(size, element)]
+        steps = [*moves, self.mul(size, own_element)]
         code = self.load(self.load(kernel, CELL), name="code")
-        self.store(size, "%arguments", slots[3], "i64")
+        self.store(size, "%arguments", slots[-1], "i64")
         with self.loop("0", rows, 1) as row:
-            for pointer, move, slot in zip(pointers, moves, slots, strict=False):
+            for pointer, move, slot in zip(pointers, steps, slots, strict=False):
                 self.store(self.offset(pointer, self.mul(row.index, move)), "%arguments", slot)
             self.do(f"call void {code}(ptr %arguments, i64 0, i64 {size}, i64 0)")
         instance = self.instance_with(result, dropped)
@@ -352,6 +370,19 @@ class OperatorWriter(TapeWriter):
             self.begin(slow)
             self.return_call(self.address(f"slow.{name}"), "%items", "%count", "%keywords")
 
+    def choice(self, name: str) -> None:
+        """``@name``, a builtin function of bools and what to take where they are true, and where false."""
+        with self.define(f"ptr @{name}(ptr %owner, ptr %items, i64 %count, ptr %keywords)"):
+            slow, done = self.labels("slow", "done")
+            self.guard(self.is_same("%count", 3, "i64"), slow)
+            items = [self.address(f"record.{name}"), *[self.load("%items", 8 * position) for position in range(3)]]
+            result = self.let("result", f"call ptr @choose({', '.join(f'ptr {item}' for item in items)})")
+            self.branch(self.is_same(result, MISS), slow, done)
+            self.begin(done)
+            self.do(f"ret ptr {result}")
+            self.begin(slow)
+            self.return_call(self.address(f"slow.{name}"), "%items", "%count", "%keywords")
+
     def _attempt_looked_up(self, records: str, key: int, operands: int, otherwise: str) -> str:
         items = [self.load("%items", 8 * position) for position in (key, 2, 3)[: 1 + operands]]
         found = self.call("PyDict_GetItemWithError", "ptr", f"ptr {self.address(records)}", f"ptr {items[0]}")
@@ -377,28 +408,33 @@ def compile_operators(
     operators: Mapping[str, Record],
     relations: Sequence[Record],
     functions: Mapping[str, Function],
+    choices: Mapping[str, Record],
 ) -> Operators:
-    """``relations`` are those of <, <=, ==, !=, > and >=, in this order."""
+    """``relations`` are those of <, <=, ==, !=, > and >=, in this order; ``choices`` have three operands."""
     writer = OperatorWriter(instances, tape)
     writer.operation()
+    writer.operation(chooses=True)
     writer.rows()
-    writer.recording(1)
-    writer.recording(2)
+    for count in (1, 2, 3):
+        writer.recording(count)
     writer.tape_parts()
     writer.operators(operators)
     writer.comparison()
     for name, function in functions.items():
         writer.lookup(name, function.key)
+    for name in choices:
+        writer.choice(name)
     named: dict[str, Any] = {cls.__name__: cls for cls in (np.ndarray, float, int)}
     named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread")}
     named |= {"mode": sys.intern(tape.mode)} | {f"slow.{name}": function.slow for name, function in functions.items()}
-    records = [*operators.values(), *relations]
+    named |= {f"slow.{name}": record.operator for name, record in choices.items()}
+    records = [*operators.values(), *relations, *choices.values()]
     for name, function in functions.items():
         for kind, found in (("unary", function.unary), ("binary", function.binary)):
             records += found.values()
             named[f"{kind}.{name}"] = {key: record.address for key, record in found.items()}
     known = instances.known() | {name: objects.immortal(item) for name, item in named.items()}
-    known |= {f"record.{name}": record.address for name, record in operators.items()}
+    known |= {f"record.{name}": record.address for name, record in [*operators.items(), *choices.items()]}
     known["request"] = objects.callback(_request(records))
     known["records.compare"] = objects.words([record.address for record in relations])
     known["dtypes"] = objects.words([objects.immortal(DTYPES[n]) if n in DTYPES else 0 for n in range(NUMBERS)])
@@ -406,8 +442,9 @@ def compile_operators(
     known["bounds"] = objects.words([bound for n in range(NUMBERS) for bound in _bounds(DTYPES.get(n))])
     scalars = [TensorType(DTYPES[n], ()) if n in DTYPES else None for n in range(NUMBERS)]
     known["scalar_types"] = objects.words([objects.immortal(type) for type in scalars])
-    addresses = objects.load_objects(writer, "operators", [*operators, "compare", *functions], known)
-    wrapped = {name: objects.Builtin(name, addresses[name]).of(None) for name in functions}
+    builtins = [*functions, *choices]
+    addresses = objects.load_objects(writer, "operators", [*operators, "compare", *builtins], known)
+    wrapped = {name: objects.Builtin(name, addresses[name]).of(None) for name in builtins}
     return Operators({name: addresses[name] for name in (*operators, "compare")}, wrapped, records)
 
 

@@ -30,10 +30,11 @@ NUMBERS = 16
 FORMS = UNARY, ARRAYS, ARRAY_NUMBER, NUMBER_ARRAY = 0, 0, 1, 2  # of the operands; a 0-d array is a number
 
 # Byte offsets in a record: the result's dtype, where it is not the operands'; the function that the operator calls in
-# Python; what becomes of gradients; for the tape, bits that tell whether x, y and the result are kept; the kernels.
+# Python; what becomes of gradients; for the tape, bits that tell which of the operands and the result are kept; the
+# kernels.
 RESULT_DTYPE, OPERATOR, GRADIENTS, SAVES, PRIMITIVE, ATTRIBUTES, KERNELS = 0, 8, 16, 24, 32, 40, 64
 NONE, RECORDED, LEFT_TO_PYTHON = 0, 1, 2  # gradients
-SAVES_X, SAVES_Y, SAVES_RESULT = 1, 2, 4
+SAVES_OPERANDS, SAVES_RESULT = (1, 2, 4), 8
 CELL, ORDER, ASKED, KERNEL_BYTES = 0, 8, 16, 24  # in a kernel's part of it
 RECORD_BYTES = KERNELS + len(set(FORMS)) * NUMBERS * KERNEL_BYTES
 
@@ -41,7 +42,10 @@ NO_ATTRIBUTES: Mapping[str, Any] = {}
 
 
 class Record:
-    """An operation as native code knows it; ``operator`` is the Python function behind its operator, if it has one."""
+    """An operation as native code knows it; ``operator`` is the Python function behind its operator, if it has one.
+
+    The first of three operands is bools, of the result's shape.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Record:
         operator: Callable[..., Any] | None = None,
         attributes: Mapping[str, Any] = NO_ATTRIBUTES,
     ) -> None:
-        self.primitive, self.operands, self._attributes = primitive, operands, attributes
+        self.primitive, self.operands, self.operator, self._attributes = primitive, operands, operator, attributes
         self._words = array("q", [0] * (RECORD_BYTES // 8))
         self.address = self._words.buffer_info()[0]
         objects.immortal(self)
@@ -59,9 +63,10 @@ class Record:
         if any(results[dtype] is not None and results[dtype] == bool_ for dtype in (float32, int32)):
             self._set(RESULT_DTYPE, objects.immortal(bool_))
         if results[float32] is float32 and primitive.vjp is not None:
-            saves = {SAVES_X: "0", SAVES_Y: "1", SAVES_RESULT: "r"}
-            self._set(GRADIENTS, RECORDED if primitive.differentiable_operands is None else LEFT_TO_PYTHON)
-            self._set(SAVES, sum(bit for bit, name in saves.items() if name in primitive.saves))
+            saves = zip((*SAVES_OPERANDS, SAVES_RESULT), "012r", strict=True)
+            only = primitive.differentiable_operands
+            self._set(GRADIENTS, RECORDED if only is None or operands == 3 else LEFT_TO_PYTHON)  # bools have no node
+            self._set(SAVES, sum(bit for bit, name in saves if name in primitive.saves))
             self._set(PRIMITIVE, objects.immortal(primitive))
             self._set(ATTRIBUTES, objects.immortal(attributes))
         if operator is not None:
@@ -90,7 +95,10 @@ class Record:
 
     def _operand_types(self, dtype: DType, form: int) -> list[TensorType]:
         many, one = TensorType(dtype, (MOST_ELEMENTS,)), TensorType(dtype, ())
-        return [[many], [], []][form] if self.operands == 1 else [[many, many], [many, one], [one, many]][form]
+        if self.operands == 1:
+            return [[many], [], []][form]
+        choices = [TensorType(bool_, many.shape)] if self.operands == 3 else []
+        return [*choices, *[[many, many], [many, one], [one, many]][form]]
 
     def _result_dtype(self, dtype: DType) -> DType | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from tracejit.ir.types import float32
 
 from . import objects
 from .instances import Instances, InstanceWriter
-from .records import ARRAYS, ATTRIBUTES, NUMBER_ARRAY, PRIMITIVE, SAVES, SAVES_RESULT, SAVES_X, SAVES_Y
+from .records import ARRAYS, ATTRIBUTES, NUMBER_ARRAY, PRIMITIVE, SAVES, SAVES_OPERANDS, SAVES_RESULT
 
 
 @dataclass(frozen=True)
@@ -47,55 +47,63 @@ class TapeWriter(InstanceWriter):
         )
 
     def compute_on_tape(
-        self, compute: Callable[[str], str], x: str, y: str, form: str, kind: str, dtype: str, failed: str
+        self, compute: Callable[[str], str], arrays: Sequence[str], form: str, kind: str, dtype: str, failed: str
     ) -> None:
         """Compute, and record it unless this thread does not; the arrays are held, for code of others may run."""
         released, record, recorded, dropped = self.labels("released", "record", "recorded", "dropped")
-        self.incref(x)
-        self.incref(y)
+        for array in arrays:
+            self.incref(array)
         mode = self.call("PyObject_GetAttr", "ptr", f"ptr {self.address('thread')}", f"ptr {self.address('mode')}")
         self.guard(self.is_other(mode, "null"), released)
         self.decref(mode)  # it is one of the two booleans, which stay
         result = compute(released)
         self.branch(self.is_same(mode, self.address("False")), recorded, record)
         self.begin(record)
-        arguments = ", ".join(f"ptr {item}" for item in ("%record", "%x", "%y", x, y, dtype, "%scalar", result))
-        function = self.select(self.is_same("%y", "null"), "ptr", "@record.1", "@record.2")
+        operands = ["%p", "%x", "%y"][-len(arrays) :]
+        arguments = ", ".join(f"ptr {item}" for item in ("%record", *operands, *arrays, dtype, "%scalar", result))
+        function = "@record.3"
+        if len(arrays) == 2:
+            function = self.select(self.is_same("%y", "null"), "ptr", "@record.1", "@record.2")
         self.branch(self.let("failure", f"call i1 {function}({arguments}, i64 {form}, i64 {kind})"), dropped, recorded)
         self.begin(recorded)
-        self.decref(x)
-        self.decref(y)
+        for array in arrays:
+            self.decref(array)
         self.do(f"ret ptr {result}")
         self.begin(dropped)
         self.decref(result)
         self.jump(released)
         self.begin(released)
-        self.decref(x)
-        self.decref(y)
+        for array in arrays:
+            self.decref(array)
         self.jump(failed)
 
     def recording(self, operands: int) -> None:
-        """``@record.1`` and ``@record.2``: give a result its node; true with an error set.
+        """``@record.1``, ``@record.2`` and ``@record.3``: give a result its node; true with an error set.
 
-        ``%x`` and ``%y`` are the operands, ``%x.array`` and ``%y.array`` what they hold; null for a number, which
-        stands at ``%scalar``.
+        ``%x`` and ``%y`` are the operands, after the bools ``%p`` of three; ``%x.array`` and so on what they hold, null
+        for a number, which stands at ``%scalar``.
         """
-        parameters = "ptr %record, ptr %x, ptr %y, ptr %x.array, ptr %y.array, ptr %dtype, ptr %scalar, ptr %result"
+        given = ["p", "x", "y"] if operands == 3 else ["x", "y"]
+        arguments = [f"ptr %{name}" for name in given] + [f"ptr %{name}.array" for name in given]
+        parameters = f"ptr %record, {', '.join(arguments)}, ptr %dtype, ptr %scalar, ptr %result"
         with self.define(f"internal i1 @record.{operands}({parameters}, i64 %form, i64 %kind)"):
             (failed,) = self.labels("failed")
             own = self.owner(3 * operands + 5, failed)
             saves = self.load("%record", SAVES, "i64", "saves")
-            names = ["x", "y"][:operands]
+            names = given[:operands]
             edges = [own(self.let("edge", f"call ptr @edge(ptr %{name}, ptr %{name}.array)")) for name in names]
             is_like = self.is_same("%form", ARRAYS, "i64")  # arrays of one shape have one type
             types, saved = [], []
-            for i, (name, bit) in enumerate(zip(names, (SAVES_X, SAVES_Y), strict=False)):
-                nodes = f"ptr {edges[i]}, ptr {edges[-1 - i]}, i1 {is_like}"
+            others = {"x": edges[-1], "y": edges[-2 % operands]}
+            for i, (name, bit) in enumerate(zip(names, SAVES_OPERANDS, strict=False)):
+                nodes = f"ptr {edges[i]}, ptr {others.get(name, edges[i])}, i1 {is_like}"
                 types.append(own(self.let("type", f"call ptr @type({nodes}, ptr %{name}.array, i64 %kind)")))
                 wanted = self.let("wanted", f"and i64 {saves}, {bit}")
                 where = f"ptr %{name}.array, ptr %dtype, ptr %scalar"
                 saved.append(own(self.let("saved", f"call ptr @saved(i64 {wanted}, {where})")))
-            result_type = self.select(self.is_same("%form", NUMBER_ARRAY, "i64"), "ptr", types[-1], types[0])
+            result_type = self.select(
+                self.is_same("%form", NUMBER_ARRAY, "i64"), "ptr", types[-1], types[-2 % operands]
+            )
             wanted = self.is_other(self.let("wanted", f"and i64 {saves}, {SAVES_RESULT}"), 0, "i64")
             result = self.select(wanted, "ptr", self.value_of("%result"), self.address("None"))
             tuples = [own(self.new_tuple(operands)) for _ in range(3)]

@@ -122,6 +122,10 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
         from .sorting import nonzero
 
         return nonzero(condition)
+    return _choose(condition, x, y)
+
+
+def _choose(condition: Any, x: Any, y: Any) -> Tensor:
     predicate = as_tensor(condition, "where")
     if predicate.dtype != bool_:
         raise at_user_line(TypeError(f"where: the condition must be bool, got {predicate.dtype}"))
@@ -337,7 +341,7 @@ def isinf(x: Any) -> Tensor:
 def _logical(primitive: Any, name: str, *arguments: Any) -> Tensor:
     tensors = [as_tensor(argument, name) for argument in arguments]
     truths = [t if t.dtype == bool_ else apply(primitives.convert, (t,), {"dtype": bool_}) for t in tensors]
-    return apply(primitive, truths, {})
+    return _apply(primitive, name, *truths)
 
 
 def logical_and(x: Any, y: Any) -> Tensor:
