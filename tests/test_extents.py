@@ -265,3 +265,18 @@ def test_check_messages_name_the_extent_of_the_call():
         function(tj.ones(n), tj.tensor([0, 1]))
     with pytest.raises(IndexError, match="with size 6"):
         function(tj.ones(6), tj.tensor([0, 6]))
+
+
+def test_explain_names_what_was_other_and_what_is_asked_for():
+    function = tj.jit(lambda x: [row.sum() for row in x])
+    for n in (2, 3, 4):
+        function(tj.tensor(_rows(n, 2)))
+    report = function.explain()
+    assert "traced again: `x` had shape (2, 2), now (3, 2)" in report
+    assert "extent 0 of `x` is asked for as a number (test_extents.py:" in report
+    other = tj.jit(lambda x: x[x > 0])
+    for n in (2, 3, 4):
+        other(tj.tensor(_rows(n, 2)))
+    assert "made of what was traced for any n: x f32[n,2]" in other.explain()
+    assert "for any m: the number of elements that are not zero" in other.explain()
+    assert "made of what was traced for any n: x f32[n,2]" in other.ir(tj.tensor(_rows(5, 2)))

@@ -742,7 +742,7 @@ def test_explain_tells_what_was_recompiled_and_why():
     mode = 2
     f(random(3))
     report = f.explain()
-    assert "called with (f32[3])" in report
+    assert "called with x f32[3]" in report
     assert "no longer true that mode is 1" in report
     f.clear_cache()
     assert f.cache_info().entries == 0

@@ -127,16 +127,16 @@ class ArgumentsOfCall:
                     parts.append(part)
         return self.key[0], tuple(parts), self.key[2:]
 
-    def describe(self) -> str:
-        """The call for people: each argument's type."""
+    def describe(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """The call for people: each argument's name, and its type or what it is."""
         parts = [
-            repr(TensorType(leaf._value.dtype, leaf._value.shape)) if isinstance(leaf, Tensor)
-            else repr(TensorType(leaf.dtype, leaf.shape)) if isinstance(leaf, np.ndarray)
-            else "float" if type(leaf) is float
+            TensorType(leaf._value.dtype, leaf._value.shape) if isinstance(leaf, Tensor)
+            else TensorType(leaf.dtype, leaf.shape) if isinstance(leaf, np.ndarray)
+            else "float" if type(leaf) is float and number not in self._static
             else repr(leaf)[:40]
-            for leaf in self._leaves
+            for number, leaf in enumerate(self._leaves)
         ]  # fmt: skip
-        return f"({', '.join(parts)}){'' if thread.grad_enabled else ' without gradients'}"
+        return dict(zip(leaf_names(function, self.args, self.kwargs), parts, strict=True))
 
     def trace_arguments(
         self, trace: Trace, function: Callable[..., Any], *, themselves: bool

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tracejit.backends.program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, walk
+from tracejit.ir import Value
+
+from .sources import Argument
 
 if TYPE_CHECKING:
     from .jit import Signature
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
 def explain(name: str, signatures: Iterable[Signature], history: Sequence[str]) -> str:
     """A report for a person, one paragraph a signature."""
     lines = [f"{name}:"]
+    advice: dict[str, None] = {}
     for signature in signatures:
         lines.append(f"  called with {signature.description}")
+        advice.update(dict.fromkeys(_advice(signature)))
         if signature.lazy is not None:
             lazy = signature.lazy
             lines.append(
@@ -30,7 +35,34 @@ def explain(name: str, signatures: Iterable[Signature], history: Sequence[str]) 
                 lines += [f"    {line}" for line in _segment(segment)]
     if len(lines) == 1:
         lines.append("  not called yet")
-    return "\n".join([*lines, *(f"  {event}" for event in history)])
+    lines += [f"  {event}" for event in history]
+    if advice:
+        lines += ["  to make it faster:", *(f"    {hint}" for hint in advice)]
+    return "\n".join(lines)
+
+
+def _advice(signature: Signature) -> Iterator[str]:
+    """What the user could do."""
+    lazy = signature.lazy
+    if lazy is not None:
+        where = f" ({lazy.location})" if lazy.location is not None else ""
+        if lazy.reason.endswith("is shown") or "print" in lazy.reason:
+            yield f"tj.debug.print shows values from within compiled code{where}"
+        elif "outcomes" in lazy.reason or "needs a value" in lazy.reason:
+            yield f"tj.where, tj.cond and tj.while_loop decide without Python{where}"
+    names = {source.position: value.name for root in signature.roots for value, source in _arguments(root)}
+    for (position, axis), location in signature.family.dimensions.fixed.items():
+        where = f" ({location})" if location is not None else ""
+        yield (
+            f"extent {axis} of `{names.get(position, 'an argument')}` is asked for as a number{where}: "
+            f"each other one is traced again"
+        )
+
+
+def _arguments(root: Segment) -> Iterator[tuple[Value, Argument]]:
+    for value, source in root.inputs.items():
+        if isinstance(source, Argument):
+            yield value, source
 
 
 def _title(call: Call) -> str:
@@ -65,9 +97,10 @@ def _segment(segment: Segment) -> list[str]:
     if template := segment.made_of():
         lines.append(template)
     count = "" if segment.ending is None else f"; {segment.ending.times} calls"
+    passes = [f"{name} {duration * 1e3:.1f} ms" for name, duration in code.passes.items() if duration > 5e-5]
     lines += [
         f"compiled in {sum(seconds.values()) * 1e3:.1f} ms ({times}){count}",
-        f"passes: {', '.join(f'{name} {duration * 1e3:.1f} ms' for name, duration in code.passes.items())}",
+        *([f"passes: {', '.join(passes)}"] if passes else []),
         f"{len(segment.graph.ops)} ops traced, {len(code.optimized.ops)} after passes; {kernels} kernel calls "
         f"({len(program.kernels)} distinct), {products} matrix products, "
         f"{by_numpy} by NumPy; arena {program.arena_bytes:,} bytes",
@@ -79,6 +112,8 @@ def _segment(segment: Segment) -> list[str]:
         lines.append(f"captured: {', '.join(captured)}")
     for number, call in enumerate(calls):
         lines.append(f"  {number:3d} {_title(call):48} {call.work:>12,} operations   {call.location or ''}")
+    for guard in segment.guards:
+        lines.append(f"relies on: {guard.describe()}{f' ({guard.location})' if guard.location else ''}")
     if segment.decision is not None:
         where = f" ({segment.decision.location})" if segment.decision.location else ""
         lines.append(f"then {segment.decision.what} decides{where}")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from tracejit.ir import Location
+from tracejit.ir import Location, TensorType
+from tracejit.ir.types import format_shape
 
 from . import native_calls
 from .arguments import ArgumentsOfCall, StaticArguments
@@ -117,7 +118,8 @@ class Lazy:
 class Signature:
     """The calls of one kind: argument structure, shapes, dtypes, static values, gradient mode."""
 
-    description: str
+    arguments: dict[str, Any]  # for people: types, or what they are
+    records_gradients: bool
     family: Family
     roots: list[Segment] = field(default_factory=list)
     lazy: Lazy | None = None
@@ -126,7 +128,32 @@ class Signature:
     misses: int = 0  # since the last call that found its path
     served: int = 0  # calls by native code, up to the last miss
     version: int = 0  # goes up when a path is added
+    because: str = ""  # why it is none of those before, for people
     offered: int = 0  # the version that native code has been offered
+
+    @property
+    def description(self) -> str:
+        """The calls, for people."""
+        arguments = ", ".join(f"{name} {text}" for name, text in self.arguments.items())
+        return f"{arguments or 'no arguments'}{'' if self.records_gradients else ', without gradients'}"
+
+    def differences(self, other: Signature) -> list[str]:
+        """What is other than in earlier calls, for people."""
+        if self.arguments.keys() != other.arguments.keys():
+            return [f"the arguments were {other.description}, now {self.description}"]
+        found = []
+        for name, now in self.arguments.items():
+            before = other.arguments[name]
+            if isinstance(now, TensorType) and isinstance(before, TensorType):
+                if before.shape != now.shape:
+                    found.append(f"`{name}` had shape {format_shape(before.shape)}, now {format_shape(now.shape)}")
+                if before.dtype != now.dtype:
+                    found.append(f"`{name}` had dtype {before.dtype}, now {now.dtype}")
+            elif before != now:
+                found.append(f"`{name}` was {before}, now {now}")
+        if self.records_gradients != other.records_gradients:
+            found.append(f"gradients were {'' if other.records_gradients else 'not '}recorded before")
+        return found or ["`requires_grad` of an argument, or which arguments are one tensor, is other than before"]
 
     @property
     def endings(self) -> list[Segment]:
@@ -251,7 +278,12 @@ class JittedFunction:
             family = self._families.setdefault(call.family_key(), Family())
             family.signatures += 1
             family.dimensions.add(call.tensors)
-            signature = self._signatures[call.key] = Signature(call.describe(), family, lazy=family.lazy)
+            last = next(reversed(self._signatures.values()), None)
+            described = call.describe(self._function)
+            signature = Signature(described, thread.grad_enabled, family, lazy=family.lazy)
+            self._signatures[call.key] = signature
+            if last is not None:
+                signature.because = "; ".join(signature.differences(last))
             self._keep += call.named_by_identity
         if signature.lazy is not None or signature.version != version:
             return signature
@@ -260,6 +292,8 @@ class JittedFunction:
             return signature
         if known is None and signature.roots:
             self._note_recompilation(signature, call)
+        elif signature.because and not signature.roots:
+            self._history.append(f"traced again: {signature.because}")
         self._misses += 1
         served = signature.dropped + sum(signed.calls for signed in self._signed or () if signed.origin == call.key)
         signature.misses = signature.misses + 1 if served == signature.served else 1
@@ -271,7 +305,7 @@ class JittedFunction:
                 raise Untraceable(f"an int argument has had {MAX_INTS} values; a float or a tensor compiles once")
             if signature.misses > MAX_MISSES:
                 raise Untraceable(f"{MAX_MISSES} calls in a row had to be compiled{self._last_cause()}")
-            if len(signature.endings) >= MAX_PATHS:
+            if len({id(ending.origin) for ending in signature.endings}) >= MAX_PATHS:
                 raise Untraceable(f"it has taken {MAX_PATHS} paths")
             compile_call(
                 self._function, self._name, call, signature.roots, signature.family.dimensions,
@@ -317,7 +351,7 @@ class JittedFunction:
                 now = guard.describe_now()
                 what = f"{guard.describe()}{f', it is {now}' if now else ''}"
                 where = f" ({guard.location})" if guard.location else ""
-                self._history.append(f"recompiled for {signature.description}: no longer true that {what}{where}")
+                self._history.append(f"traced again for {signature.description}: no longer true that {what}{where}")
                 return
 
     def _last_cause(self) -> str:
