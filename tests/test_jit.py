@@ -7,6 +7,7 @@ import gc
 import pickle
 import threading
 import time
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 from numbers import Number
@@ -954,16 +955,38 @@ def test_what_the_collector_runs_is_not_the_functions_doing():
     def callback(phase, info):
         time.perf_counter()
 
+    def suspended():
+        own = yield
+        try:
+            yield own
+        finally:
+            time.perf_counter()
+
+    def forget():
+        """Leave cycles to the collector: with a finalizer, with a callback, and of a generator."""
+        Cycle()
+        node = Node()
+        node.own = node
+        weakref.finalize(node, time.perf_counter)
+        generator = suspended()
+        next(generator)
+        generator.send(generator)
+
+    class Node:
+        pass
+
     @tj.jit
     def f(x):
-        Cycle()
         gc.collect()
         return x * 2.0
 
     gc.callbacks.append(callback)
+    gc.disable()
     try:
+        forget()
         assert f(tj.ones(2)).tolist() == f(tj.ones(2)).tolist() == [2.0, 2.0]
     finally:
+        gc.enable()
         gc.callbacks.remove(callback)
     assert (f.cache_info().hits, f.cache_info().lazy) == (1, 0)
 

@@ -45,11 +45,13 @@ class Watch:
     def __enter__(self) -> None:
         if sys.getprofile() is None:  # else a profiler is at work
             self._is_on = True
+            gc.callbacks.insert(0, _note_collection)
             sys.setprofile(_look)
 
     def __exit__(self, *exception: object) -> None:
         if self._is_on:
             sys.setprofile(None)
+            gc.callbacks.remove(_note_collection)
 
 
 def pause() -> bool:
@@ -108,8 +110,20 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
     raise Untraceable(f"it calls {name}")
 
 
+def _note_collection(phase: str, info: dict[str, int]) -> None:
+    if phase == "start":
+        _collecting.add(threading.get_ident())
+    else:
+        _collecting.discard(threading.get_ident())
+
+
+_collecting: set[int] = set()  # the threads in which the garbage collector is at work
+
+
 def _is_collecting(frame: FrameType | None) -> bool:
-    """Whether the garbage collector has the code run: one of its callbacks, or a finalizer."""
+    """Whether the garbage collector has the code run, or it is one of its callbacks, or a finalizer."""
+    if threading.get_ident() in _collecting:
+        return True
     callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
         if frame.f_code in callbacks or frame.f_code.co_name == "__del__":
