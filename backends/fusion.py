@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from tracejit.ir import Block, Op, Value
@@ -22,6 +23,7 @@ from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.types import KERNEL_DTYPES
 
 MAX_GROUP = 120  # ops; larger kernels spill registers
+MAX_SCALARS = 16  # groups of scalars that others may join
 LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
 
 Domain = tuple[int, ...]
@@ -61,14 +63,22 @@ def squeezed(shape: Sequence[Any]) -> Domain:
 
 def home_index(shape: Sequence[Any], axes: Sequence[int] | None = None) -> Index:
     """The index of a value at its own point: one axis for each extent other than 1."""
-    numbers = iter(range(len(shape)) if axes is None else axes)
-    return tuple(0 if extent == 1 else Affine(((next(numbers), 1),)) for extent in shape)
+    return _home_index(tuple([extent != 1 for extent in shape]), None if axes is None else tuple(axes))
+
+
+@lru_cache(1 << 10)
+def _home_index(is_long: tuple[bool, ...], axes: tuple[int, ...] | None) -> Index:
+    numbers = iter(range(len(is_long)) if axes is None else axes)
+    return tuple([Affine(((next(numbers), 1),)) if long else 0 for long in is_long])
 
 
 def operand_index(operand: Value, index: Index) -> Index:
     """The index at which an elementwise op at ``index`` reads ``operand``: NumPy's broadcasting."""
-    tail = index[len(index) - operand.ndim :]
-    return tuple(0 if extent == 1 else entry for extent, entry in zip(operand.shape, tail, strict=True))
+    shape = operand.type.shape
+    tail = index[len(index) - len(shape) :]
+    return (
+        tuple([0 if extent == 1 else entry for extent, entry in zip(shape, tail, strict=True)]) if 1 in shape else tail
+    )
 
 
 def through_view(value: Value, index: Index) -> tuple[Value, Index] | None:
@@ -152,9 +162,11 @@ class _Fusion:
         self.additions = additions
         self.taken = set(additions.values())
         self.groups: dict[int, Group] = {}
+        self.scalars: dict[int, Group] = {}  # the latest of them
         self.group_of: dict[Value, Group] = {}
         self.level: dict[Value, str] = {}
         self.depends: dict[int, int] = {}  # a group's number → bit set of the groups it needs
+        self.needed = 0  # bit set of all that any needs
         self.uses = graph.uses()
         self.results = set(graph.results)
         self.in_memory = {operand for op in whole for operand in op.operands}
@@ -189,8 +201,8 @@ class _Fusion:
         if not domain:  # scalars go together, related or not
             candidates += [
                 group
-                for group in self.groups.values()
-                if not group.domain and group not in candidates and self._accepts(group, op, domain, reads)
+                for group in self.scalars.values()
+                if group not in candidates and self._accepts(group, op, domain, reads)
             ]
         self._join(op, domain, candidates, reads)
 
@@ -281,6 +293,10 @@ class _Fusion:
     def _open(self, op: Op, domain: Domain, *, closed: bool = False) -> Group:
         group = Group(len(self.depends), domain, closed=closed)
         self.groups[group.number] = group
+        if not domain and not closed:
+            self.scalars[group.number] = group
+            if len(self.scalars) > MAX_SCALARS:
+                del self.scalars[next(iter(self.scalars))]
         self.depends[group.number] = 0
         self._add(group, op, "full")
         return group
@@ -301,10 +317,12 @@ class _Fusion:
         """Record that a group needs others, and so does every group that needs it."""
         if needed & ~self.depends[number]:
             self.depends[number] |= needed
+            self.needed |= needed
             bit = 1 << number
-            for other, bits in self.depends.items():
-                if bits & bit:
-                    self.depends[other] = bits | needed
+            if self.needed & bit:
+                for other, bits in self.depends.items():
+                    if bits & bit:
+                        self.depends[other] = bits | needed
 
     def _join(
         self,
@@ -356,8 +374,11 @@ class _Fusion:
         for op in group.ops:
             self.group_of[op.result] = into
         del self.groups[group.number]
+        self.scalars.pop(group.number, None)
         needed = self.depends.pop(group.number)
         old, new = 1 << group.number, 1 << into.number
+        if self.needed & old:
+            self.needed |= new
         for number, bits in self.depends.items():
             if bits & old:
                 self.depends[number] = (bits & ~old) | (new if number != into.number else 0)

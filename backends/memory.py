@@ -7,6 +7,7 @@ which it overlaps nothing that lives when it does.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -35,15 +36,19 @@ def plan_arena(lifetimes: Mapping[Key, Lifetime]) -> tuple[dict[Key, int], int]:
     ({'a': 0, 'b': 128, 'c': 0}, 256)
     """
     offsets: dict[Key, int] = {}
-    placed: list[tuple[int, int, Lifetime]] = []
+    placed: list[tuple[int, int, int, int]] = []  # start, stop, first, last; in order
     total = 0
     for key, life in sorted(lifetimes.items(), key=lambda item: -item[1].nbytes):
         size = -(-life.nbytes // ALIGNMENT) * ALIGNMENT
         offset = 0
-        for start, stop, other in sorted(placed, key=lambda entry: entry[0]):
-            if other.first <= life.last and life.first <= other.last and start < offset + size and offset < stop:
-                offset = stop
+        first, last = life.first, life.last
+        for start, stop, other_first, other_last in placed:
+            if other_first <= last and first <= other_last:
+                if start >= offset + size:
+                    break
+                if offset < stop:
+                    offset = stop
         offsets[key] = offset
-        placed.append((offset, offset + size, life))
+        insort(placed, (offset, offset + size, first, last))
         total = max(total, offset + size)
     return offsets, total

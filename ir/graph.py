@@ -190,11 +190,12 @@ class Graph(Block):
 
     def copy(self) -> Graph:
         """The same graph with ops and values of its own, safe to change."""
-        return _Rewriter(lambda op, operands, emit: None).graph(self)
+        return _Rewriter(lambda op, operands, emit: None, shares=False).graph(self)
 
     def rewrite(self, rule: RewriteRule) -> Graph:
-        """A copy in which ``rule`` has replaced ops, in one forward walk; this graph itself where it replaced none.
+        """A graph in which ``rule`` has replaced ops, in one forward walk; this graph itself where it replaced none.
 
+        It shares with this one what is before the first replaced op, and all that does not depend on any.
         ``rule(op, operands, emit)`` gets the op with its operands already rewritten.  It returns the
         values that stand for the op's results, ``()`` to drop an op that nothing reads any more, or
         ``None`` to keep the op.  ``emit(primitive, operands, attributes)`` adds an op in its place and
@@ -205,18 +206,24 @@ class Graph(Block):
         return copy if rewriter.changed else self
 
     def replace(self, replacements: Mapping[Value, Value]) -> Graph:
-        """A copy in which each key's uses read its value instead, and the ops so replaced are gone.
+        """A graph in which each key's uses read its value instead, and the ops so replaced are gone.
 
         A replacement is a constant or a value of this graph that is defined before the key.
         """
 
         def rule(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
-            if not op.results or not all(result in replacements for result in op.results):
-                return None
-            return [rewriter.now(replacements[result]) for result in op.results]
+            if op.results and all(result in replacements for result in op.results):
+                return [rewriter.now(replacements[result]) for result in op.results]
+            if len(op.results) == 1 and op.results[0] in named_later:  # a value of its own, that may get the name
+                return (emit(op.primitive, operands, op.attributes),)
+            return None
 
         if not replacements:
             return self
+        named_later = {
+            other for value, other in replacements.items()
+            if value.name and other.name is None and other.op is not None and other.type.is_static
+        }  # fmt: skip
         rewriter = _Rewriter(rule)
         return rewriter.graph(self)
 
@@ -235,6 +242,7 @@ class Emit:
         result_type = primitive.infer([operand.type for operand in operands], attributes)
         op = Op(primitive, operands, attributes, [result_type], self.location)
         self.target.ops.append(op)
+        self.rewriter.made.update(op.results)
         return op.results[0]
 
     def several(
@@ -250,10 +258,11 @@ class Emit:
         ``known`` are constants for some of the values that the regions read.
         """
         self.rewriter.know(known)
-        copies = [self.rewriter.block(region, Block()) for region in regions]
+        copies = [self.rewriter.copy(region) for region in regions]
         types = infer_types(primitive, [operand.type for operand in operands], attributes, copies)
         op = Op(primitive, operands, attributes, types, self.location, copies)
         self.target.ops.append(op)
+        self.rewriter.made.update(op.results)
         return op.results
 
     def inline(self, region: Block, operands: Sequence[Value]) -> list[Value]:
@@ -265,15 +274,20 @@ RewriteRule = Callable[[Op, tuple[Value, ...], Emit], "Sequence[Value] | None"]
 
 
 class _Rewriter:
-    """Copies a graph op by op, nested blocks included; ``rule`` may put something else in an op's place."""
+    """Writes a graph anew op by op, nested blocks included; ``rule`` may put something else in an op's place.
 
-    def __init__(self, rule: RewriteRule) -> None:
+    ``shares``: ops that stay as they are belong to both graphs.
+    """
+
+    def __init__(self, rule: RewriteRule, *, shares: bool = True) -> None:
         self.rule = rule
         self.changed = False
+        self.made: set[Value] = set()  # by rules
+        self._shares = shares
         self._copies: dict[Value, Value] = {}
 
     def now(self, value: Value) -> Value:
-        """What stands for ``value`` in the copy."""
+        """What stands for ``value`` in the new graph."""
         return self._copies.get(value, value)
 
     def know(self, values: Mapping[Value, Value]) -> None:
@@ -282,26 +296,64 @@ class _Rewriter:
 
     def graph(self, source: Graph) -> Graph:
         graph = Graph(source.name, result_names=source.result_names)
-        self.block(source, graph)
-        graph.sources = {self._copies[parameter]: text for parameter, text in source.sources.items()}
+        self._fill(source, graph)
+        graph.sources = {self.now(parameter): text for parameter, text in source.sources.items()}
         return graph
 
-    def block(self, source: Block, target: Block) -> Block:
-        target.parameters = [Value(parameter.type, parameter.name) for parameter in source.parameters]
-        target.results = self.inline(source, target.parameters, target)
-        return target
+    def copy(self, source: Block) -> Block:
+        """The block rewritten, with ops and values of its own."""
+        shares, self._shares = self._shares, False
+        copy = self._block(source)
+        self._shares = shares
+        return copy
 
     def inline(self, source: Block, operands: Sequence[Value], target: Block) -> list[Value]:
-        """The results of ``source``, its ops copied to the end of ``target``."""
-        copies, rule, ops = self._copies, self.rule, target.ops
-        copies.update(zip(source.parameters, operands, strict=True))
+        """The results of ``source``, copies of its ops put to the end of ``target``."""
+        shares, self._shares = self._shares, False
+        self._copies.update(zip(source.parameters, operands, strict=True))
+        self._walk(source, target)
+        self._shares = shares
+        return [self.now(value) for value in source.results]
+
+    def _block(self, source: Block) -> Block:
+        target = Block()
+        is_same = self._fill(source, target)
+        return source if is_same else target
+
+    def _fill(self, source: Block, target: Block) -> bool:
+        """Write a block; whether it is the same as before."""
+        if self._shares:
+            target.parameters = [*source.parameters]
+        else:
+            target.parameters = [Value(parameter.type, parameter.name) for parameter in source.parameters]
+            self._copies.update(zip(source.parameters, target.parameters, strict=True))
+        is_same = self._walk(source, target)
+        target.results = [self.now(value) for value in source.results]
+        return is_same and all(a is b for a, b in zip(source.results, target.results, strict=True))
+
+    def _walk(self, source: Block, target: Block) -> bool:
+        """Write ops; whether they are the same as before."""
+        copies, rule, ops, shares = self._copies, self.rule, target.ops, self._shares
+        is_same = shares
         emit = Emit(self, target, None)
         for old in source.ops:
-            operands = tuple([copies.get(operand, operand) for operand in old.operands])
+            operands = old.operands
+            for operand in operands:
+                if operand in copies:
+                    operands = tuple([copies.get(operand, operand) for operand in operands])
+                    break
             emit.location = old.location
             replacement = rule(old, operands, emit)
             if replacement is None:
-                regions = [self.block(region, Block()) for region in old.regions]
+                regions = old.regions and tuple([self._block(region) for region in old.regions])
+                if (
+                    shares
+                    and operands is old.operands
+                    and all(a is b for a, b in zip(old.regions, regions, strict=True))
+                ):
+                    ops.append(old)
+                    continue
+                is_same = False
                 types = [result.type for result in old.results]
                 new = Op(old.primitive, operands, old.attributes, types, old.location, regions)
                 ops.append(new)
@@ -309,17 +361,18 @@ class _Rewriter:
                     copies[result] = twin
                     twin.name = result.name
                 continue
+            is_same = False
             self.changed = True
             for result, value in zip(old.results, replacement, strict=bool(replacement)):
                 copies[result] = value
-                if result.name is not None and value.name is None and value.op is not None:
+                if result.name is not None and value.name is None and value in self.made:
                     value.name = result.name
-        return [copies.get(value, value) for value in source.results]
+        return is_same
 
 
 def copy_block(block: Block) -> Block:
     """The same block with ops and values of its own, to be an op's region."""
-    return _Rewriter(lambda op, operands, emit: None).block(block, Block())
+    return _Rewriter(lambda op, operands, emit: None, shares=False).copy(block)
 
 
 def infer_types(

@@ -27,8 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .types import DType, bool_
 
@@ -63,21 +62,15 @@ class ScalarBuilder:
     def constant(self, number: float | int | bool, dtype: DType) -> Any:
         raise NotImplementedError
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ARITHMETIC:
-            method = partial(self._emit, name)
-        elif name in COMPARISONS:
-            method = partial(self._emit, name, result=bool_)
-        else:
-            raise AttributeError(f"there is no scalar instruction named {name!r}")
-        self.__dict__[name] = method
-        return method
+    if TYPE_CHECKING:  # the instructions, as methods: see the end of the module
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def _emit(self, name: str, *operands: Any, result: DType | None = None) -> Any:
         dtype = next((operand.dtype for operand in operands if not isinstance(operand, int | float)), None)
         assert dtype is not None, f"{name} has no operand with a dtype"
         lifted = tuple(
-            self.constant(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands
+            [self.constant(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands]
         )
         return self.instruction(name, lifted, result or dtype)
 
@@ -98,3 +91,14 @@ class ScalarBuilder:
 
     def is_nan(self, x: Any) -> Any:
         return self.ne(x, x)
+
+
+def _instruction(name: str, result: DType | None) -> Callable[..., Any]:
+    def method(self: ScalarBuilder, *operands: Any) -> Any:
+        return self._emit(name, *operands, result=result)
+
+    return method
+
+
+for _name in (*ARITHMETIC, *COMPARISONS):
+    setattr(ScalarBuilder, _name, _instruction(_name, bool_ if _name in COMPARISONS else None))

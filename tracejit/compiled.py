@@ -444,11 +444,13 @@ def _compile(
     names = _result_names(segment, results)
     texts = {v: text for v, text in segment.graph.sources.items() if v in used}
     graph = Graph(segment.name, parameters, segment.graph.ops, results, texts, names)
+    if any(value.op is not None for value in parameters):  # computed by an earlier segment: that is not looked into
+        graph = graph.copy()
     sources = [inputs.get(value) for value in parameters]
     if segment.ending is not None and segment.ending.backward is not None:
         segment.ending.backward.fast = fast
     device, late = segment.device, segment.compiles_late
-    return Code(graph.copy(), parameters, sources, results, segment.anomaly, specialize, device, fast, late)
+    return Code(graph, parameters, sources, results, segment.anomaly, specialize, device, fast, late)
 
 
 def _result_names(segment: Segment, results: list[Value]) -> list[str]:

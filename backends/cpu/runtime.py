@@ -288,7 +288,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     executable = _one_op.get(key)
     if executable is None:
         if primitive.exact or any(a.dtype not in KERNEL_DTYPES for a in arrays):
-            primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses
+            if "regions" not in attributes:
+                primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses
             with np.errstate(all="ignore"):
                 return primitive.evaluate(*arrays, **attributes)
         if len(_one_op) >= ONE_OP_LIMIT:

@@ -67,7 +67,7 @@ def rematerialize(graph: Graph, worth: int = WORTH_BYTES) -> Graph:
             new.name = None if old in before else old.name
         ops.append(twin)
     results = [value if value in before else twins.get(value, value) for value in graph.results]
-    return Graph(graph.name, graph.parameters, ops, results, graph.sources, graph.result_names).copy()
+    return Graph(graph.name, graph.parameters, ops, results, graph.sources, graph.result_names)
 
 
 def _fuses(op: Op) -> bool:
