@@ -519,14 +519,14 @@ def references(items: list[Any]) -> list[int]:
 def test_reference_counts_balance(case: str) -> None:
     x, y = leaf(4), leaf(4, seed=1)
     a, b, zero = x.detach(), y.detach(), leaf()
-    number, column, mask = 123456.5, tj.ones(3, 1), a < b
+    number, row, mask = 123456.5, tj.ones(1, 4), a < b
     cases: dict[str, Callable[[], Any]] = {
         "plain": lambda: a + b,
         "a number": lambda: (a * number, number - a, a * 1000),
         "compared": lambda: (a < b, a == number),
         "taped": lambda: (x * y * 3.0 / zero, -x, zero - b),
         "in no_grad": tj.no_grad()(lambda: x * y),
-        "stretched": lambda: (a + column, x * column, column / y),
+        "stretched": lambda: (a + row, x * row, row / y),
         "a choice": lambda: (tj.where(mask, a, b), tj.where(mask, x, number), tj.where(mask, zero, y)),
         "a function": lambda: (tj.exp(a), tj.maximum(a, b), tj.hypot(x, y)),
     }
