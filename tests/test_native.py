@@ -535,9 +535,9 @@ def test_reference_counts_balance(case: str) -> None:
     compiler.wait()  # other tests' code may be compiled in the background still
     watched = [None, True, False, x, y, a, b, a._value, x._value, x._accumulator, a.dtype, np.dtype(bool), number]
     watched += [
-        column,
+        row,
         mask,
-        column._value,
+        row._value,
         mask._value,
         tj.Tensor,
         Node,
