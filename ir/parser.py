@@ -231,10 +231,13 @@ class _Parser:
         name: _Token,
         colon: _Token,
     ) -> None:
+        dtype = attributes.get("dtype")
+        if isinstance(dtype, str):
+            self.fail(f"{primitive.name}: there is no dtype {dtype!r}", name)
         try:
             inferred = infer_types(primitive, [operand.type for operand in operands], attributes, regions)
         except (TypeError, ValueError, LookupError) as error:
-            self.fail(f"{primitive.name}: {str(error).removeprefix(f'{primitive.name}: ')}", name)
+            self.fail(f"{primitive.name}: {_reason(error, primitive)}", name)
         if inferred != tuple(types):
             self.fail(f"{primitive.name} gives {_list(inferred)} here, not {_list(types)}", colon)
 
@@ -416,6 +419,20 @@ class _Parser:
 
     def fail(self, message: str, token: _Token | None = None) -> NoReturn:
         raise ParseError(message, self.text, (token or self.next).start) from None
+
+
+def _reason(error: Exception, primitive: Primitive) -> str:
+    """What a type rule has to say, where it is about the arguments of a Python function in the text's own words."""
+    text = str(error).removeprefix(f"{primitive.name}: ")
+    if match := re.search(r"unexpected keyword argument '(\w+)'", text):
+        return f"there is no attribute {match[1]}"
+    if match := re.search(r"missing \d+ required (?:keyword-only|positional) arguments?: (.*)", text):
+        return f"operands or attributes are missing: {match[1]}".replace("'", "")
+    if match := re.search(r"got multiple values for argument '(\w+)'", text):
+        return f"there are more operands than it takes; {match[1]} is an attribute"
+    if match := re.search(r"takes (\d+) positional arguments? but (\d+) (?:was|were) given", text):
+        return f"takes {match[1]} operands, got {match[2]}"
+    return text
 
 
 def _is_float(text: str) -> bool:

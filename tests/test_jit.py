@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import html
+import io
 import pickle
+import re
 import threading
 import time
 import weakref
@@ -1013,3 +1016,35 @@ def test_fast_numerics_are_asked_for():
         tj.jit(f, numerics="loose")
     with pytest.raises(ValueError, match="check=True compares bits"):
         tj.jit(f, numerics="fast", check=True)
+
+
+def test_listings_are_colored_at_a_terminal(monkeypatch, tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    f = tj.jit(lambda x: tj.sin(x) * 2)
+    text = f.ir(tj.zeros(3))
+    assert isinstance(text, str)
+    plain = text[:]
+    assert "\x1b" not in plain
+
+    def shown(show=print):
+        monkeypatch.setattr("sys.stdout", terminal := Terminal())
+        show(text)
+        monkeypatch.undo()
+        return terminal.getvalue()
+
+    colored = shown()
+    assert "\x1b[1msine\x1b[0m" in colored
+    assert "\x1b[36mf32[3]\x1b[0m" in colored
+    assert re.sub(r"\x1b\[\d*m", "", colored) == plain + "\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown() == plain + "\n"
+    assert str(text) == repr(text) == plain
+    (tmp_path / "ir.txt").write_text(text)
+    assert (tmp_path / "ir.txt").read_text() == plain
+    page = text._repr_html_()
+    assert html.unescape(re.sub("<[^>]*>", "", page)) == plain

@@ -19,6 +19,7 @@ from . import native_calls
 from .arguments import ArgumentsOfCall, StaticArguments
 from .config import config
 from .lazy import Stretches, run_lazily
+from .listing import Listing
 from .paths import Segment, choose
 from .state import thread
 from .templates import Dimensions, following
@@ -360,7 +361,7 @@ class JittedFunction:
     # Looking inside ---------------------------------------------------------------------------------
 
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
-        """The program that a call with these arguments runs, as text, without running it.
+        """The program that a call with these arguments runs, as text (in colours at a terminal), without running it.
 
         ``stage`` is ``"trace"`` (as recorded), ``"grad"`` (with the gradient of its outputs: what runs forward, and
         keeps values, and what runs backward from those), ``"optimized"``, ``"kernels"``, ``"llvm"``, ``"asm"``,
@@ -371,7 +372,7 @@ class JittedFunction:
             raise ValueError(f"unknown stage {stage!r}: expected one of {', '.join(STAGES)}")
         from .compiled import text_of
 
-        return text_of(self._path(args, kwargs), stage)
+        return Listing(text_of(self._path(args, kwargs), stage))
 
     def programs(self, *args: Any, **kwargs: Any) -> list[Program]:
         """The programs that a call with these arguments may run, those of its gradient included, without running it."""
