@@ -21,6 +21,7 @@ from tracejit.backends import fusion, program
 from tracejit.backends.cpu import compiler, encoding, runtime
 from tracejit.backends.program import plan
 from tracejit.ir import DType, Graph, Primitive
+from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.passes import optimize
 from tracejit.ir.types import (
@@ -56,6 +57,11 @@ def graphs(
     return st.booleans().flatmap(lambda all_alive: random_graphs(max_ops, dtypes, extents, max_size, ops, all_alive))
 
 
+def has_known_extents(graph: Graph) -> bool:
+    """Whether there can be cotangents of the results."""
+    return all(value.type.is_static for value in graph.results)
+
+
 FAMILIES = {
     "small": graphs(12, COMMON, EXTENTS, 3000),
     "long": graphs(6, COMMON, LONG, 20_000),
@@ -63,6 +69,8 @@ FAMILIES = {
     "tiny": graphs(20, COMMON[:4], TINY, 100),
     "control": random_control(6, COMMON, EXTENTS, 1000, BACKEND_OPS),
     "control, tiny": random_control(6, (*COMMON, uint8), TINY, 100),
+    "gradients": graphs(6, COMMON, EXTENTS, 1000).map(vjp),
+    "gradients, control": random_control(3, COMMON, TINY, 100).filter(has_known_extents).map(vjp),
     "with NumPy": graphs(10, (*BY_NUMPY, float32, float32, int64), TINY, 100, COMPLEX_OPS),
 }
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.ir.random_graphs import random_arguments, random_graphs, reference, same_bits
 from tracejit.ir import Builder, Constant, Graph, TensorType, passes
+from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import evaluate_with_numpy, interpret
 from tracejit.ir.parser import parse
 from tracejit.ir.passes import (
@@ -861,11 +862,27 @@ def test_a_long_chain():
 # Random graphs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [*PASSES, partial(rematerialize, worth=0), optimize])
+STEPS = [*PASSES, partial(rematerialize, worth=0), optimize]
+
+
+@pytest.mark.parametrize("step", STEPS)
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_no_bit_changes(step, data):
-    graph = data.draw(random_graphs())
+    check_bits(data.draw(random_graphs()), step, data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_bit_of_a_gradient_changes(data):
+    """Of the gradient of a random graph, or the gradient of that."""
+    graph = vjp(data.draw(random_graphs(max_ops=6)))
+    if data.draw(st.booleans()) and len(graph.ops) < 20:
+        graph = vjp(graph)
+    check_bits(graph, data.draw(st.sampled_from(STEPS)), data)
+
+
+def check_bits(graph, step, data):
     text = str(graph)
     after = step(graph)
     verify(after)

@@ -376,7 +376,7 @@ def body(line, results=""):
         (body("%z = negate %x : f32[4]"), 2, 18, "negate gives f32[3] here, not f32[4]"),
         (body("%z = add %x, %y : f32[3]"), 2, 8, "add: operands must have one dtype, got f32[3], f64[3]"),
         (body("%z = add %x : f32[3]"), 2, 8, "add takes 2 operands, got 1"),
-        (body("%z = compare %x, %x : bool[3]"), 2, 8, "missing 1 required keyword-only argument: 'direction'"),
+        (body("%z = compare %x, %x : bool[3]"), 2, 8, "operands or attributes are missing: direction"),
         (body("%z = compare %x, %x {direction=less} : bool[3]"), 2, 8, "must be one of eq, ne, lt, le, gt, ge"),
         (body("%z = transpose %x : f32[3]"), 2, 8, "transpose: "),
         (body("%z = reduce_sum %x {axis=[0]} : f32[3]"), 2, 8, "reduce_sum: there is no attribute axis"),
