@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 MAX_BYTES = 256 << 20
 _DIGEST_BYTES = 32
-_ENTRY = re.compile(r"[0-9a-f]{64}\.o|tmp.*\.o\.tmp")
+MODULE, PROGRAM, TARGET = ".o", ".program", ".target"  # machine code; what runs it; a description of the processor
+_ENTRY = re.compile(r"[0-9a-f]{64}\.(o|program|target)|tmp.*\.tmp")
 
 
 @cache
@@ -45,39 +46,70 @@ def directory() -> Path | None:
     return path
 
 
-def _entry(key: str) -> Path | None:
+def name_of(key: str) -> str:
+    """What the entry of a key is called."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _entry(name: str, kind: str) -> Path | None:
     folder = directory()
-    return None if folder is None else folder / f"{hashlib.sha256(key.encode()).hexdigest()}.o"
+    return None if folder is None else folder / f"{name}{kind}"
 
 
-def read(key: str) -> bytes | None:
+def read(key: str, kind: str = MODULE) -> bytes | None:
     """The bytes stored under ``key``; ``None`` if there are none, or they are damaged."""
-    path = _entry(key)
+    return read_named(name_of(key), kind)
+
+
+def read_named(name: str, kind: str = MODULE) -> bytes | None:
+    """The bytes of an entry; ``None`` if there is none, or it is damaged."""
+    path = _entry(name, kind)
     if path is None:
         return None
+    content = _sound_content(path)
+    if content is not None:
+        with suppress(OSError):
+            os.utime(path)  # for the bound: used last
+    return content
+
+
+def _sound_content(path: Path) -> bytes | None:
     try:
         data = path.read_bytes()
-        os.utime(path)  # for the bound: used last
-    except OSError:
+        content = data[_DIGEST_BYTES:]
+        return content if _digest(path.stem, content) == data[:_DIGEST_BYTES] else None
+    except (OSError, ValueError):
         return None
-    content = data[_DIGEST_BYTES:]
-    return content if _digest(key, content) == data[:_DIGEST_BYTES] else None
 
 
-def _digest(key: str, content: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(key.encode()).digest() + content).digest()
+def entries() -> list[Path]:
+    """The entries' files."""
+    folder = directory()
+    return [] if folder is None else sorted(path for path in folder.iterdir() if _ENTRY.fullmatch(path.name))
 
 
-def write(key: str, content: bytes) -> None:
+def damaged() -> list[Path]:
+    """The entries that are not what was written, which are never loaded."""
+    return [path for path in entries() if path.suffix != ".tmp" and _sound_content(path) is None]
+
+
+def _digest(name: str, content: bytes) -> bytes:
+    return hashlib.sha256(bytes.fromhex(name) + content).digest()
+
+
+def write(key: str, content: bytes, kind: str = MODULE) -> None:
     """Store ``content``; a folder that is full or has gone costs the entry, not the program."""
-    path = _entry(key)
+    name = name_of(key)
+    path = _entry(name, kind)
     if path is None:
         return
+    import tempfile  # which takes longer to import than an entry to read
+
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".o.tmp")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_digest(key, content) + content)
+                file.write(_digest(name, content) + content)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -90,7 +122,7 @@ def write(key: str, content: bytes) -> None:
 def _bound(folder: Path) -> None:
     """Delete the entries that were not used for longest, until the rest fits (temporary files of processes that died
     among them)."""
-    entries = []
+    found = []
     for path in folder.iterdir():
         if not _ENTRY.fullmatch(path.name):
             continue
@@ -98,9 +130,9 @@ def _bound(folder: Path) -> None:
             status = path.stat()
         except OSError:
             continue  # another process was faster
-        entries.append((status.st_mtime, status.st_size, path))
-    excess = sum(size for _, size, _ in entries) - MAX_BYTES
-    for _, size, path in sorted(entries):
+        found.append((status.st_mtime, status.st_size, path))
+    excess = sum(size for _, size, _ in found) - MAX_BYTES
+    for _, size, path in sorted(found):
         if excess <= 0:
             break
         path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from .graph import Block, Constant, Value
+from .types import short_name
 
 # Larger constants are the same only if they are the same array: nothing is won by hashing megabytes.
 HASHED_BYTES = 1 << 16
@@ -39,6 +40,46 @@ def block_key(block: Block) -> Hashable:
         for result in op.results:
             numbers[result] = len(numbers)
     return (*parts, *map(operand, block.results))
+
+
+def content_key(block: Block) -> list[Any] | None:
+    """What a block computes, in lists, numbers, strings and bytes: the same in every process.
+
+    Equal for blocks that differ in names and lines alone, as :func:`block_key` is, whatever their constants' size;
+    ``None`` where the extents of a parameter are found out when the block runs.
+    """
+    numbers: dict[Value, int] = {}
+    parts: list[Any] = []
+    for number, parameter in enumerate(block.parameters):
+        numbers[parameter] = number
+        if not parameter.type.is_static:
+            return None
+        parts.append((short_name(parameter.dtype), parameter.shape))
+
+    def operand(value: Value) -> Any:
+        if not isinstance(value, Constant):
+            return numbers[value]
+        return short_name(value.dtype), value.shape, value.array.tobytes()
+
+    for op in block.ops:
+        attributes = op.attributes and [
+            (name, _portable(op.attributes[name])) for name in sorted(op.attributes) if op.attributes[name] is not False
+        ]
+        regions = op.regions and [content_key(region) for region in op.regions]
+        parts.append((op.primitive.name, [operand(value) for value in op.operands], attributes, regions))
+        for result in op.results:
+            numbers[result] = len(numbers)
+    parts.append([operand(value) for value in block.results])
+    return parts
+
+
+def _portable(attribute: Any) -> Any:
+    kind = type(attribute)
+    if kind is str or kind is int:
+        return attribute
+    if kind is tuple:
+        return tuple([_portable(entry) for entry in attribute])
+    return kind.__name__, repr(attribute)
 
 
 def regions_key(regions: Sequence[Block]) -> Hashable:

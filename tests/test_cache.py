@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -32,7 +33,7 @@ with warnings.catch_warnings(record=True) as caught:
     compiler.wait()
     counts = compiler.Statistics
 print(json.dumps({
-    "result": result, "modules": counts.modules, "hits": counts.disk_hits,
+    "result": result, "modules": counts.modules, "hits": counts.disk_hits, "llvm": "llvmlite" in sys.modules,
     "warnings": [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)],
 }))
 """
@@ -66,6 +67,10 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def modules(folder: Path) -> list[Path]:
+    return [path for path in entries(folder) if path.suffix == cache.MODULE]
+
+
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder that a process has filled, and what that one reported."""
@@ -90,8 +95,11 @@ def test_a_second_process_compiles_nothing(warm: tuple[Path, dict[str, Any]]) ->
     before = {path: path.read_bytes() for path in entries(folder)}
     second = run(folder)
     assert second["result"] == first["result"]
-    assert second["hits"] == second["modules"] == first["modules"] == len(before)
+    assert second["hits"] == second["modules"] == first["modules"] == len(modules(folder))
     assert {path: path.read_bytes() for path in entries(folder)} == before
+    assert first["llvm"]
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        assert not second["llvm"]
 
 
 def test_modes(warm: tuple[Path, dict[str, Any]]) -> None:
@@ -99,7 +107,7 @@ def test_modes(warm: tuple[Path, dict[str, Any]]) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in entries(folder):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert path.suffix == ".o"
+        assert path.suffix in (cache.MODULE, cache.PROGRAM, cache.TARGET)
 
 
 DAMAGE = {
@@ -141,7 +149,7 @@ def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict[str, Any]], 
     assert report["hits"] == 0
     assert report["warnings"] == []
     repaired = run(folder)
-    assert repaired["hits"] == sum(path.is_file() for path in entries(folder))
+    assert repaired["hits"] == sum(path.is_file() for path in modules(folder))
 
 
 def test_off(tmp_path: Path, warm: tuple[Path, dict[str, Any]]) -> None:
@@ -271,7 +279,7 @@ def test_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.utime(max(folder.iterdir(), key=lambda path: path.stat().st_mtime), (1000 + age, 1000 + age))
     assert [cache.read(key) is not None for key in "abcd"] == [True] * 4
     for age, key in enumerate("bcda"):  # "b" is now the oldest
-        path = cache._entry(key)
+        path = cache._entry(cache.name_of(key), cache.MODULE)
         assert path is not None
         os.utime(path, (2000 + age, 2000 + age))
     cache.write("e", bytes(200))

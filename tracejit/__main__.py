@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tracejit.backends import cache
 
@@ -19,8 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.add_argument("--epochs", type=_positive, default=30, help="how often each training sees all images (30)")
     demo.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     demo.add_argument("--seed", type=int, default=0, help="of the starting weights and the order of the images (0)")
-    disk = commands.add_parser("cache", help="the machine code that is kept on disk")
-    disk.add_argument("action", choices=("info", "clear"), help="say how much there is, or delete it")
+    disk = commands.add_parser("cache", help="the machine code and the programs that are kept on disk")
+    actions = "say how much there is (info), delete it, or look whether all is as it was written"
+    disk.add_argument("action", nargs="?", default="info", choices=("info", "clear", "verify"), help=actions)
     options = parser.parse_args(argv)
     if options.command == "cache":
         return _cache(options.action)
@@ -41,19 +41,25 @@ def _cache(action: str) -> int:
     if folder is None:
         print("There is no disk cache: TRACEJIT_CACHE_DIR is empty, or the folder cannot be used.")
         return 0
-    entries = _entries(folder)
+    entries = cache.entries()
     if action == "clear":
         for path in entries:
             path.unlink(missing_ok=True)
         print(f"Deleted {len(entries)} entries from {folder}")
         return 0
+    if action == "verify":
+        damaged = cache.damaged()
+        for path in damaged:
+            print(f"damaged  {path.name}")
+        print(
+            f"{len(entries) - len(damaged)} of {len(entries)} entries are as they were written; others are never loaded"
+        )
+        return 1 if damaged else 0
     size = sum(path.stat().st_size for path in entries)
-    print(f"folder   {folder}\nentries  {len(entries)}\nbytes    {size:,}")
+    counts = {kind: sum(path.suffix == kind for path in entries) for kind in (cache.MODULE, cache.PROGRAM)}
+    print(f"folder   {folder}\nentries  {len(entries)}\nbytes    {size:,} of at most {cache.MAX_BYTES:,}")
+    print(f"modules  {counts[cache.MODULE]}\nprograms {counts[cache.PROGRAM]}")
     return 0
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.o"))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.backends.cpu import compiler, runtime
+from tracejit.backends.cpu import compiler, stored
 from tracejit.backends.devices import in_use, moved, on_host
-from tracejit.backends.program import KernelCall, Program, plan, walk
 from tracejit.ir import Constant, Graph, Op, Value
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.partition import kept_bytes, split
-from tracejit.ir.passes import optimize
 from tracejit.ir.types import TensorType
 
 from . import debug, dispatch, tree
@@ -35,6 +33,8 @@ from .world import Change
 
 if TYPE_CHECKING:
     from array import array
+
+    from tracejit.backends.program import Program
 
     from .arguments import ArgumentsOfCall
 
@@ -136,6 +136,8 @@ class Backward:
 
     @functools.cached_property
     def optimized(self) -> Graph:
+        from tracejit.ir.passes import optimize  # here and below, for programs that are stored need none of it
+
         assert self.graph is not None, "not split yet"
         return optimize(self.graph, fast=self.fast)
 
@@ -146,12 +148,16 @@ class Backward:
 
     @functools.cached_property
     def program(self) -> Program:
+        from tracejit.backends.program import plan
+
         return plan(self.optimized, host=self.device is None)
 
     @property
     def executable(self) -> Executable:
         if self._executable is None:
-            self._executable = executable_of(self.program, self.device)
+            assert self.graph is not None, "not split yet"
+            options = f"backward {self.fast}"
+            self._executable = executable_of(self.graph, options, self.device, lambda: self.program)
         return self._executable
 
 
@@ -333,22 +339,22 @@ def _unflatten(structure: tree.Structure, leaves: list[Any]) -> Any:
 Executable = Callable[[Sequence[Any]], list[Any]]
 
 
-def executable_of(program: Program, device: str | None) -> Any:
-    """A program ready to run on a device, by default the CPU."""
+def executable_of(graph: Graph, options: str, device: str | None, program: Callable[[], Program]) -> Any:
+    """A graph's program, ready to run on a device, by default the CPU; ``program()`` makes it, as ``options`` say."""
     if device is None:
-        return runtime.Executable(program)
+        return stored.executable(graph, options, program)
     from tracejit.backends.cuda import executable
 
     found = find(device)
     assert found is not None
-    return executable.Executable(program, found)
+    return executable.Executable(program(), found)
 
 
 @dataclass
 class Code:
     """The compiled program of one segment."""
 
-    graph: Graph
+    traced: Graph
     inputs: list[Value]
     sources: list[Input | None]  # ``None``: a result of an earlier segment
     results: list[Value]
@@ -366,7 +372,14 @@ class Code:
             _ = self.executable
 
     @functools.cached_property
+    def graph(self) -> Graph:
+        """What was traced, by itself: its values are no other segment's."""
+        return self.traced.copy()
+
+    @functools.cached_property
     def optimized(self) -> Graph:
+        from tracejit.ir.passes import optimize
+
         def observe(name: str, graph: Graph, seconds: float) -> None:
             self.passes[name] = self.passes.get(name, 0.0) + seconds
 
@@ -375,15 +388,19 @@ class Code:
 
     @functools.cached_property
     def program(self) -> Program:
+        from tracejit.backends.program import plan
+
         optimized = self.optimized
         with self._timed("lower"):
             return plan(optimized, specialize=self.specialize, host=self.device is None)
 
     @functools.cached_property
     def executable(self) -> Any:
-        program = self.program
+        options = f"path {self.specialize} {self.fast}"
         with self._timed("compile"):
-            return executable_of(program, self.device)
+            found = executable_of(self.traced, options, self.device, lambda: self.program)
+        self.seconds["compile"] -= self.seconds.get("optimize", 0.0) + self.seconds.get("lower", 0.0)
+        return found
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -581,6 +598,8 @@ def _text(segment: Segment, stage: str) -> str:
 
 def _with_lines(program: Program, text: str, comment: str, notes: Mapping[str, str] | None = None) -> str:
     """Code with the user's lines that each kernel stands for written before it, and what else is known of it."""
+    from tracejit.backends.program import KernelCall, walk
+
     lines: dict[str, dict[str, None]] = {}
     for call in walk(program.calls):
         if isinstance(call, KernelCall):

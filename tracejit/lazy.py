@@ -258,8 +258,7 @@ class LazyTrace:
         return [arrays[number] for number in numbers]
 
     def _compile(self, numbers: Sequence[int]) -> Executable:
-        from tracejit.backends.program import plan
-        from tracejit.ir.passes import optimize
+        from tracejit.backends.cpu.stored import optimized_program
 
         from .compiled import executable_of
 
@@ -271,7 +270,8 @@ class LazyTrace:
             given = [values[n] if n >= 0 else inputs[-1 - n] for n in operands]
             values.append(builder.apply(primitive, given, attributes))
         graph.results = [values[number] for number in numbers]
-        return executable_of(plan(optimize(graph), host=self._device is None), self._device)
+        on_cpu = self._device is None
+        return executable_of(graph, "stretch", self._device, lambda: optimized_program(graph, host=on_cpu))
 
     def record_control(
         self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]

@@ -176,7 +176,7 @@ class Signing(Looking):
     def _segment(self, segment: Segment, numbers: dict[Value, int]) -> None:
         """Run a segment's program, and go on; ``numbers`` are those of the arrays that are known."""
         code = segment.code
-        if code is None or code.anomaly or code.device is not None:
+        if code is None or code.anomaly or code.compiles_late or code.device is not None:
             raise Unsigned("of what it does")
         entry = code.executable.entry()
         if entry is None:

@@ -13,6 +13,7 @@ import functools
 import io
 import pickle
 import re
+import sys
 import types
 import weakref
 from collections import deque
@@ -144,7 +145,7 @@ class World:
             return
         self._seen[id(item)] = item
         self._count += 1
-        if isinstance(item, np.random.Generator | np.random.RandomState):
+        if _is_generator(item):
             source = item.bit_generator if isinstance(item, np.random.Generator) else item._bit_generator
             self._generators.append((source, pickle.dumps(source.state)))
         elif isinstance(item, BUFFERS):
@@ -270,7 +271,7 @@ class World:
                 found.append(Change(f"{label}.{name}", find, "empty slot", name, None))
         if any(pickle.dumps(generator.state) != state for generator, state in self._generators):
             raise Untracked("it draws from a random generator of NumPy's")
-        if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
+        if _has_drawn(self._numpy_state):
             raise Untracked("it draws from NumPy's random generator")
         return found
 
@@ -312,7 +313,7 @@ class World:
                     object.__setattr__(item, name, value)
         for generator, state in self._generators:
             generator.state = pickle.loads(state)
-        if self._numpy_state is not None and _numpy_random_state() != self._numpy_state:
+        if self._numpy_state and _has_drawn(self._numpy_state):
             _set_numpy_random_state(self._numpy_state)
 
 
@@ -377,16 +378,31 @@ def _stored(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
 def _numpy_random_state() -> bytes | None:
     """The state of NumPy's global generator (its attribute takes a quarter of a millisecond); ``None``: not the usual.
 
-    ``mt19937_state`` is 624 words and a position.
+    ``mt19937_state`` is 624 words and a position.  As long as nobody has imported ``numpy.random``, which takes long,
+    there is no state.
     """
+    if "numpy.random" not in sys.modules:
+        return _NOT_LOADED
     generator = np.random.mtrand._rand._bit_generator
     return ctypes.string_at(generator.ctypes.state_address, 2500) if _is_usual(generator) else None
+
+
+_NOT_LOADED = b""
+
+
+def _has_drawn(before: bytes | None) -> bool:
+    """Whether NumPy's global generator has another state than before."""
+    return before is not None and _numpy_random_state() != before
 
 
 def _set_numpy_random_state(state: bytes) -> None:
     generator = np.random.mtrand._rand._bit_generator
     if _is_usual(generator):
         ctypes.memmove(generator.ctypes.state_address, state, len(state))
+
+
+def _is_generator(item: Any) -> bool:
+    return "numpy.random" in sys.modules and isinstance(item, np.random.Generator | np.random.RandomState)
 
 
 def _is_usual(generator: Any) -> bool:

@@ -14,17 +14,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracejit.ir.primitives.reduction import BLOCK, LANES
 
 from .. import cache as disk
-from ..kernel import Kernel
-from . import threads
-from .target import host_target
+from . import loader, threads
+from .target import host_target, llvm_version
+
+if TYPE_CHECKING:
+    from ..kernel import Kernel
 
 FAST, FULL = 0, 2  # LLVM's levels of optimisation in code generation
 EXIT_SECONDS = 1.0
@@ -32,6 +34,7 @@ IDLE_SECONDS = 1.0  # after which the compiler's thread ends
 QUIET_SECONDS = 0.015  # the background waits for a pause: LLVM serves one thread at a time
 
 _cells: dict[str, ctypes.c_int64] = {}  # a function's name → its present address; names are by content
+_modules: dict[str, str] = {}  # a function's name → the disk cache's name of the module that it is in
 
 
 class Statistics:
@@ -56,15 +59,13 @@ def _machine(level: int) -> Any:
 
 
 @cache
-def _fingerprint() -> str:
+def fingerprint() -> str:
     """What machine code depends on besides the kernels' text: the processor, LLVM, and the generators."""
-    import llvmlite
-
     target = host_target()
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     order = f"{BLOCK} {LANES}"  # of sums
     digest = hashlib.sha256(sources).hexdigest()
-    return f"{target.triple} {target.cpu} {target.features} {llvmlite.__version__} {order} {digest}"
+    return f"{target.triple} {target.cpu} {target.features} {llvm_version()} {order} {digest}"
 
 
 def module_text(kernels: Sequence[Kernel]) -> str:
@@ -79,13 +80,43 @@ def module_text(kernels: Sequence[Kernel]) -> str:
     return "\n\n".join(["\n".join(declarations), *functions])
 
 
-def compile_kernels(kernels: Sequence[Kernel]) -> dict[str, int]:
-    """Where the addresses of the kernels' machine code stand, by name; new kernels are compiled as one module."""
+def compile_kernels(kernels: Sequence[Kernel]) -> None:
+    """Load the kernels' machine code; new kernels are compiled as one module."""
     missing = [kernel for kernel in kernels if kernel.name not in _cells]
     if missing:
         names = [kernel.name for kernel in missing]
         load_module("\n".join(kernel.text for kernel in missing), names, lambda: module_text(missing))
-    return {kernel.name: ctypes.addressof(_cells[kernel.name]) for kernel in kernels}
+
+
+def cells(names: Sequence[str]) -> dict[str, int]:
+    """Where the addresses of loaded functions stand."""
+    return {name: ctypes.addressof(_cells[name]) for name in names}
+
+
+def modules(names: Sequence[str]) -> list[str]:
+    """The disk cache's names of the modules that functions are in."""
+    return [_modules[name] for name in names]
+
+
+def load_stored(wanted: Mapping[str, str]) -> bool:
+    """Load functions, each out of the module that is named for it; whether all are there."""
+    missing: dict[str, list[str]] = {}
+    for name, module in wanted.items():
+        if name not in _cells:
+            missing.setdefault(module, []).append(name)
+    return all(_load_stored(module, names) for module, names in missing.items())
+
+
+def _load_stored(module: str, names: Sequence[str]) -> bool:
+    """Load a module out of the disk cache; whether it is there."""
+    code = disk.read_named(module)
+    if code is None:
+        return False
+    _load(code, names, module)
+    Statistics.disk_hits += 1
+    Statistics.modules += 1
+    Statistics.kernels += len(names)
+    return True
 
 
 def load_module(
@@ -98,37 +129,45 @@ def load_module(
     """
     if not all(name in _cells for name in names):
         start = time.perf_counter()
-        _compiler.run(lambda: _load_module(key, names, text, in_background, hot))
-        Statistics.modules += 1
-        Statistics.kernels += len(names)
+        full_key = f"{fingerprint()}\n{key}"
+        if not _load_stored(disk.name_of(full_key), names):
+            _compiler.run(lambda: _compile_module(full_key, names, text, in_background, hot))
+            Statistics.modules += 1
+            Statistics.kernels += len(names)
         Statistics.seconds += time.perf_counter() - start
     return [ctypes.addressof(_cells[name]) for name in names]
 
 
-def _load_module(key: str, names: Sequence[str], text: Callable[[], str], in_background: bool, hot: bool) -> None:
-    """In the compiler's thread: from the disk cache, or compiled."""
+def _compile_module(key: str, names: Sequence[str], text: Callable[[], str], in_background: bool, hot: bool) -> None:
+    """In the compiler's thread."""
     if all(name in _cells for name in names):  # another thread asked for it too
         return
-    full_key = f"{_fingerprint()}\n{key}"
-    code = disk.read(full_key)
-    if code is not None:
-        Statistics.disk_hits += 1
-        _load(code, names)
-    elif in_background and threads.available_processors() > 1:
+    if in_background and threads.available_processors() > 1:
         module = text()
-        _load(emit_object(module, FAST), names)
-        _compiler.run_later(lambda: _compile_fully(module, full_key, names), first=hot)
+        _load(emit_object(module, FAST), names, disk.name_of(key))
+        _compiler.run_later(lambda: _compile_fully(module, key, names), first=hot)
     else:
-        _compile_fully(text(), full_key, names)
+        _compile_fully(text(), key, names)
 
 
 def _compile_fully(text: str, key: str, names: Sequence[str]) -> None:
     code = emit_object(text, FULL)
     disk.write(key, code)
-    _load(code, names)
+    _load(code, names, disk.name_of(key))
 
 
-def _load(code: bytes, names: Sequence[str]) -> None:
+def _load(code: bytes, names: Sequence[str], module: str) -> None:
+    addresses = loader.load(code, names)
+    if addresses is None:
+        found: list[list[int]] = []
+        _compiler.run(lambda: found.append(_load_with_llvm(code, names)))
+        (addresses,) = found
+    for name, address in zip(names, addresses, strict=True):
+        _cells.setdefault(name, ctypes.c_int64()).value = address
+        _modules.setdefault(name, module)
+
+
+def _load_with_llvm(code: bytes, names: Sequence[str]) -> list[int]:
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(FULL))
@@ -136,8 +175,7 @@ def _load(code: bytes, names: Sequence[str]) -> None:
     engine.finalize_object()
     # It owns the machine code, which objects that die with the interpreter may still call: never freed.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
-    for name in names:
-        _cells.setdefault(name, ctypes.c_int64()).value = engine.get_function_address(name)
+    return [engine.get_function_address(name) for name in names]
 
 
 def _parsed(text: str, machine: Any) -> Any:

@@ -9,10 +9,9 @@ import numpy as np
 
 from tracejit.ir import Block, Builder, Graph, Primitive, type_of
 from tracejit.ir.graph import copy_block
-from tracejit.ir.passes import optimize
 from tracejit.ir.structure import attributes_key, regions_key
 
-from ..program import plan
+from . import stored
 from .runtime import Executable
 
 LIMIT = 512
@@ -33,5 +32,5 @@ def evaluate(
         graph.results = list(builder.apply_several(primitive, operands, attributes, [copy_block(r) for r in regions]))
         while len(_programs) >= LIMIT:
             del _programs[next(iter(_programs))]
-        found = _programs[key] = Executable(plan(optimize(graph))), regions
+        found = _programs[key] = stored.executable(graph, "region", lambda: stored.optimized_program(graph)), regions
     return found[0](arrays)

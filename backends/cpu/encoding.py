@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 
 from tracejit.ir import Value
 from tracejit.ir.types import bool_
 
 from ..control import Carry, Slices
-from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program
+from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import contraction, walker
+from .recipe import Recipe
 from .target import host_target
 
 # One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
@@ -22,19 +24,25 @@ SELDOM = 255
 Position = tuple[int, int]  # a word of the frame, and bytes to add
 
 
-class Encoding:
-    """The words of a program.
+class _Cell(int):
+    """In the place of a kernel's address: the kernel's number."""
 
-    ``cells`` says where the kernels' addresses stand, ``dot_kernel`` where that of a matrix product does.  The frame
-    holds the addresses of the inputs, the outputs, the constants and the workspace (the arena, then ``scratch`` bytes
-    for each worker), a zero, and the program's cursors.
+
+class Encoding:
+    """The words of a program, with numbers of its ``kernels`` in place of their addresses.
+
+    ``dot_kernel`` names the kernel of a matrix product.  The frame holds the addresses of the inputs, the outputs, the
+    constants and the workspace (the arena, then ``scratch`` bytes for each worker), a zero, and the program's cursors.
     """
 
-    def __init__(
-        self, program: Program, cells: dict[str, int], dot_kernel: Callable[[DotCall], int], scratch: int, workers: int
-    ) -> None:
-        self._program, self._cells, self._dot_kernel = program, cells, dot_kernel
-        self._scratch, self._workers = scratch, workers
+    def __init__(self, program: Program, dot_kernel: Callable[[DotCall], str], workers: int) -> None:
+        self._program, self._dot_kernel, self._workers = program, dot_kernel, workers
+        self._calls = list(walk(program.calls))
+        sizes = [
+            (call.dtype, host_target(), call.m, call.n, call.k) for call in self._calls if isinstance(call, DotCall)
+        ]
+        self._scratch = max((contraction.scratch_bytes(*size) for size in sizes), default=0)
+        self.kernels: dict[str, _Cell] = {}
         first_output = len(program.inputs)
         first_constant = first_output + len(program.outputs)
         self._arena = first_constant + len(program.constants)
@@ -52,6 +60,29 @@ class Encoding:
         if any(place.space == "cursor" for place in program.results):  # to be fetched before their memory is released
             self.words[0] += 1
             self.words += [walker.HOST, 3, len(self.host_calls)]
+
+    def recipe(self) -> Recipe:
+        """The program as it runs and is kept."""
+        program = self._program
+        return Recipe(
+            kernels=[*self.kernels],
+            cells=[(position, int(word)) for position, word in enumerate(self.words) if type(word) is _Cell],
+            words=array("q", self.words),
+            growing=self.growing,
+            frame_words=self.frame_words,
+            most_arguments=self.most_arguments,
+            arena_bytes=program.arena_bytes,
+            scratch_bytes=self._scratch,
+            inputs=[(type.static_shape, type.dtype, type.nbytes) for type in program.inputs],
+            outputs=[(type.static_shape, type.dtype, type.nbytes) for type in program.outputs],
+            constants=program.constants,
+            results=[self.array_of(place) for place in program.results],
+            work=sum(call.work for call in program.calls),
+            is_parallel=self.is_parallel,
+            has_loops=any(isinstance(call, LoopCall) for call in self._calls),
+            runs_for_long=any(isinstance(call, LoopCall) and call.condition is not None for call in self._calls),
+            calls_python=bool(self.host_calls) or any(place.space == "cursor" for place in program.results),
+        )
 
     def word(self, cursor: int) -> int:
         """The word of the frame that a cursor, or a number of steps, is."""
@@ -93,10 +124,10 @@ class Encoding:
         places = [self.position(value) for value in call.buffers]
         if isinstance(call, KernelCall):
             places += map(self._number, call.parameters)
-            kernel, extent = self._cells[call.kernel.name], call.extent
+            kernel, extent = self._cell(call.kernel.name), call.extent
             grain = self._grain(extent, call.work)
         else:
-            kernel, places = self._dot_kernel(call), self._dot_arguments(call, places)
+            kernel, places = self._cell(self._dot_kernel(call)), self._dot_arguments(call, places)
             shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
             extent = contraction.parallel_units(*shape)
             is_worth_it = call.work >= 4 * SERIAL_WORK and self._workers > 1
@@ -107,6 +138,9 @@ class Encoding:
         for place in places:
             words += place
         return [walker.KERNEL, len(words) + 2, *words]
+
+    def _cell(self, kernel: str) -> int:
+        return self.kernels.setdefault(kernel, _Cell(len(self.kernels)))
 
     def _dot_arguments(self, call: DotCall, places: list[Position]) -> list[Position]:
         tables = places[len(call.matrices) :] or [self._number(0)] * 2

@@ -91,7 +91,8 @@ class Record:
             places.insert(1, 3)  # there is no y: it goes where the kernel does not look
         at = KERNELS + (form * NUMBERS + dtype.num) * KERNEL_BYTES
         self._set(at + ORDER, sum(place << 8 * i for i, place in enumerate([*places, len(call.buffers)])))
-        self._set(at + CELL, compiler.compile_kernels([call.kernel])[call.kernel.name])
+        compiler.compile_kernels([call.kernel])
+        self._set(at + CELL, compiler.cells([call.kernel.name])[call.kernel.name])
 
     def _operand_types(self, dtype: DType, form: int) -> list[TensorType]:
         many, one = TensorType(dtype, (MOST_ELEMENTS,)), TensorType(dtype, ())

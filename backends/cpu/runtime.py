@@ -10,19 +10,21 @@ import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
 from tracejit.ir.types import KERNEL_DTYPES, Symbol
 
-from ..program import DotCall, LoopCall, Program, plan, walk
-from . import buffers, compiler, contraction, entry, threads, walker
-from .encoding import Encoding
+from . import buffers, compiler, entry, threads
 from .entry import Entry, Plan
 from .interrupts import interruptible
-from .target import host_target
+from .recipe import Recipe
+
+if TYPE_CHECKING:  # what programs are made with is loaded when one is made
+    from ..program import DotCall, Program
+    from .encoding import Encoding
 
 CALLS_WORTH_AN_ENTRY = 2
 
@@ -32,8 +34,9 @@ class _Runtime:
 
     def __init__(self) -> None:
         names = ["tj_run", "tj_run_arrays", "tj_reserve"]
-        text = walker.walker_module()
-        run, run_arrays, reserve = _addresses(compiler.load_module(text, names, lambda: text, in_background=False))
+        run, run_arrays, reserve = _addresses(
+            compiler.load_module("walker", names, _walker_module, in_background=False)
+        )
         word, pointer = ctypes.c_int64, ctypes.c_void_p
         program = (pointer, pointer, word, word, pointer, word, pointer, pointer, pointer)
         self.run_address = run
@@ -55,8 +58,7 @@ class _Runtime:
     @cached_property
     def pool(self) -> threads.ThreadPool:
         names = ["tj_parallel_for", "tj_pool_worker"]
-        text = threads.pool_module(host_target())
-        parallel_for, worker = _addresses(compiler.load_module("pool", names, lambda: text, in_background=False))
+        parallel_for, worker = _addresses(compiler.load_module("pool", names, _pool_module, in_background=False))
         return threads.ThreadPool(parallel_for, worker, self.workers)
 
 
@@ -83,12 +85,26 @@ def runtime() -> _Runtime:
     return _Runtime()
 
 
-def _dot_kernel(call: DotCall) -> int:
-    dtype, target = call.dtype, host_target()
+def _walker_module() -> str:
+    from . import walker
+
+    return walker.walker_module()
+
+
+def _pool_module() -> str:
+    return threads.pool_module(compiler.host_target())
+
+
+def _dot_kernel(call: DotCall) -> str:
+    """Load the kernel of a matrix product; its name."""
+    from . import contraction
+
+    dtype, target = call.dtype, compiler.host_target()
     sizes = call.m, call.n, call.k
     windows = None if call.windows is None else call.windows.side
     name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], windows)
-    return compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)[0]
+    compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)
+    return name
 
 
 class Executable:
@@ -97,40 +113,35 @@ class Executable:
     Arrays that are results may be inputs or constants of the program: values are immutable, so they are shared.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program | Recipe) -> None:
+        """Of a program; or of a recipe whose kernels are there."""
         self._runtime = runtime()
-        cells = compiler.compile_kernels(program.kernels)
-        calls = list(walk(program.calls))
-        per_worker = max(
-            [
-                contraction.scratch_bytes(call.dtype, host_target(), call.m, call.n, call.k)
-                for call in calls
-                if isinstance(call, DotCall)
-            ],
-            default=0,
-        )
-        workers = self._runtime.workers
-        code = Encoding(program, cells, _dot_kernel, per_worker, workers)
-        self.encoding = code
-        self._workspace_bytes = program.arena_bytes + per_worker * workers
+        self._host: tuple[Program, Encoding] | None = None
+        if isinstance(program, Recipe):
+            recipe = program
+        else:
+            from .encoding import Encoding
+
+            compiler.compile_kernels(program.kernels)
+            encoding = Encoding(program, _dot_kernel, self._runtime.workers)
+            recipe = encoding.recipe()
+            if recipe.calls_python:
+                self._host = program, encoding
+        self.recipe = recipe
+        self._workspace_bytes = recipe.arena_bytes + recipe.scratch_bytes * self._runtime.workers
         self._workspaces: list[np.ndarray] = []
-        self._outputs = [(type.static_shape, type.dtype, type.nbytes) for type in program.outputs]
-        self._words, self._growing = array("q", code.words), array("q", code.growing)
-        self._calls_python = bool(code.host_calls) or any(place.space == "cursor" for place in program.results)
-        pool = self._runtime.pool if code.is_parallel else None
+        self._words = recipe.words_with(compiler.cells(recipe.kernels))
+        self._growing = array("q", recipe.growing)
+        pool = self._runtime.pool if recipe.is_parallel else None
         self._arguments = (
-            code.frame_words,
+            recipe.frame_words,
             self._growing.buffer_info()[0],
-            code.most_arguments,
+            recipe.most_arguments,
             None if pool is None else pool.address,
             None if pool is None else pool.parallel_for_address,
         )
-        self._looks = self._calls_python or any(isinstance(call, LoopCall) for call in calls)
-        self.results = [code.array_of(place) for place in program.results]  # which of its arrays they are
+        self.results = recipe.results
         self._calls = 0
-        self._work = sum(call.work for call in program.calls)
-        self._runs_for_long = any(isinstance(call, LoopCall) and call.condition is not None for call in calls)
         self._entry: Entry | None = None
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -138,7 +149,7 @@ class Executable:
             found = self._entry.call([*inputs])
             if found is not None:
                 return found
-        elif not self._calls_python:
+        elif not self.recipe.calls_python:
             self._calls += 1
             if self._calls >= CALLS_WORTH_AN_ENTRY:
                 self.entry()
@@ -146,7 +157,7 @@ class Executable:
 
     def entry(self) -> Entry | None:
         """How native code calls the program; ``None`` as long as it cannot."""
-        if self._entry is None and not self._calls_python:
+        if self._entry is None and not self.recipe.calls_python:
             self._entry = self._make_entry()
         return self._entry
 
@@ -155,24 +166,24 @@ class Executable:
         return entry.make(
             Plan(
                 self._runtime.run_address, self._words, frame_words, growing, most_arguments, pool or 0,
-                parallel_for or 0, len(self.program.inputs), self._outputs, self.program.constants,
-                self._workspace_bytes, self.results, self._work, self._runs_for_long,
+                parallel_for or 0, len(self.recipe.inputs), self.recipe.outputs, self.recipe.constants,
+                self._workspace_bytes, self.results, self.recipe.work, self.recipe.runs_for_long,
             )
         )  # fmt: skip
 
     def _call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs = [
             np.empty(shape, dtype) if nbytes < buffers.LARGE else buffers.empty(shape, dtype, nbytes)
-            for shape, dtype, nbytes in self._outputs
+            for shape, dtype, nbytes in self.recipe.outputs
         ]
-        arrays = [*inputs, *outputs, *self.program.constants]
+        arrays = [*inputs, *outputs, *self.recipe.constants]
         try:
             workspace = self._workspaces.pop()
         except IndexError:
             workspace = buffers.aligned_bytes(self._workspace_bytes)
         arrays.append(workspace)
-        if self._calls_python:
-            run = _Run(self, arrays)
+        if self._host is not None:
+            run = _Run(self, *self._host, arrays)
             run.run()
             found = run.found
         else:
@@ -189,7 +200,11 @@ class Executable:
         while status > 0 and native.reads_arrays:
             objects = array("Q", map(id, arrays))
             given = code, objects.buffer_info()[0], count, *self._arguments
-            status = native.run_interruptible(*given) if self._looks else native.run_arrays(*given, None)
+            status = (
+                native.run_interruptible(*given)
+                if self.recipe.has_loops or self._host is not None
+                else native.run_arrays(*given, None)
+            )
             if status > 0:
                 arrays[status - 1] = np.require(arrays[status - 1], requirements=("C", "A"))
         if not native.reads_arrays:
@@ -227,8 +242,8 @@ def _called_back(number: int, frame: int) -> int:
 class _Run:
     """One run of a program in which Python makes some of the calls."""
 
-    def __init__(self, executable: Executable, arrays: list[np.ndarray]) -> None:
-        self._executable, self._arrays = executable, arrays
+    def __init__(self, executable: Executable, program: Program, encoding: Encoding, arrays: list[np.ndarray]) -> None:
+        self._executable, self._program, self._encoding, self._arrays = executable, program, encoding, arrays
         self.found: dict[int, np.ndarray] = {}  # results that lie in memory which is released at the end
 
     def run(self) -> None:
@@ -239,7 +254,7 @@ class _Run:
             _thread.run = outer
 
     def call(self, number: int, frame: int) -> None:
-        code, program = self._executable.encoding, self._executable.program
+        code, program = self._encoding, self._program
         words = (ctypes.c_int64 * code.frame_words).from_address(frame)
         if number == len(code.host_calls):
             extents = {symbol: words[code.word(word)] for symbol, word in program.symbols.items()}
@@ -258,7 +273,7 @@ class _Run:
 
     def _array(self, value: Value, words: Any, extents: Mapping[Symbol, int]) -> np.ndarray:
         """A value's memory as an array."""
-        code, place = self._executable.encoding, self._executable.program.places[value]
+        code, place = self._encoding, self._program.places[value]
         shape = tuple([extents[dim] if isinstance(dim, Symbol) else dim for dim in value.shape])
         type = TensorType(value.dtype, shape)
         if place.space == "cursor":
@@ -299,8 +314,16 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
 
 
 def one_op_executable(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Executable:
+    from . import stored
+
     graph = Graph(primitive.name)
     builder = Builder(graph)
     operands = [builder.parameter(type_of(a)) for a in arrays]
     graph.results = [builder.apply(primitive, operands, attributes)]
-    return Executable(plan(graph, specialize=False))
+    return stored.executable(graph, "one op", lambda: _one_op_program(graph))
+
+
+def _one_op_program(graph: Graph) -> Program:
+    from ..program import plan
+
+    return plan(graph, specialize=False)

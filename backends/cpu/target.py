@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import platform
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
+
+from .. import cache as disk
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,45 @@ def describe(triple: str, cpu: str, features: dict[str, bool]) -> Target:
 
 @cache
 def host_target() -> Target:
-    """The processor this process runs on.  LLVM is imported here, at first use, to keep the import of tracejit fast."""
+    """The processor this process runs on.
+
+    LLVM knows; its library takes long to load, so what it says is kept on disk under what the system says.
+    """
+    told = _processor_as_told()
+    key = None if told is None else f"target {llvm_version()}\n{told}\n{Path(__file__).read_text()}"
+    found = None if key is None else disk.read(key, disk.TARGET)
+    if found is not None:
+        return Target(**json.loads(found))
     import llvmlite.binding as llvm
 
-    return describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()))
+    target = describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()))
+    if key is not None:
+        disk.write(key, json.dumps(asdict(target)).encode(), disk.TARGET)
+    return target
+
+
+@cache
+def llvm_version() -> str:
+    """The version of llvmlite, which is not imported for that where it says so in a file of its own."""
+    spec = find_spec("llvmlite")
+    if spec is not None and spec.origin is not None:
+        with suppress(OSError):
+            return Path(spec.origin).with_name("_version.py").read_text()
+    import llvmlite
+
+    return str(llvmlite.__version__)
+
+
+def _processor_as_told() -> str | None:
+    """What Linux says of the processor, but for what differs from one core or moment to another."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            text = file.read(16_384)  # the first core, and not all of many
+    except OSError:
+        return None
+    lines = [line.partition(":") for line in text.split("\n\n")[0].split("\n")]
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    if "flags" not in fields:  # as on x86
+        return None
+    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
+    return "\n".join([platform.machine(), *(fields.get(name, "") for name in names)])

@@ -60,7 +60,7 @@ def make(text: str) -> tuple[Executable, entry.Entry]:
 
 def inputs_of(executable: Executable, seed: int = 0) -> list[np.ndarray]:
     generator = np.random.default_rng(seed)
-    return [generator.uniform(-2, 2, t.static_shape).astype(t.dtype) for t in executable.program.inputs]
+    return [generator.uniform(-2, 2, shape).astype(dtype) for shape, dtype, _ in executable.recipe.inputs]
 
 
 def assert_same(found: Sequence[np.ndarray] | None, expected: Sequence[np.ndarray]) -> None:
@@ -109,7 +109,7 @@ def test_executables_use_it_from_the_second_call_on() -> None:
 def test_reference_counts_balance(name: str) -> None:
     executable, native = make(PROGRAMS[name])
     inputs = inputs_of(executable)
-    watched = [inputs, *inputs, *(t.dtype for t in executable.program.outputs), *executable.program.constants]
+    watched = [inputs, *inputs, *(dtype for _, dtype, _ in executable.recipe.outputs), *executable.recipe.constants]
     if name != "large":  # NumPy loses a reference to None where an array takes over another's memory
         watched.append(None)
 

@@ -1,0 +1,92 @@
+"""Whole programs in the persistent cache: what any process has compiled before is loaded, not compiled.
+
+A program is kept under the digest of the graph that it was made of, the options, and everything else that it depends
+on.  It names the modules that its kernels are in, which are entries of their own, shared between programs; where one
+of these is gone, the program is compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracejit.ir.structure import content_key
+
+from .. import cache as disk
+from . import compiler, threads
+from .recipe import from_bytes, to_bytes
+from .runtime import Executable
+
+if TYPE_CHECKING:
+    from tracejit.ir import Graph
+
+    from ..program import Program
+
+_HOME = Path(__file__).resolve().parents[1]
+
+
+def executable(graph: Graph, options: str, program: Callable[[], Program]) -> Executable:
+    """The program of a graph: one that is kept, or else the one that ``program()`` makes, which ``options`` say how."""
+    key = _key_of(graph, options)
+    found = None if key is None else _load(key)
+    if found is None:
+        found = Executable(program())
+        recipe = found.recipe
+        if key is not None and not recipe.calls_python:
+            disk.write(key, to_bytes(recipe, compiler.modules(recipe.kernels)), disk.PROGRAM)
+    return found
+
+
+def optimized_program(graph: Graph, *, host: bool = True) -> Program:
+    """The program of a graph that passes have gone over."""
+    from tracejit.ir.passes import optimize
+
+    from ..program import plan
+
+    return plan(optimize(graph), host=host)
+
+
+def _load(key: str) -> Executable | None:
+    data = disk.read(key, disk.PROGRAM)
+    if data is None:
+        return None
+    recipe, modules = from_bytes(data)
+    return Executable(recipe) if compiler.load_stored(modules) else None
+
+
+def _key_of(graph: Graph, options: str) -> str | None:
+    """What a program is kept under; ``None`` where it is not to be kept."""
+    if disk.directory() is None or any(name in os.environ for name in _CHANGE_PASSES):
+        return None
+    found = content_key(graph)
+    if found is None:
+        return None
+    digest = hashlib.sha256(marshal.dumps(found, 2)).hexdigest()  # a version that writes the same for what is equal
+    workers = threads.available_processors()
+    return f"program {digest} {options} {workers}\n{_sources()}\n{compiler.fingerprint()}"
+
+
+_CHANGE_PASSES = ("TRACEJIT_CHECK", "TRACEJIT_PASSES_LIMIT")
+
+
+@cache
+def _sources() -> str:
+    """What tells versions of the code that makes programs apart, as Python itself tells them."""
+    import tracejit.ir
+
+    parts: list[tuple[str, int, int]] = []
+    pending = [str(_HOME), str(Path(tracejit.ir.__file__).parent)]
+    for folder in pending:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    parts.append((entry.name, status.st_size, status.st_mtime_ns))
+                elif entry.is_dir() and not entry.name.startswith((".", "__")):
+                    pending.append(entry.path)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
