@@ -46,14 +46,21 @@ def content_key(block: Block) -> list[Any] | None:
     """What a block computes, in lists, numbers, strings and bytes: the same in every process.
 
     Equal for blocks that differ in names and lines alone, as :func:`block_key` is, whatever their constants' size;
-    ``None`` where the extents of a parameter are found out when the block runs.
+    ``None`` where the extents of a parameter are found out when the block runs, or it reads a value that is not its own.
     """
+    try:
+        return _content_key(block)
+    except KeyError:
+        return None
+
+
+def _content_key(block: Block) -> list[Any]:
     numbers: dict[Value, int] = {}
     parts: list[Any] = []
     for number, parameter in enumerate(block.parameters):
         numbers[parameter] = number
         if not parameter.type.is_static:
-            return None
+            raise KeyError(parameter)
         parts.append((short_name(parameter.dtype), parameter.shape))
 
     def operand(value: Value) -> Any:
@@ -65,7 +72,7 @@ def content_key(block: Block) -> list[Any] | None:
         attributes = op.attributes and [
             (name, _portable(op.attributes[name])) for name in sorted(op.attributes) if op.attributes[name] is not False
         ]
-        regions = op.regions and [content_key(region) for region in op.regions]
+        regions = op.regions and [_content_key(region) for region in op.regions]
         parts.append((op.primitive.name, [operand(value) for value in op.operands], attributes, regions))
         for result in op.results:
             numbers[result] = len(numbers)
