@@ -46,7 +46,7 @@ def content_key(block: Block) -> list[Any] | None:
     """What a block computes, in lists, numbers, strings and bytes: the same in every process.
 
     Equal for blocks that differ in names and lines alone, as :func:`block_key` is, whatever their constants' size;
-    ``None`` where the extents of a parameter are found out when the block runs, or it reads a value that is not its own.
+    ``None`` where the extents of a parameter are found out when the block runs, or it reads what is not its own.
     """
     try:
         return _content_key(block)
