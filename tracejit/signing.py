@@ -22,7 +22,7 @@ from tracejit.ir.masks import settings as masks
 from tracejit.ir.types import TensorType, float32
 
 from . import tree
-from .compiled import Backward, CompiledCall, Effect, Ending, Output, Store
+from .compiled import RUNS_BEFORE_COMPILING, Backward, CompiledCall, Effect, Ending, Output, Store
 from .config import config
 from .looking import BY_VALUE, SINGLE, Looking, Unsigned, offset
 from .paths import Segment, choose
@@ -176,8 +176,10 @@ class Signing(Looking):
     def _segment(self, segment: Segment, numbers: dict[Value, int]) -> None:
         """Run a segment's program, and go on; ``numbers`` are those of the arrays that are known."""
         code = segment.code
-        if code is None or code.anomaly or code.compiles_late or code.device is not None:
+        if code is None or code.anomaly or code.device is not None:
             raise Unsigned("of what it does")
+        if code.compiles_late and code.runs < RUNS_BEFORE_COMPILING:
+            raise Unsigned("it is not worth it yet")
         entry = code.executable.entry()
         if entry is None:
             raise Unsigned("of its program")
