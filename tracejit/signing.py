@@ -421,7 +421,7 @@ class Signing(Looking):
         """The register of a new object: its slots hold what registers do, these items, or ``None``."""
         table: list[int] = []
         for base in cls.__mro__:
-            for slot in base.__dict__.get("__slots__", ()):
+            for slot in _slots(base):
                 register = (registers or {}).get(slot, -1)
                 table += [slot_offset(base, slot), register, self._hold(items.get(slot))]
         register = self._new_owned()
@@ -463,6 +463,11 @@ def _field_names(kind: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
+def _slots(cls: type) -> list[str]:
+    """What its instances have besides those of its bases, but for what starts out empty."""
+    return [slot for slot in cls.__dict__.get("__slots__", ()) if slot not in ("__dict__", "__weakref__")]
+
+
 # What ends of paths consist of: with anything more, they would have to be signed in another way.
 _IS_COMPLETE = (
     _field_names(Ending) == {
@@ -473,5 +478,5 @@ _IS_COMPLETE = (
     and _field_names(Output) == {"kind", "result", "source", "static", "spent", "differentiable"}
     and _field_names(Store) == {"change", "structure", "outputs"}
     and CompiledCall.__slots__ == ("_backward", "_inputs", "_residuals")
-    and (CallNode.__slots__, CallOutput.__slots__) == (("_name", "call"), ("call_node", "index"))
+    and (_slots(CallNode), _slots(CallOutput)) == (["_name", "call"], ["call_node", "index"])
 )  # fmt: skip
