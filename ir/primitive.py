@@ -63,6 +63,8 @@ class Primitive:
     so that the eager path may use it.  The others run as a compiled one-op kernel, in eager code as
     under ``jit``, and :meth:`evaluate` is their oracle within a stated number of ulps.
 
+    ``is_slow_in_numpy``: compiled code is many times as fast on many elements, so the eager path may use that too.
+
     ``vjp(emitter, i, cotangent, application)`` returns the cotangent of operand ``i``; ``None`` where
     the primitive has no derivative.  ``saves`` lists what the rule reads: ``"0"`` for the first
     operand, ``"r"`` for the result; ``vjp_moves`` where it gives elements of the cotangent, and zeros, as
@@ -78,6 +80,7 @@ class Primitive:
     type_rule: Callable[..., Any]
     numpy: Callable[..., Any]
     exact: bool = True
+    is_slow_in_numpy: bool = False
     vjp: VjpRule | None = None
     saves: str = ""
     vjp_moves: bool = False

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import tracejit as tj
-from tracejit import native
-from tracejit.backends.cpu import compiler, objects
+from tracejit import dispatch, native
+from tracejit.backends.cpu import compiler, objects, runtime
 from tracejit.backends.cpu.records import CALLS_WORTH_A_KERNEL
 from tracejit.ir.types import KERNEL_DTYPES
 from tracejit.ops import elementwise
@@ -230,6 +230,23 @@ def test_choices_mean_the_same() -> None:
         for what, make in (CHOICES | ODD_CHOICES).items():
             operands = make(dtype)
             assert outcome(tj.where, *operands) == in_python(tj.where, *operands), (dtype, what)
+
+
+def test_large_choices_are_compiled(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the compiler is there, and to the same bits; NumPy takes many times as long."""
+    compiled: list[tuple[int, ...]] = []
+
+    def evaluate(primitive: Any, arrays: Any, attributes: Any) -> np.ndarray:
+        compiled.append(arrays[0].shape)
+        return runtime.evaluate(primitive, arrays, attributes)
+
+    monkeypatch.setattr(dispatch, "_evaluate", evaluate)
+    for shape in ((3, 4), (64, 128)):
+        mask, x, y = (np.asarray(example(dtype, shape)) for dtype in ("bool", "float32", "float32"))
+        for other in (y, y[0], y[:, :1], np.asarray(y[0, 0])):
+            found = dispatch.compute(elementwise.primitives.select, [mask, x, other], {})
+            assert found.tobytes() == np.where(mask, x, other).tobytes()
+    assert set(compiled) == {(64, 128)}
 
 
 @pytest.mark.usefixtures("native_only")

@@ -5,6 +5,7 @@ This is the level below the tape: :func:`tracejit.autograd.apply` adds that.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def _explained(
 
 def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
     try:
-        if primitive.exact:
+        if primitive.exact and not (primitive.is_slow_in_numpy and _is_worth_compiling(arrays)):
             function = primitive.numpy
             kind = arrays[0].dtype.kind if arrays else ""
             if kind == "b" and len(arrays) < 3:  # NumPy adds bools; the primitive says whether it does
@@ -89,6 +90,14 @@ def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes
     if busy[0] and thread.anomaly and is_differentiable(result.dtype):
         _check_nan(primitive, arrays, result)
     return result
+
+
+def _is_worth_compiling(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether a compiled kernel gains more than it costs: the compiler is there, and the elements are many."""
+    return "tracejit.backends.cpu.compiler" in sys.modules and max([a.size for a in arrays]) >= _MANY_ELEMENTS
+
+
+_MANY_ELEMENTS = 2048
 
 
 def _evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:

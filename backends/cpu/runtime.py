@@ -302,7 +302,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     key = (primitive, *attributes.items(), *[a.dtype for a in arrays], *[a.shape for a in arrays])
     executable = _one_op.get(key)
     if executable is None:
-        if primitive.exact or any(a.dtype not in KERNEL_DTYPES for a in arrays):
+        by_numpy = primitive.exact and not primitive.is_slow_in_numpy
+        if by_numpy or any(a.dtype not in KERNEL_DTYPES for a in arrays):
             if "regions" not in attributes:
                 primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses
             with np.errstate(all="ignore"):

@@ -484,6 +484,7 @@ select = Elementwise(
     name="select",
     type_rule=_select_type,
     numpy=np.where,
+    is_slow_in_numpy=True,  # it branches for each element
     scalar=lambda s, p, x, y: s.select(p, x, y),
     vjp=per_operand(
         None,
