@@ -19,7 +19,7 @@ WIDE = (
     "transforms/test_nesting.py", "transforms/test_every_function.py", "transforms/test_control.py",
     "ir/test_reroll.py", "nn/test_compiled_layers.py", "backends/cuda/test_codegen.py", "backends/cuda/test_nvrtc.py",
     "ops/test_products.py", "ops/test_elementwise.py", "ops/test_reductions.py", "autograd/test_complex.py",
-    "test_native.py",
+    "test_native.py", "devices/test_ops.py",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends import devices
-from tracejit.backends.devices import Device, Unplaced, in_use
+from tracejit.backends.devices import Device, Unplaced, in_use, is_array, moved
 from tracejit.ir import Block, Primitive, Value
 
 from .locations import at_user_line
@@ -143,7 +143,7 @@ def evaluate_control(
 
 def constant(array: np.ndarray) -> np.ndarray:
     """An array of the library's own, which goes where it is needed."""
-    return array.view(Unplaced) if in_use[0] else array
+    return np.asarray(array).view(Unplaced) if in_use[0] else array
 
 
 def settled(payload: Any) -> Any:
@@ -161,6 +161,15 @@ def at_home_of(cell: Tensor, result: Tensor) -> Tensor:
     from .ops.creation import put
 
     return put(result, cell.device)
+
+
+def beside(tensor: Tensor, gradient: Any) -> Any:
+    """A gradient (a tensor, or what one holds) that is a constant is where its tensor is."""
+    value = gradient if is_array(gradient) else getattr(gradient, "_value", None)
+    if type(value) is not Unplaced:
+        return gradient
+    there = moved(np.asarray(value), devices.device_of(tensor._value))
+    return there if value is gradient else new_like(gradient, there)
 
 
 def follow(tensor: Tensor, other: Tensor) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tracejit.backends.devices import in_use
 from tracejit.ir.types import TensorType, format_shape
 
 from .. import dispatch
+from ..device import beside
 from ..dispatch import fields
 from ..locations import at_user_line, warn_at_user_line
 from ..state import thread
@@ -128,6 +130,8 @@ def backward(
         targets = [(leaf, g) for leaf, g in reached if leaf is not None]
     else:
         targets = [(leaf, found[id(node)]) for leaf, node in zip(leaves, wanted, strict=True) if id(node) in found]
+    if in_use[0]:
+        targets = [(leaf, beside(leaf, gradient)) for leaf, gradient in targets]
     for leaf, gradient in targets:
         if thread.trace is not None and leaf._node is not None and fields(leaf)._node is None:
             from ..tracing import Untraceable
@@ -136,7 +140,7 @@ def backward(
         state = fields(leaf)
         held = state._grad if state is leaf else leaf.grad  # a trace guards what it reads
         if held is None:
-            updates.append((leaf, _own(gradient)))
+            updates.append((leaf, _own(leaf, gradient)))
         elif create_graph:
             updates.append((leaf, held + gradient))
         else:
@@ -196,12 +200,14 @@ def grad(
     rows: list[list[Tensor | None]] = []
     for number, gradients in enumerate(batches):
         found = _run(roots, gradients, retain or number + 1 < len(batches), create_graph, wanted)
-        rows.append([None if id(node) not in found else _own(found[id(node)]) for node in wanted])
+        gradients_of = zip(sources, wanted, strict=True)
+        rows.append([_own(tensor, found[id(node)]) if id(node) in found else None for tensor, node in gradients_of])
     results = [_stacked(column) for column in zip(*rows, strict=True)] if is_grads_batched else rows[0]
     for position, tensor in enumerate(sources):
         if results[position] is None and materialize_grads:
             shape = (len(batches), *tensor.shape) if is_grads_batched else tensor.shape
-            results[position] = new_tensor(dispatch.payload_emitter.full(0, TensorType(tensor.dtype, shape)))
+            zeros = new_tensor(dispatch.payload_emitter.full(0, TensorType(tensor.dtype, shape)))
+            results[position] = beside(tensor, zeros) if in_use[0] else zeros
         elif results[position] is None and not allow_unused:
             message = (
                 "One of the differentiated Tensors appears to not have been used in the graph. "
@@ -228,8 +234,10 @@ def _stacked(gradients: Sequence[Tensor | None]) -> Tensor | None:
     return stack(present) if present else None
 
 
-def _own(gradient: Any) -> Tensor:
+def _own(tensor: Tensor, gradient: Any) -> Tensor:
     """A gradient as a tensor of its own: what flows through a sum is one tensor for all that it flows to."""
+    if in_use[0]:
+        gradient = beside(tensor, gradient)
     if isinstance(gradient, Tensor):
         return with_history(dispatch.payload(gradient), node_of(gradient))
     return new_tensor(gradient)

@@ -74,7 +74,7 @@ def histogram(
     flat = manipulation.reshape(tensor, (tensor.size,)).detach()
     if isinstance(bins, int):
         low, high = _range(flat, bins, range)
-        edges = creation.linspace(low, high, bins + 1, dtype=flat.dtype)
+        edges = creation.linspace(low, high, bins + 1, dtype=flat.dtype, device=flat.device)
         regular = flat.dtype in (float32, float64) and _can_be_calculated(low, high, bins, np.finfo(flat.dtype))
     else:
         edges, regular = _bounds(bins, flat), False

@@ -252,7 +252,7 @@ def matrix_power(x: Any, n: int) -> Tensor:
     if n < 0:
         tensor, n = inv(tensor), -n
     if n == 0:
-        eye = creation.eye(tensor.shape[-1], dtype=tensor.dtype)
+        eye = creation.eye(tensor.shape[-1], dtype=tensor.dtype, device=tensor.device)
         return manipulation.broadcast_to(eye, tensor.shape)
     result: Tensor | None = None
     while n:

@@ -6,9 +6,11 @@ Each launch runs in several orders of its threads, from the same memory, and mus
 from __future__ import annotations
 
 import bisect
+import hashlib
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +189,15 @@ class ShimDevice(devices.Device):
         """Matrices in the device's memory."""
         shape = (call.batch // call.inner, call.inner, rows, columns)
         size = call.dtype.itemsize
+        if 0 in shape:
+            return np.empty(shape, call.dtype)
         steps = [(extent - 1) * stride for extent, stride in zip(shape, matrices.strides, strict=True)]
         first, last = sum(min(step, 0) for step in steps), sum(max(step, 0) for step in steps)
         memory = self._memory_at(address + (matrices.offset + first) * size, (last - first + 1) * size)
         return np.ndarray(shape, call.dtype, memory, -first * size, tuple(size * stride for stride in matrices.strides))
 
 
+TOGETHER = 32  # kernels of a module
 MOST_BLOCKS = {Order.UP: 1 << 30, Order.DOWN: 1, Order.SHUFFLED: 3}
 
 
@@ -203,8 +208,6 @@ class _Function:
 
 def _modules(kernels: Sequence[Kernel], folder: Path) -> dict[str, Module]:
     """A module for each kernel: those that were compiled before with others, the rest together."""
-    import hashlib
-
     found: dict[str, Module] = {}
     missing: dict[str, tuple[Kernel, Path]] = {}
     known: dict[Path, Module] = {}
@@ -216,11 +219,14 @@ def _modules(kernels: Sequence[Kernel], folder: Path) -> dict[str, Module]:
             missing[kernel.name] = kernel, note
         else:
             found[kernel.name] = known[library] = known.get(library) or Module.at(library)
-    if missing:
-        module = Module(codegen.module_source([kernel for kernel, _ in missing.values()]), folder)
-        for name, (_, note) in missing.items():
-            note.write_text(module.path.name)
-            found[name] = module
+    rest = list(missing.values())
+    parts = [rest[first : first + TOGETHER] for first in range(0, len(rest), TOGETHER)]
+    with ThreadPoolExecutor(2) as pool:
+        sources = [codegen.module_source([kernel for kernel, _ in part]) for part in parts]
+        for part, module in zip(parts, pool.map(lambda source: Module(source, folder), sources), strict=True):
+            for kernel, note in part:
+                note.write_text(module.path.name)
+                found[kernel.name] = module
     return found
 
 

@@ -1,0 +1,108 @@
+"""Every function of the library's tables on a device: the CPU's bits, for values and for gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+from tests.ops.rows import ROWS
+from tests.ops.table import Row
+from tracejit.backends.cpu import runtime
+from tracejit.backends.cuda import evaluation
+from tracejit.backends.devices import Device, on_host
+from tracejit.backends.kernel import Kernel
+from tracejit.backends.program import plan
+from tracejit.ir import Builder, Graph, Primitive, TensorType
+from tracejit.ir.primitive import View
+
+pytestmark = pytest.mark.usefixtures("gpusim")
+
+# These make a tensor of the CPU's among their operands.
+ON_TWO_DEVICES = (
+    "take_along_axis", "put_along_axis", "scatter_add", "segment_sum", "searchsorted", "digitize", "isin",
+    "bincount weighted", "histogram weighted", "linalg.cholesky", "diff prepend=0.5, append=[[", "ediff1d [",
+)  # fmt: skip
+TESTED = [row for row in ROWS if not str(row).startswith(ON_TWO_DEVICES)]
+
+
+class Kernels:
+    """Stands for :func:`evaluation.evaluate`: computes on the CPU, and collects the kernels that would be needed."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Kernel] = {}
+        self._evaluate = evaluation.evaluate
+
+    def __call__(
+        self, primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any], device: Device
+    ) -> Any:
+        if isinstance(primitive, View) and len(arrays) == 1:
+            return self._evaluate(primitive, arrays, attributes, device)
+        graph = Graph(primitive.name)
+        builder = Builder(graph)
+        operands = [builder.parameter(TensorType(a.dtype, tuple(a.shape))) for a in arrays]
+        graph.results = [builder.apply(primitive, operands, attributes)]
+        self.found.update({kernel.name: kernel for kernel in plan(graph, specialize=False).kernels})
+        return device.upload(runtime.evaluate(primitive, [on_host(array) for array in arrays], attributes))
+
+
+@pytest.fixture(scope="session")
+def kernels(request: pytest.FixtureRequest) -> Callable[[Device], None]:
+    """Compiles the kernels of all rows that are tested together, which takes a tenth of the time."""
+
+    @cache
+    def compile(device: Device) -> None:
+        found = Kernels()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evaluation, "evaluate", found)
+            for item in request.session.items:
+                if item.path == Path(__file__) and "row" in getattr(item, "callspec", NO_PARAMETERS).params:
+                    results(item.callspec.params["row"], "gpusim")  # type: ignore[attr-defined]
+        device.load(list(found.found.values()))
+
+    return compile
+
+
+NO_PARAMETERS = SimpleNamespace(params={})
+
+
+def leaves(found: Any) -> list[Any]:
+    return [leaf for item in found for leaf in leaves(item)] if isinstance(found, list | tuple) else [found]
+
+
+def results(row: Row, device: str) -> list[Any]:
+    """What a row's function gives for its first shapes, and the gradients of its operands."""
+    dtype = row.differentiated_in if row.gradient else row.dtypes[0]
+    arrays = row.operands(row.shapes[0], dtype)
+    operands = [tj.tensor(array, device=device, requires_grad=row.gradient) for array in arrays]
+    found = leaves(row.call(*operands))
+    wanted = [leaf for leaf in found if isinstance(leaf, tj.Tensor) and leaf.requires_grad]
+    gradients: Any = ()
+    if wanted:
+        ones = [tj.ones_like(leaf) for leaf in wanted]
+        gradients = tj.autograd.grad(wanted, operands, ones, allow_unused=True)
+    return [*found, *gradients]
+
+
+def check(row: Row) -> None:
+    for found, expected in zip(results(row, "gpusim"), results(row, "cpu"), strict=True):
+        if isinstance(expected, tj.Tensor):
+            assert found.device == "gpusim:0"
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            here, there = np.asarray(expected.detach().numpy()), found.detach().cpu().numpy()
+            same = here.tobytes() == there.tobytes() or np.array_equal(here, there, equal_nan=True)
+            assert same, (found, expected)
+        else:
+            assert found == expected or expected is found is None
+
+
+@pytest.mark.parametrize("row", TESTED, ids=str)
+def test_a_function(row: Row, gpusim: Device, kernels: Callable[[Device], None]) -> None:
+    kernels(gpusim)
+    check(row)
