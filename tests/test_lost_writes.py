@@ -155,7 +155,16 @@ def test_once_a_line() -> None:
 
 
 def test_without_source() -> None:
-    assert lost_in(compiled("x[0].add_(7)", known=False), arguments()) == []
+    """The instructions tell that a slice or a view is changed; a file that has changed since tells nothing."""
+    for statement, _ in LOST:
+        found = lost_in(compiled(statement, known=False), arguments())
+        assert len(found) == ("nn.init" not in statement), statement
+        assert all("is a value of its own, not a view, and nothing holds it" in str(one.message) for one in found)
+    (warning,) = lost_in(compiled("x[0].add_(7)", known=False), arguments())
+    assert "a write like `x[i].add_(…)` is lost: it changes a slice" in str(warning.message)
+    assert "Write `x[i] += …`" in str(warning.message)
+    for statement in KEPT:
+        assert lost_in(compiled(statement, known=False), arguments()) == [], statement
     function = compiled("x[0].add_(8)")
     linecache.cache[function.__code__.co_filename] = (1, None, ["def another():\n", "    pass\n"], "edited")
     assert lost_in(function, arguments()) == []

@@ -69,6 +69,8 @@ def look(name: str, *, argument: bool = False) -> None:
 
 def _message(frame: FrameType, name: str, argument: bool) -> str | None:
     """What is to be said of the line that a frame is at, if anything."""
+    if not linecache.getlines(frame.f_code.co_filename, frame.f_globals):
+        return _message_without_source(frame, name, argument)
     node = _expression(frame)
     written: ast.expr | None = None
     if isinstance(node, ast.Subscript) and name == "__setitem__":
@@ -88,6 +90,57 @@ def _message(frame: FrameType, name: str, argument: bool) -> str | None:
         f"`{text}` is lost: `{ast.unparse(written)}` is a value of its own, not a view, and nothing holds it. "
         f"{_advice(node, written, name, argument)}."
     )
+
+
+def _message_without_source(frame: FrameType, name: str, argument: bool) -> str | None:
+    """The same of a line that was typed on a prompt, or came as a string: its instructions tell enough."""
+    before = [item for item in dis.get_instructions(frame.f_code) if item.offset <= frame.f_lasti]
+    if name == "__setitem__":
+        *rest, store = before
+        if rest and rest[-1].opname == "SWAP":  # x[i][j] += 1: what is changed, and where, were copied first
+            while rest and rest[-1].opname != "COPY":
+                rest.pop()
+            while rest and rest[-1].opname == "COPY":
+                rest.pop()
+        written = _producer(rest, _start_of_values(rest, 2 if store.opname == "STORE_SLICE" else 1))
+        what, advice = "x[i][j] = …", "x[i, j] = …"
+    else:
+        if argument or not _is_dropped(frame):
+            return None
+        calls = [place for place, item in enumerate(before) if item.argval == name]
+        written = _producer(before, calls[-1]) if calls else None
+        what, advice = f"x[i].{name}(…)", f"x[i] {_ASSIGNMENTS.get(name, '=')} …"
+    if written is None:
+        return None
+    return (
+        f"a write like `{what}` is lost: it changes {written}, which is a value of its own, not a view, and nothing "
+        f"holds it. Write `{advice}`, or name it, change that, and use the name from then on."
+    )
+
+
+def _producer(instructions: list[dis.Instruction], stop: int) -> str | None:
+    """What the instructions up to a place leave on the stack, if NumPy has a view for it."""
+    last = instructions[stop - 1] if stop else None
+    if last is None:
+        return None
+    if last.opname in ("BINARY_SUBSCR", "BINARY_SLICE") or (last.opname == "BINARY_OP" and "[" in last.argrepr):
+        return "a slice"
+    if last.opname.startswith("CALL"):
+        called = [i for i in range(stop) if instructions[i].opname in ("LOAD_METHOD", "LOAD_ATTR")]
+        last = instructions[called[-1]] if called else last
+        if called and last.argval.endswith("_"):  # which gives the tensor that it has changed
+            return _producer(instructions, called[-1])
+    return f"`{last.argval}` of a tensor" if last.opname.startswith("LOAD_") and last.argval in _VIEWS else None
+
+
+def _start_of_values(instructions: list[dis.Instruction], missing: int) -> int:
+    """Where the instructions begin that leave the last values on the stack."""
+    for place in range(len(instructions) - 1, -1, -1):
+        item = instructions[place]
+        missing -= dis.stack_effect(item.opcode, item.arg, jump=False)
+        if missing <= 0:
+            return place
+    return 0
 
 
 def _advice(node: ast.expr, written: ast.expr, name: str, argument: bool) -> str:
