@@ -6,8 +6,9 @@ the variables that the body assigns as carries, and the variables of the running
 then Python is told that the loop is over.  The first trip has been recorded as any other code, so that all variables
 have got values, and their types.
 
-``if`` statements in the body on traced values become branches; a loop that ends with ``if condition: break`` is
-captured at that condition.  What cannot be captured (other ``break``, ``continue`` or ``return``, an effect on a Python
+``if`` statements in the body on traced values become branches, with what follows them where they hold ``break`` or
+``continue``.  A loop is captured at any condition that ends it, such as ``if condition: break``; a ``for`` over a
+``range`` too, whose number is then carried.  What cannot be captured (a ``return`` of several, an effect on a Python
 object) is recorded trip by trip, as code without a loop would be.
 """
 
@@ -18,7 +19,7 @@ import ctypes
 import linecache
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from .locations import user_location
 from .ops import elementwise
 from .places import Itself
 from .structured import CannotCapture, branches, while_loop
+from .tape import node_of, with_history
 from .tensor import Tensor
 from .world import Untracked, World
 
@@ -36,16 +38,35 @@ if TYPE_CHECKING:
     from .tracing import Trace
 
 
+BROKEN = ".broken"  # a variable of captured code: whether the loop has been left in another way than by its test
+
+
 @dataclass
 class Loop:
-    """A ``while`` statement, seen from the condition that ends it."""
+    """A loop of Python's, seen from the condition that ends it: ``test`` is evaluated between two trips.
+
+    That is the test of a ``while``, or that of an ``if`` that leaves the loop; then what lies ``before`` it in the body
+    comes behind the beginning of the next trip, which may be the end of the loop as well.
+    """
 
     test: ast.expr
     goes_on: bool  # whether the loop goes on while the test is true
     answer: bool  # of the part of the test that Python asks for, which ends the loop
-    statements: tuple[ast.stmt, ...]  # what runs between two tests
+    after: list[ast.stmt]  # what runs after the test in a trip
+    before: list[ast.stmt]
+    head: ast.While | ast.For | None  # what may end the loop as a trip begins
     file: str
     line: int
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """What runs between two tests."""
+        return [*self.after, *self.before]
+
+    @cached_property
+    def may_break(self) -> bool:
+        """Whether something else than the test may end the loop."""
+        return self.head is not None or any(map(_breaks, self.statements))
 
     @cached_property
     def assigned(self) -> set[str]:
@@ -63,9 +84,37 @@ class Loop:
         bound = {node.id for node in self._names() if isinstance(node.ctx, ast.Store) and id(node) not in others}
         return {target.id for target in updates} - bound
 
+    def counter(self, variables: Mapping[str, Any]) -> tuple[str, range]:
+        """The variable of a ``for`` over a ``range``, and the numbers that it goes through."""
+        head = self.head
+        assert isinstance(head, ast.For)
+        call, target = head.iter, head.target
+        if not (isinstance(target, ast.Name) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise CannotCapture("it does not go through a range")
+        read = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
+        if call.keywords or variables.get(call.func.id, range) is not range or read & (self.assigned | {target.id}):
+            raise CannotCapture("it does not go through a range that stays the same")
+        bounds = [_int_of(argument, variables) for argument in call.args]
+        return target.id, range(*bounds)
+
     def _names(self) -> list[ast.Name]:
         nodes = [node for statement in self.statements for node in ast.walk(statement)]
+        nodes += ast.walk(self.head.target) if isinstance(self.head, ast.For) else []
         return [node for node in nodes if isinstance(node, ast.Name)]
+
+
+def _int_of(expression: ast.expr, variables: Mapping[str, Any]) -> int:
+    """The int that a name or a number stands for."""
+    value: Any = None
+    if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub):
+        return -_int_of(expression.operand, variables)
+    if isinstance(expression, ast.Constant):
+        value = expression.value
+    elif isinstance(expression, ast.Name):
+        value = variables.get(expression.id)
+    if type(value) is not int:
+        raise CannotCapture("it goes through a range that is not known")
+    return value
 
 
 # Finding the loop in the source ------------------------------------------------------------------------
@@ -95,28 +144,34 @@ def loop_at(frame: types.FrameType) -> tuple[Loop, tuple[int, int]] | None:
 
 
 def _find(module: ast.Module, file: str, start: Any, end: Any) -> Loop | None:
-    around = [node for node in ast.walk(module) if isinstance(node, ast.While) and _contains(node, start, end)]
+    loops = ast.While | ast.For
+    around = [node for node in ast.walk(module) if isinstance(node, loops) and _contains(node, start, end)]
     innermost = max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
     return None if innermost is None else _as_loop(innermost, file, start, end)
 
 
-def _as_loop(node: ast.While, file: str, start: Any, end: Any) -> Loop | None:
-    if _contains(node.test, start, end):
-        if _leaves(node.body) or not _is_plain(node.test):
+def _as_loop(node: ast.While | ast.For, file: str, start: Any, end: Any) -> Loop | None:
+    if isinstance(node, ast.While) and _contains(node.test, start, end):
+        if not _can_be_run(node.body) or not _is_plain(node.test) or (node.orelse and any(map(_breaks, node.body))):
             return None
         answer = _is_negated(node.test, start, end)
-        return Loop(node.test, True, answer, tuple(node.body), file, node.lineno)
+        return Loop(node.test, True, answer, node.body, [], None, file, node.lineno)
     # while True: ...; if done: break; ...
-    if not (isinstance(node.test, ast.Constant) and node.test.value):
-        return None
     for number, statement in enumerate(node.body):
         if isinstance(statement, ast.If) and _contains(statement.test, start, end):
-            rest = (*node.body[number + 1 :], *node.body[:number])
-            ends = len(statement.body) > 0 and isinstance(statement.body[-1], ast.Break | ast.Return)
-            if not ends or statement.orelse or _leaves(list(rest)) or not _is_plain(statement.test):
+            ends = isinstance(statement.body[-1], ast.Break | ast.Return) and not statement.orelse
+            before, after = node.body[:number], node.body[number + 1 :]
+            can_be_run = _can_be_run([*before, *after]) and not any(map(_continues, before))
+            if not ends or not can_be_run or not _is_plain(statement.test):
                 return None
+            is_endless = isinstance(node, ast.While) and isinstance(node.test, ast.Constant) and bool(node.test.value)
             answer = not _is_negated(statement.test, start, end)
-            return Loop(statement.test, False, answer, rest, file, node.lineno)
+            head = None if is_endless else node
+            loop = Loop(statement.test, False, answer, after, before, head, file, node.lineno)
+            # However the loop ends, Python goes on behind the test.
+            if loop.may_break and (node.orelse or not isinstance(statement.body[0], ast.Break)):
+                return None
+            return loop
     return None
 
 
@@ -125,28 +180,47 @@ def _contains(node: ast.AST, start: tuple[int, int], end: tuple[int, int]) -> bo
     return own[0] <= start and end <= own[1]
 
 
-def _leaves(statements: Sequence[ast.stmt]) -> bool:
-    """Whether the statements may leave the loop, or do what cannot be taken out of its function."""
-    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in statements]
-    while pending:
-        node, inside = pending.pop()
-        if isinstance(
-            node, ast.Return | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.Delete
-        ):
-            return True
-        if isinstance(node, ast.Try | ast.Raise | ast.Import | ast.ImportFrom | ast.NamedExpr):
-            return True
-        if isinstance(node, ast.Break | ast.Continue) and not inside:
-            return True
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            return True
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            return True
-        if isinstance(node, ast.Lambda):
-            continue
-        inside = inside or isinstance(node, ast.While | ast.For)
-        pending += [(child, inside) for child in ast.iter_child_nodes(node)]
-    return False
+def _can_be_run(statements: Sequence[ast.stmt]) -> bool:
+    """Whether a loop's statements can be taken out of their function; what leaves a trip may stand in ``if`` alone."""
+    return all(_can_be_taken(statement, may_leave=True, is_inner=False) for statement in statements)
+
+
+def _can_be_taken(node: ast.AST, *, may_leave: bool, is_inner: bool) -> bool:
+    if isinstance(node, ast.Break | ast.Continue):
+        return may_leave
+    if isinstance(node, _NOT_TAKEN) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)):
+        return False
+    if isinstance(node, ast.Lambda):
+        return True
+    if isinstance(node, ast.While | ast.For) and all(
+        _can_be_taken(child, may_leave=True, is_inner=True) for child in node.body
+    ):
+        rest = [child for child in ast.iter_child_nodes(node) if child not in node.body]
+        return all(_can_be_taken(child, may_leave=False, is_inner=False) for child in rest)
+    may_leave = is_inner or (may_leave and isinstance(node, ast.If))
+    return all(_can_be_taken(child, may_leave=may_leave, is_inner=is_inner) for child in ast.iter_child_nodes(node))
+
+
+_NOT_TAKEN = (
+    ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Global, ast.Nonlocal, ast.Delete, ast.Try, ast.TryStar,
+    ast.Raise, ast.Import, ast.ImportFrom, ast.NamedExpr, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef,
+)  # fmt: skip
+
+
+def _breaks(node: ast.AST) -> bool:
+    """Whether a loop's statement may end it."""
+    return _has(node, ast.Break)
+
+
+def _continues(node: ast.AST) -> bool:
+    """Whether a loop's statement may go on with the next trip."""
+    return _has(node, ast.Continue)
+
+
+def _has(node: ast.AST, kind: type[ast.stmt]) -> bool:
+    if isinstance(node, ast.While | ast.For):  # whose own ones are others
+        return any(_has(child, kind) for child in node.orelse)
+    return isinstance(node, kind) or any(_has(child, kind) for child in ast.iter_child_nodes(node))
 
 
 def _is_plain(test: ast.expr) -> bool:
@@ -201,9 +275,19 @@ class _Namespace:
         return _negated(self._all([_negated(value) for value in values]))
 
     def run(self, statements: Sequence[ast.stmt]) -> None:
-        for statement in statements:
+        for number, statement in enumerate(statements):
+            if isinstance(statement, ast.Continue):
+                return
+            if isinstance(statement, ast.Break):
+                self.variables[BROKEN] = _truth(True)
+                return
+            if isinstance(statement, ast.If) and (_breaks(statement) or _continues(statement)):
+                # What follows is done in the branches that do not leave the trip.
+                rest = statements[number + 1 :]
+                self._branch(statement.test, [*statement.body, *rest], [*statement.orelse, *rest])
+                return
             if isinstance(statement, ast.If):
-                self._branch(statement)
+                self._branch(statement.test, statement.body, statement.orelse)
             else:
                 scope = self._scope()
                 exec(self._compiled(ast.Module([statement], []), "exec"), scope)
@@ -211,17 +295,38 @@ class _Namespace:
                     if name in scope and scope[name] is not self.outside.get(name, _ABSENT):
                         self.variables[name] = scope[name]
 
-    def _branch(self, statement: ast.If) -> None:
-        condition = self.evaluate(statement.test)
+    def trip(self) -> None:
+        """From one test to the next."""
+        loop = self.loop
+        self.run(loop.after)
+        begin: list[ast.stmt] = loop.before if loop.head is None else [self._begin(loop.head)]
+        if begin and any(map(_breaks, loop.after)):
+            begin = [_at(ast.If(ast.Name(BROKEN, ast.Load()), [], begin), loop.test)]
+        self.run(begin)
+
+    def _begin(self, head: ast.While | ast.For) -> ast.stmt:
+        """The beginning of the next trip, or the end of the loop."""
+        if isinstance(head, ast.While):
+            return _at(ast.If(head.test, self.loop.before, [ast.Break()]), head)
+        name, numbers = self.loop.counter(self.outside)
+        target, step = ast.Name(name, ast.Load()), ast.Constant(numbers.step)
+        following = ast.BinOp(target, ast.Add(), step)
+        goes_on = ast.Compare(following, [ast.Lt() if numbers.step > 0 else ast.Gt()], [ast.Constant(numbers.stop)])
+        count = ast.Assign([ast.Name(name, ast.Store())], following)
+        return _at(ast.If(goes_on, [count, *self.loop.before], [ast.Break()]), head)
+
+    def _branch(self, test: ast.expr, body: Sequence[ast.stmt], orelse: Sequence[ast.stmt]) -> None:
+        condition = self.evaluate(test)
         if not isinstance(condition, Tensor):
-            self.run(statement.body if condition else statement.orelse)
+            self.run(body if condition else orelse)
             return
         before = dict(self.variables)
         wanted = {
-            node.id for child in (*statement.body, *statement.orelse) for node in ast.walk(child)
+            node.id for child in (*body, *orelse) for node in ast.walk(child)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }  # fmt: skip
         names = sorted(wanted & self.loop.assigned)
+        names += [BROKEN] if any(map(_breaks, (*body, *orelse))) else []
 
         def branch(statements: Sequence[ast.stmt]) -> Callable[[], list[Tensor]]:
             def run() -> list[Tensor]:
@@ -231,11 +336,11 @@ class _Namespace:
                 if absent:
                     raise CannotCapture(f"{absent[0]} is assigned in one branch only")
                 values = [self.variables.get(name, self.outside.get(name)) for name in names]
-                return [_carried(name, value) for name, value in zip(names, values, strict=True)]
+                return [_result(self.trace, name, value) for name, value in zip(names, values, strict=True)]
 
             return run
 
-        results = branches(self.trace, _truth(condition), [branch(statement.orelse), branch(statement.body)])
+        results = branches(self.trace, _truth(condition), [branch(orelse), branch(body)])
         self.variables = {**before, **dict(zip(names, results, strict=True))}
 
     def _scope(self) -> dict[str, Any]:
@@ -274,6 +379,17 @@ def _carried(name: str, value: Any) -> Tensor:
 
         return weak_number(value)
     raise CannotCapture(f"{name} changes and is a {type(value).__name__}")
+
+
+def _result(trace: Trace, name: str, value: Any) -> Tensor:
+    """The same as the result of a block, which reads what comes from around it."""
+    given = _carried(name, value)
+    read = trace.read(given)
+    if read is given._value:
+        return given
+    result = with_history(read, node_of(given))
+    result._weak = given._weak
+    return result
 
 
 # Capturing ----------------------------------------------------------------------------------------------
@@ -342,21 +458,27 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
     roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
     world = World(roots, trace.world.functions)
 
+    if loop.may_break:
+        names.append(BROKEN)
+        carries.append(_truth(False))
+
     def namespace(twins: Sequence[Tensor]) -> _Namespace:
         made = _Namespace(trace, frame, loop)
         made.variables = dict(zip(names, twins, strict=True))
         return made
 
     def condition(*twins: Tensor) -> Tensor:
-        value = namespace(twins).evaluate(loop.test)
+        inside = namespace(twins)
+        value = inside.evaluate(loop.test)
         if not isinstance(value, Tensor):
             raise CannotCapture("its condition does not depend on what changes")
-        return _truth(value if loop.goes_on else _negated(value))
+        goes_on = _truth(value if loop.goes_on else _negated(value))
+        return goes_on if BROKEN not in names else elementwise.logical_and(goes_on, _negated(inside.variables[BROKEN]))
 
     def body(*twins: Tensor) -> list[Tensor]:
         inside = namespace(twins)
-        inside.run(loop.statements)
-        return [_carried(name, inside.variables[name]) for name in names]
+        inside.trip()
+        return [_result(trace, name, inside.variables[name]) for name in names]
 
     trace.capturing += 1
     mark = trace.mark()
@@ -370,7 +492,7 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
         raise
     finally:
         trace.capturing -= 1
-    _set_variables(frame, dict(zip(names, results, strict=True)))
+    _set_variables(frame, {name: result for name, result in zip(names, results, strict=True) if name != BROKEN})
 
 
 def _has_changed(world: World) -> bool:
