@@ -928,6 +928,22 @@ def test_a_leaf_that_a_function_makes_is_one_outside(function):
     assert run(tj.jit) == run(lambda function: function)
 
 
+def test_data_of_another_shape():
+    weight = tj.ones(3, requires_grad=True)
+
+    @tj.jit
+    def grow(x):
+        weight.data = tj.ones(weight.shape[0] + 1) * x
+        return weight.sum() * 2
+
+    for count in (4, 5):
+        grow(tj.tensor(3.0)).backward()
+        assert (weight.tolist(), weight.grad.tolist()) == ([3.0] * count, [2.0] * count)
+        weight.grad = None
+    with pytest.raises(RuntimeError, match="a function that is transformed gives a tensor data of another shape"):
+        tj.grad(lambda x: grow.__wrapped__(x))(tj.tensor(3.0))
+
+
 def test_a_parameter_that_is_made_at_the_first_call_learns():
     class Lazy(tj.nn.Module):
         def __init__(self):

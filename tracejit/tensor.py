@@ -302,12 +302,13 @@ class Tensor(InPlaceMethods, TensorMethods):
         if (value.shape, value.dtype, value.device) == (self.shape, self.dtype, self.device):
             with no_grad():
                 self._assign(value)
-        elif thread.trace is None and thread.level is None:
-            retype(self, dispatch.payload(value))
-        else:
-            from .tracing import Untraceable
-
-            raise Untraceable("it gives a tensor data of another shape or dtype")
+            return
+        what = "gives a tensor data of another shape or dtype"
+        if thread.level is not None:
+            raise at_user_line(RuntimeError(f"a function that is transformed {what}"))
+        if thread.trace is not None:
+            thread.trace.refuse(f"it {what}")
+        retype(self, dispatch.payload(value))
 
     # Out of the library -----------------------------------------------------------------------------
 
