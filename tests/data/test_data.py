@@ -421,6 +421,14 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("name", ["batch_size", "sampler", "dataset"])
+def test_what_a_loader_was_made_with_stays(name):
+    loader = DataLoader([1, 2, 3], 2)
+    loader.num_workers = 1
+    with pytest.raises(ValueError, match=f"{name} attribute should not be set after DataLoader is initialized"):
+        setattr(loader, name, None)
+
+
 @pytest.mark.parametrize(("settings", "message"), REFUSED)
 def test_what_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -82,6 +82,12 @@ class DataLoader:
         self._batches = batches
         self.collate_fn = collate_fn or (default_collate if batches else default_convert)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and name in self.__dict__:
+            message = f"{name} attribute should not be set after {type(self).__name__} is initialized"
+            raise at_user_line(ValueError(message))
+        super().__setattr__(name, value)
+
     @staticmethod
     def _check(
         dataset: Any,
@@ -182,5 +188,7 @@ class DataLoader:
 
         return fetch
 
+
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 __all__ = ["DataLoader"]
