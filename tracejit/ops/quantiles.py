@@ -62,7 +62,10 @@ def nanpercentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, met
 
 
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The middle element in sorted order, or the mean of the two in the middle; NaN of nothing, and of a NaN."""
+    """The middle element in sorted order, or the mean of the two in the middle; NaN of nothing, and of a NaN.
+
+    Of equal elements the one that a stable sort puts there gets the gradient.
+    """
     return _quantile("median", x, 0.5, axis, keepdims)
 
 
