@@ -23,6 +23,10 @@ from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
+WIDE_BYTES = 1024  # of each row that are reduced side by side where nothing else is done: few rows share a page
+MOST_BESIDES = 4  # statements
+PREFETCHED_ROWS = 4  # how far ahead columns are asked for
+CACHE_LINE = 64  # bytes
 TILE = 16  # rows of the result at a time where an operand lies across them: a cache line of each of its rows
 
 
@@ -429,9 +433,15 @@ class _KernelEmitter:
             self._enter(inner, loop.body)
             self._block(loop.body, inner)
 
-        by_columns = any(isinstance(statement, k.Reduce) for statement in k.walk(loop.body))
-        lanes = COLUMN_LANES if by_columns else VECTOR_LANES
-        self._vector_steps(start, stop, loop.extent if start == "0" else None, lanes, body)
+        reductions = [statement for statement in loop.body if isinstance(statement, k.Reduce)]
+        extent = loop.extent if start == "0" else None
+        if reductions and not isinstance(extent, int) and _only_adds_up(loop.body):
+            lanes = WIDE_BYTES // reductions[0].combinations[0].result.dtype.itemsize
+            whole = self._whole_vectors(start, stop, lanes)
+            with self.e.loop(start, whole, str(lanes)) as steps:
+                body(steps.index, lanes, None)
+            start = whole
+        self._vector_steps(start, stop, extent, COLUMN_LANES if reductions else VECTOR_LANES, body)
 
     def _vector_steps(
         self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]
@@ -579,8 +589,23 @@ class _KernelEmitter:
 
     def _column_values(self, reduce: k.Reduce, position: str, c: _Context) -> list[str]:
         inner = self._opened(c, reduce.axis, position)
+        for statement in reduce.body:
+            if isinstance(statement, k.Load) and statement.address.terms.get(reduce.axis) not in (None, 0, 1):
+                self._prefetch(statement, reduce.axis, inner)
         self._block(reduce.body, inner)
         return [self._read(combination.value, c.lanes, inner) for combination in reduce.combinations]
+
+    def _prefetch(self, load: k.Load, axis: str, c: _Context) -> None:
+        """Ask for what a load wants some rows on: each lies on a page of its own, which no processor foresees."""
+        e, size = self.e, load.result.dtype.itemsize
+        if load.address.dynamic or load.address.terms.get(c.vector_axis or "", 0) != 1:
+            return
+        pointer, _ = self._pointer(load, c)
+        ahead = e.mul(_text(load.address.terms[axis]), PREFETCHED_ROWS)
+        pointer = self._advance(pointer, load.buffer, ahead)
+        e.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        for byte in range(0, c.lanes * size, CACHE_LINE):
+            e.do(f"call void @llvm.prefetch.p0(ptr {e.offset(pointer, byte)}, i32 0, i32 3, i32 1)")
 
     def _combine(self, combination: k.Combination, x: str, y: str, lanes: int) -> str:
         emit = instructions.INSTRUCTIONS[combination.combine]
@@ -661,6 +686,16 @@ def _loads_across(loop: k.Loop) -> list[k.Load]:
         and s.address.terms.get(loop.axis, 0) == 1
         and s.address.terms.get(columns.axis, 0) not in (0, 1)
     ]
+
+
+def _only_adds_up(statements: Sequence[k.Statement]) -> bool:
+    """Whether a loop reduces one column of numbers in memory for each lane and does little else."""
+    reductions = [statement for statement in statements if isinstance(statement, k.Reduce)]
+    if len(reductions) != 1 or len(statements) > MOST_BESIDES + 1:
+        return False
+    (reduction,) = reductions
+    is_simple = len(reduction.combinations) == 1 and all(isinstance(statement, k.Load) for statement in reduction.body)
+    return is_simple and reduction.combinations[0].result.dtype.itemsize >= 4
 
 
 def _text(extent: k.Extent) -> str:
