@@ -274,6 +274,8 @@ class Ending:
             returned = [made[id(output)] for output in self.outputs]
             stored = [made[id(output)] for store in self.stores for output in store.outputs]
         for target, attribute, update in updates:
+            if thread.region is not None and attribute == "_value":
+                thread.region.note_change(target)
             setattr(target, attribute, update)
         if self.stores:
             self.commit(stored, call.args, call.kwargs)

@@ -148,7 +148,10 @@ def _record(
             ]  # fmt: skip
             for guard in contained:
                 guard.leave_out(added_to)
-            _finish(trace, result, changes)
+            try:
+                _finish(trace, result, changes)
+            finally:
+                world.restore()  # what a checkpoint runs again for the gradient may change things too
             trace.let_go()
             del result, changes, world
         if trace.leaked([shadow._grad for shadow in trace.shadows.values() if shadow._grad is not None]):

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .loops import Loops
     from .regions import Region
     from .tape import Node
+    from .transforms.checkpointing import Recording
     from .world import World
 
 MAX_DECISIONS = 64  # in one path
@@ -186,6 +188,19 @@ class Trace:
 
                 raise CannotCapture(f"{what} needs a value")
             raise Untraceable(f"{what} needs a value in a loop or a branch")
+        return self._asked(partial(self._decided_array, value, what))
+
+    @property
+    def _checkpoint(self) -> Recording | None:
+        """The innermost function under way whose derivative will run it again, of those that this trace records."""
+        region = thread.region
+        return region if region is not None and region.trace is self else None
+
+    def _asked(self, decide: Callable[[], Any]) -> Any:
+        """What Python code is told; where it runs again for a derivative, what it was told before."""
+        return decide() if self._checkpoint is None else self._checkpoint.answer(decide)
+
+    def _decided_array(self, value: Value, what: str) -> np.ndarray:
         array = self.evaluate(value)
         if not isinstance(value, Constant) and value not in self._decided:
             self._decide(value, array, what, None)
@@ -195,6 +210,9 @@ class Trace:
         """The number of elements that a value says something has: what follows is recorded for any."""
         if self.region is not None or isinstance(value, Constant):
             return int(self.concrete(value, what))
+        return self._asked(partial(self._decided_extent, value, what))
+
+    def _decided_extent(self, value: Value, what: str) -> Any:
         number = int(self.evaluate(value))
         if value in self._decided:
             symbol = self._extents.get(value)
@@ -460,6 +478,8 @@ class Trace:
 
     def check_as(self, predicate: Value, check: Check) -> None:
         """The same check of another value."""
+        if self._checkpoint is not None and self._checkpoint.is_second:
+            return  # it has been looked at in the first run
         if self.region is not None:
             self.region.checks.append((predicate, check))
         elif self._position is None:

@@ -279,3 +279,79 @@ def test_a_compiled_function_keeps_what_its_policy_says() -> None:
     assert [count for _, count, _ in found.values()] == [8, 10, 8]
     for _, _, gradient in found.values():
         assert same_bits(gradient.numpy(), found["kept"][2].numpy())
+
+
+W = tj.tensor([[0.4, -0.7], [1.1, 0.3]])
+STATE: dict[str, Any] = {"calls": tj.zeros(()), "last": None}
+
+
+def with_branches(x: tj.Tensor) -> tj.Tensor:
+    h = tj.relu(x @ W)
+    h = tj.sin(h) * h if h.sum() > 1 else tj.cos(h) + h
+    return h @ W if h[0, 0] > 0.5 else h * 2
+
+
+def with_state(x: tj.Tensor) -> tj.Tensor:
+    STATE["calls"] += 1
+    y = tj.exp(x * 0.5)
+    STATE["last"] = y.detach()
+    return y * STATE["calls"]
+
+
+def with_checks(x: tj.Tensor) -> tj.Tensor:
+    return x[tj.tensor([1, 0]) * 1] * 2
+
+
+def with_a_loop(x: tj.Tensor) -> tj.Tensor:
+    while (x * x).sum() < 50:
+        x = x @ W * 1.7 + x
+    return x
+
+
+def with_a_mask(x: tj.Tensor) -> tj.Tensor:
+    kept = x[x > 0]
+    return (kept * kept).sum() * x
+
+
+def in_one_another(x: tj.Tensor) -> tj.Tensor:
+    return tj.checkpoint(with_branches)(tj.checkpoint(with_a_loop)(x)) * 2
+
+
+@pytest.mark.parametrize(
+    "function", [with_branches, with_state, with_checks, with_a_loop, with_a_mask, in_one_another, lambda x: x * 2.0]
+)
+@pytest.mark.parametrize(
+    "wrap",
+    [tj.checkpoint, lambda f: tj.jit(tj.checkpoint(f)), lambda f: tj.checkpoint(tj.jit(f))],
+    ids=["eager", "jit of it", "of a jitted function"],
+)
+def test_what_python_asks_for_and_changes(function: Callable[[Any], Any], wrap: Callable[[Any], Any]) -> None:
+    """The second run does not decide anew, checks nothing again, and leaves no trace; called again too."""
+    results = []
+    for wrapped in (function, wrap(function)):
+        STATE.update(calls=tj.zeros(()), last=None)
+        found: list[Any] = []
+        for scale in (1.0, -0.3, 2.0, 1.0):
+            x = (tj.tensor([[0.6, -0.2], [0.9, 0.8]]) * scale).requires_grad_()
+            y = wrapped(x)
+            y.sum().backward()
+            assert x.grad is not None
+            last = STATE["last"]
+            found += [
+                y.detach().numpy(),
+                x.grad.numpy(),
+                STATE["calls"].item(),
+                None if last is None else last.tolist(),
+            ]
+        results.append(found)
+    for one, other in zip(*results, strict=True):
+        assert same_bits(one, other) if isinstance(one, np.ndarray) else one == other
+
+
+def test_numbers_stay_numbers() -> None:
+    """A float argument of a compiled function takes the dtype of what it meets, in the second run too."""
+    f = tj.jit(tj.checkpoint(lambda x, k: tj.sin(x * k) * k))
+    x = tj.tensor([0.5, 0.25], requires_grad=True)
+    f(x, 3.0).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), 9 * np.cos(3 * x.detach().numpy()), rtol=1e-6)

@@ -21,6 +21,7 @@ from ..tensor import Tensor, new_tensor
 from .arguments import checked_callable, flat, name_of, wraps
 from .checkpoint_policies import Policy, everything_saveable
 
+_NOTHING = object()
 _barriers: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()  # of each trace
 
 
@@ -73,18 +74,19 @@ class Region:
     ) -> None:
         self._function, self._policy = function, policy
         leaves, self._structure = flat((args, dict(kwargs)))
-        self._kept = [same_value(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._kept = [_as_it_is(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._level, self._trace = thread.level, thread.trace
         self._changes: dict[int, _Change] = {}
         self._kinds: list[str] = []
         self._saved: list[Any] = []  # what the policy keeps
+        self._answers: list[Any] = []  # what Python was told of values
         self._recalled: dict[int, Any] = {}
 
     def result(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run the function, and forget what its nodes hold."""
         with Recording(self._policy) as recording:
             result = self._function(*args, **kwargs)
-        self._saved = recording.saved
+        self._saved, self._answers = recording.saved, recording.answers
         for number, node in enumerate(recording.nodes):
             recall = functools.partial(self._recall, number)
             if isinstance(node, CallNode):
@@ -113,7 +115,7 @@ class Region:
                 for state, change in changed:
                     _set(state, _behind_barrier(change.before, number))
                 args, kwargs = tree.unflatten(self._structure, iter([_again(leaf, number) for leaf in self._kept]))
-                with Recording(self._policy, self._saved, number) as recording:
+                with Recording(self._policy, self._saved, self._answers, number) as recording:
                     self._function(*args, **kwargs)
             finally:
                 thread.region, thread.grad_enabled = modes
@@ -134,24 +136,33 @@ class Region:
 class Recording:
     """While the function runs: the nodes that are made, and the tensors that are changed in place.
 
-    ``saved`` is what the results hold that the ``policy`` keeps; ``known`` was that at the first run, and ``number`` is
-    that of the second run's barriers.
+    ``saved`` is what the results hold that the ``policy`` keeps, ``answers`` are the values that Python code asked a
+    trace for.  A second run gets those of the first: it does not decide anew.  ``number`` is that of its barriers.
     """
 
-    def __init__(self, policy: Policy | None = None, known: Sequence[Any] | None = None, number: int = 0) -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        saved: Sequence[Any] | None = None,
+        answers: Sequence[Any] | None = None,
+        number: int = 0,
+    ) -> None:
         self.policy = policy
         self.saved: list[Any] = []
-        self._known, self._number = None if known is None else iter(known), number
+        self.answers: list[Any] = []
+        self._known, self._answered = None if saved is None else iter(saved), None if answers is None else iter(answers)
+        self._number = number
         self.nodes: list[Node] = []
         self.changes: dict[int, _Change] = {}
-        self._trace, self._outer = thread.trace, thread.region
+        self.trace, self._before = thread.trace, thread.region
+        self._outer = self._before if self._before is not None and self._before.trace is self.trace else None
 
     def __enter__(self) -> Recording:
         thread.region = self
         return self
 
     def __exit__(self, *exception: object) -> None:
-        thread.region = self._outer
+        thread.region = self._before
         if self._outer is not None:
             self._outer.nodes += self.nodes
             self._outer.changes = {**self.changes, **self._outer.changes}
@@ -173,14 +184,28 @@ class Recording:
         finally:
             self.policy = policy
 
+    @property
+    def is_second(self) -> bool:
+        """Whether the function is run again, or one that calls it."""
+        return self._answered is not None or (self._outer is not None and self._outer.is_second)
+
+    def answer(self, ask: Callable[[], Any]) -> Any:
+        """What Python code is told that asks a trace for a value."""
+        if self._answered is not None:
+            found = next(self._answered, _NOTHING)
+            return ask() if found is _NOTHING else found
+        found = self._outer.answer(ask) if self._outer is not None else ask()
+        self.answers.append(found)
+        return found
+
     def add(self, node: Node) -> None:
         """A node was made."""
-        if thread.trace is self._trace:
+        if thread.trace is self.trace:
             self.nodes.append(node)
 
     def note_change(self, state: Any) -> None:
         """A tensor (or its shadow in a trace) is about to be changed in place."""
-        if thread.trace is self._trace and id(state) not in self.changes:
+        if thread.trace is self.trace and id(state) not in self.changes:
             self.changes[id(state)] = _Change(state)
 
 
@@ -217,8 +242,17 @@ def _again(leaf: Any, number: int) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     if thread.trace is None:
-        return same_value(leaf)
-    return with_history(apply(optimization_barrier, (leaf,), {"number": number})._value, node_of(leaf))
+        return _as_it_is(leaf)
+    again = with_history(apply(optimization_barrier, (leaf,), {"number": number})._value, node_of(leaf))
+    again._weak = leaf._weak
+    return again
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    """A tensor of its own that is like this one, whatever becomes of this one."""
+    twin = same_value(tensor)
+    twin._weak = tensor._weak
+    return twin
 
 
 class _ForgottenCall(Call):
