@@ -744,6 +744,20 @@ def a_while_that_updates_in_place():
 # Gradients -------------------------------------------------------------------------------------------
 
 
+@program()
+def loops_in_a_loop_that_take_a_value_from_around():
+    def f(x):
+        around, total, result = x + 1, x.sum(), x
+        for _ in range(2):
+            while abs(total) > 0.1:
+                total = tj.tanh(total) * 0.5
+                result = around
+            total = total + 3
+        return result, total
+
+    return f, TWICE, nothing
+
+
 @program(2)
 def a_step_with_backward():
     w = random(4, seed=5).requires_grad_()

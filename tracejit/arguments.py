@@ -123,6 +123,8 @@ class ArgumentsOfCall:
                     parts.append((dtype, len(shape)))
                 case (kind, _) if kind is int:
                     parts.append(int)
+                case (kind, int()) if kind not in _BY_VALUE:
+                    parts.append(kind)  # an object that is named by its identity
                 case _:
                     parts.append(part)
         return self.key[0], tuple(parts), self.key[2:]

@@ -502,9 +502,9 @@ def _run(roots: Sequence[Segment], call: ArgumentsOfCall) -> tuple[bool, Any]:
         if not ending.changes_something:
             return _run_straight(root, ending, call)
         with effects:  # what is read, computed and written back belongs together
-            return _run_straight(root, ending, call)
+            return _run_straight(root, ending, call) if root.holds(call.tensors) else (False, None)
     with effects:
-        return _run_tree(root, call)
+        return _run_tree(root, call) if root.holds(call.tensors) else (False, None)
 
 
 def _run_straight(segment: Segment, ending: Ending, call: ArgumentsOfCall) -> tuple[bool, Any]:

@@ -113,9 +113,7 @@ class _Snapshot:
         if isinstance(item, BUFFERS):
             if size_of(item) > MAX_BYTES:
                 raise TooLarge
-            return (
-                _Buffer(item[...].copy() if isinstance(item, np.ndarray) else item[:]) if self._keep else _Buffer(item)
-            )
+            return _Buffer(copy_of(item) if self._keep else item)
         self._seen.add(id(item))
         depth += 1
         if isinstance(item, dict | list | tuple | deque | set | frozenset):

@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import types
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,6 +131,7 @@ class Signature:
     served: int = 0  # calls by native code, up to the last miss
     version: int = 0  # goes up when a path is added
     because: str = ""  # why it is none of those before, for people
+    keep: list[Any] = field(default_factory=list)  # objects that the key names by identity
     offered: int = 0  # the version that native code has been offered
 
     @property
@@ -184,7 +186,7 @@ class JittedFunction:
         check: bool = False,
         numerics: str = "exact",
     ) -> None:
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"jit cannot compile the coroutine function {getattr(function, '__name__', function)!r}")
         functools.update_wrapper(self, function)
         self._function = function
@@ -196,8 +198,7 @@ class JittedFunction:
         self._lock = threading.RLock()
         self._signed: tuple[native_calls.Signed, ...] | None = None  # kinds of calls that native code makes
         self._hits = self._misses = self._lazy_calls = 0
-        self._keep: list[Any] = []  # objects that keys name by identity
-        self._history: list[str] = []
+        self._history: deque[str] = deque(maxlen=MAX_SIGNATURES)
 
     @property
     def checks(self) -> bool:
@@ -218,7 +219,7 @@ class JittedFunction:
         made = memo[id(self)] = _remade(function, self._static_argnames, self._check, self._numerics)
         return made
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if thread.trace is not None or thread.level is not None:  # part of what is traced or transformed
             return self._function(*args, **kwargs)
         if config.disable_jit:
@@ -276,7 +277,11 @@ class JittedFunction:
         if signature is None:
             while len(self._signatures) >= MAX_SIGNATURES:
                 del self._signatures[next(iter(self._signatures))]
+            while len(self._families) >= MAX_SIGNATURES:
+                del self._families[next(iter(self._families))]
             family = self._families.setdefault(call.family_key(), Family())
+            if family.lazy is not None and call.named_by_identity:  # of objects that come once, nothing is kept
+                return Signature({}, thread.grad_enabled, family, lazy=family.lazy)
             family.signatures += 1
             family.dimensions.add(call.tensors)
             last = next(reversed(self._signatures.values()), None)
@@ -285,7 +290,7 @@ class JittedFunction:
             self._signatures[call.key] = signature
             if last is not None:
                 signature.because = "; ".join(signature.differences(last))
-            self._keep += call.named_by_identity
+            signature.keep = call.named_by_identity
         if signature.lazy is not None or signature.version != version:
             return signature
         known = choose(signature.roots, call.tensors)
@@ -304,6 +309,12 @@ class JittedFunction:
                 raise Untraceable(f"an argument is an iterator, a {type(call.iterators[0]).__name__}")
             if signature.family.signatures > MAX_INTS and call.ints and not signature.roots:
                 raise Untraceable(f"an int argument has had {MAX_INTS} values; a float or a tensor compiles once")
+            if signature.family.signatures > MAX_INTS and call.named_by_identity and not signature.roots:
+                kind = type(call.named_by_identity[0]).__name__
+                raise Untraceable(
+                    f"an argument has been {MAX_INTS} objects of {kind}; one that is a container of tensors "
+                    "(tracejit.register_container, a dataclass, a dict) compiles once"
+                )
             if signature.misses > MAX_MISSES:
                 raise Untraceable(f"{MAX_MISSES} calls in a row had to be compiled{self._last_cause()}")
             if len({id(ending.origin) for ending in signature.endings}) >= MAX_PATHS:
@@ -314,7 +325,7 @@ class JittedFunction:
             )  # fmt: skip
         except Untraceable as reason:
             signature.lazy = Lazy(reason.reason, reason.location, Stretches())
-            if "int argument" in reason.reason:
+            if "argument has" in reason.reason:
                 signature.family.lazy = signature.lazy
             return signature
         except BaseException:
@@ -419,7 +430,6 @@ class JittedFunction:
             self._signed = None
             self._signatures.clear()
             self._families.clear()
-            self._keep.clear()
 
 
 def _remade(

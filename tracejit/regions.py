@@ -119,7 +119,7 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
     graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region
     try:
         with hidden():
-            result = function(*twins)
+            result = _inside(trace, region, function(*twins))
         for shadow in trace.shadows.values():  # those that were read here first
             if id(shadow) not in before or before[id(shadow)][1] is None:
                 before[id(shadow)] = shadow, shadow.first, None
@@ -135,6 +135,17 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
         region, [item for item, _ in imports], [parameter for _, parameter in imports], parameters, result, cells,
         [check for _, check in region.checks],
     )  # fmt: skip
+
+
+def _inside(trace: Trace, region: Region, result: Any) -> Any:
+    """What a function returned, as values of the block: what it took from around it, it reads."""
+    if isinstance(result, list):
+        return [_inside(trace, region, item) for item in result]
+    if not isinstance(result, Tensor) or isinstance(result._value, Constant) or result._value in region.own:
+        return result
+    inside = new_tensor(trace.read(result))
+    inside._node, inside._requires_grad = result._node, result._requires_grad
+    return disguised(inside) if result._weak else inside
 
 
 def _twin(region: Region, like: Like) -> Tensor:
