@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--libraries", nargs="+", default=["tracejit", "numpy", "torch", "torch.compile", "jax"],
                         choices=LIBRARIES)  # fmt: skip
     parser.add_argument("--repeats", type=int, default=5, help="of the demo's training")
+    parser.add_argument("--in-turn", action="store_true",
+                        help="all libraries in one process, in turn: for machines that are not at rest")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--write", action="store_true", help="update README.md and results.json")
     options = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> None:
         note = f"Medians of {options.repeats} runs on {figures['machine']}; × is against eager PyTorch."
         texts += [text, note]
         print(f"{text}\n")
-    figures["workloads"], text = run_suite(options.patterns, options.libraries, options.peers)
+    figures["workloads"], text = run_suite(options.patterns, options.libraries, options.peers, options.in_turn)
     texts.append(text)
     if options.json or options.write:
         (options.json or RESULTS).write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """One workload of one library, timed: ``python -m tests.benchmarks.process LIBRARY WORKLOAD``; prints one line of JSON.
 
-Importing the library and making the inputs are not counted.
+Importing the library and making the inputs are not counted.  With several libraries, ``numpy,torch``, all are measured
+in this process, in turn: what else the machine does then hits all alike.  There is a line for each workload.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from .libraries import LIBRARIES
 from .workloads import WORKLOADS, Workload
 
 BATCH_SECONDS, BATCHES, MOST_SECONDS = 0.02, 25, 3.0
+# Where libraries take turns; some leave threads that spin for a while.
+TURN_SECONDS, TURNS, LEAST_TURNS, PAUSE_SECONDS = 0.004, 40, 5, 0.002
 
 
 def timed(run: Any) -> float:
@@ -72,6 +77,63 @@ def measure(workload: Workload, library: str) -> dict[str, Any]:
     }
 
 
+def measure_in_turn(workload: Workload, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The first call of each library, then short turns of all of them; the time is that of one of the fastest."""
+    arrays = workload.arrays()
+    calls: dict[str, Callable[[], Any]] = {}
+    measured: dict[str, dict[str, Any]] = {}
+    for name in names:
+        program = workload.program_for(name)
+        if program is None:
+            continue
+        m = _library(name)
+        inputs, step = [m.tensor(array) for array in arrays], program(m)
+
+        def call(m: Any = m, step: Any = step, inputs: Sequence[Any] = inputs) -> Any:
+            return m.wait(step(*inputs))
+
+        results: list[Any] = []
+        try:
+            first = timed(lambda results=results, call=call: results.append(call()))
+            found = m.values(results.pop())
+        except Exception as error:
+            print(f"{workload.name}, {name}: {error}", file=sys.stderr)
+            continue
+        if name == "tracejit":
+            m.settle()
+        calls[name] = call
+        measured[name] = {
+            "first_s": first,
+            "sample": [float(np.abs(array[np.isfinite(array)].astype(np.float64)).sum()) for array in found],
+            "bytes": sum(array.nbytes for array in (*arrays, *found)),
+            "bits": 8 * found[0].dtype.itemsize,
+        }
+    counts = {name: max(1, round(TURN_SECONDS / min(timed(call) for _ in range(3)))) for name, call in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + 2 * MOST_SECONDS
+    for turn in range(TURNS):
+        if turn >= LEAST_TURNS and time.perf_counter() > end:
+            break
+        for name, call in calls.items():
+            time.sleep(PAUSE_SECONDS)
+            call()
+            times[name].append(timed(lambda n=counts[name], call=call: [call() for _ in range(n)]) / counts[name])
+    for name, found in times.items():
+        measured[name] |= {"steady_s": sorted(found)[len(found) // 10], "median_s": statistics.median(found)}
+    return measured
+
+
+@cache
+def _library(name: str) -> Any:
+    if name.startswith("tracejit"):
+        import llvmlite.binding  # noqa: F401  (what jit loads at its first call)
+    return LIBRARIES[name]()
+
+
 if __name__ == "__main__":
-    name, wanted = sys.argv[1:]
-    print(json.dumps(measure(next(w for w in WORKLOADS if w.name == wanted), name)))
+    names, *wanted = sys.argv[1:]
+    for workload in [w for w in WORKLOADS if w.name in wanted]:
+        if "," in names:
+            print(json.dumps([workload.name, measure_in_turn(workload, names.split(","))]), flush=True)
+        else:
+            print(json.dumps(measure(workload, names)))

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,19 @@ def measure(python: str, library: str, workload: Workload) -> Measured | None:
     return {**warm, "steady_s": steady, "first_s": cold["first_s"], "warm_s": warm["first_s"]}
 
 
+def in_turn(workloads: Sequence[Workload], libraries: Sequence[str], python: str) -> Iterator[tuple[Workload, Any]]:
+    """What the libraries measured of each workload, all in one process and with empty caches."""
+    by_name = {workload.name: workload for workload in workloads}
+    command = [python, "-m", "tests.benchmarks.process", ",".join(libraries), *by_name]
+    with tempfile.TemporaryDirectory() as cache:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for text in process.stdout:
+            name, found = json.loads(text)
+            yield by_name[name], found
+        process.wait()
+
+
 def selected(patterns: Sequence[str]) -> list[Workload]:
     return [w for w in WORKLOADS if not patterns or any(re.search(p, w.name) for p in patterns)]
 
@@ -78,6 +91,11 @@ def compare(workload: Workload, libraries: Iterable[str], peers_python: str) -> 
         python = sys.executable if library.startswith("tracejit") else peers_python
         if workload.program_for(library) is not None and (measured := measure(python, library, workload)):
             found[library] = measured
+    return checked(workload, found)
+
+
+def checked(workload: Workload, found: dict[str, Measured]) -> dict[str, Measured]:
+    """The same, without the samples of the results; tells where they differ."""
     samples = {library: measured.pop("sample") for library, measured in found.items()}
     for library, sample in samples.items():
         first = next(iter(samples.values()))
@@ -117,10 +135,10 @@ def line(result: Measured) -> str:
     cells.append(f"**{result['ratio']:.2f}×**" if "ratio" in result else "–")
     cells.append(f"{result['floor_s'] / ours['steady_s']:.0%}" if ours else "–")
     for key in ("first_s", "warm_s"):
-        jax = f" ({duration(found['jax'][key])})" if "jax" in found else ""
-        cells.append(f"{duration(ours[key])}{jax}" if ours else "–")
-    jax = f" ({found['jax']['peak_mb']:.0f})" if "jax" in found else ""
-    cells.append(f"{ours['peak_mb']:.0f}{jax}" if ours else "–")
+        jax = f" ({duration(found['jax'][key])})" if key in found.get("jax", {}) else ""
+        cells.append(f"{duration(ours[key])}{jax}" if ours and key in ours else "–")
+    jax = f" ({found['jax']['peak_mb']:.0f})" if "peak_mb" in found.get("jax", {}) else ""
+    cells.append(f"{ours['peak_mb']:.0f}{jax}" if ours and "peak_mb" in ours else "–")
     return f"| {' | '.join(cells)} |"
 
 
@@ -140,12 +158,20 @@ def summary(results: Sequence[Measured]) -> str:
     return f"{text}: {', '.join(slower)}." if slower else f"{text}."
 
 
-def run_suite(patterns: Sequence[str], libraries: Sequence[str], peers_python: str) -> tuple[list[Measured], str]:
+def run_suite(
+    patterns: Sequence[str], libraries: Sequence[str], peers_python: str, take_turns: bool = False
+) -> tuple[list[Measured], str]:
     """The results, and their table, whose lines are printed as they come."""
     print(HEAD, flush=True)
     results = []
-    for workload in selected(patterns):
-        results.append(row(workload, compare(workload, libraries, peers_python)))
+    pairs: Iterable[tuple[Workload, dict[str, Measured]]]
+    if take_turns:
+        found = in_turn(selected(patterns), libraries, peers_python)
+        pairs = ((workload, checked(workload, measured)) for workload, measured in found)
+    else:
+        pairs = ((workload, compare(workload, libraries, peers_python)) for workload in selected(patterns))
+    for workload, measured in pairs:
+        results.append(row(workload, measured))
         print(line(results[-1]), flush=True)
     print(summary(results))
     return results, "\n".join([HEAD, *map(line, results), "", summary(results)])
