@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import queue
 import threading
 import time
@@ -158,7 +159,7 @@ class WorkerIterator:
         try:
             while self._awaited:
                 worker = self._awaited.pop(0)
-                result = self._outboxes[worker].get(timeout=self._timeout or None)
+                result = self._result_of(worker)
                 if result is _EXHAUSTED:
                     self._left.discard(worker)
                 self._deal()
@@ -178,6 +179,19 @@ class WorkerIterator:
             raise
         self.close()
         raise StopIteration
+
+    def _result_of(self, worker: int) -> Any:
+        """What a worker has fetched; ``queue.Empty`` after the timeout.
+
+        Waits a second at a time: a signal that comes just before a wait does not end that, but the next one.
+        """
+        until = time.monotonic() + (self._timeout or math.inf)
+        while True:
+            try:
+                return self._outboxes[worker].get(timeout=max(min(until - time.monotonic(), 1.0), 0.0))
+            except queue.Empty:
+                if time.monotonic() >= until:
+                    raise
 
     def close(self, wait: float = 5.0) -> None:
         """End the workers, and wait for what they are at, but not for long: they do not keep the program alive."""
