@@ -363,3 +363,31 @@ def test_elements_put_along_an_axis_are_put_in_place() -> None:
     same = x
     assert tj.put_along_axis(x, tj.tensor([[2], [0]]), 7.0, axis=1) is None
     assert same.tolist() == [[0, 0, 7], [7, 0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bounds", [(64, -4.0, 4.0), (1000, -1e-3, 1e-3), (100, 1e8, 1e8 + 16), (3, 2.0, 2.0)], ids=str)
+def test_histograms_count_by_the_bounds(dtype: Any, bounds: tuple[int, float, float]) -> None:
+    """Also where places are calculated: next to a bound, on it, and where float32 has fewer numbers than bounds."""
+    count, *ends = bounds
+    _, edges = tj.histogram(tj.zeros(0, dtype=dtype), count, tuple(ends))
+    known = np.asarray(edges)
+    near = [known, np.nextafter(known, dtype(np.inf)), np.nextafter(known, dtype(-np.inf))]
+    others = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 3e38], dtype)
+    x = np.concatenate([*near, others, np.random.default_rng(0).uniform(*ends, 999).astype(dtype)])
+    inside = x[(x >= known[0]) & (x <= known[-1])]
+    places = np.minimum(np.searchsorted(known, inside, side="right") - 1, count - 1)
+    counts, _ = tj.histogram(tj.asarray(x), count, tuple(ends))
+    np.testing.assert_array_equal(counts.numpy(), np.bincount(places, minlength=count))
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_sorting_leaves_equal_elements_in_their_order(descending: bool) -> None:
+    """Zeros of either sign are equal, and so are NaNs for this."""
+    rng = np.random.default_rng(0)
+    for shape, axis in (((500,), 0), ((7, 60), 0), ((7, 60), 1)):
+        for values in ([0.0, -0.0, 1.0, -1.0], [np.nan, -np.nan, 0.0, np.inf], [1.0, 2.0, 3.0]):
+            x = rng.choice(np.array(values, np.float32), shape)
+            order = tj.argsort(tj.asarray(x), axis, descending).numpy()
+            found = tj.sort(tj.asarray(x), axis, descending).numpy()
+            assert found.tobytes() == np.take_along_axis(x, order, axis).tobytes()
