@@ -81,9 +81,12 @@ def shim_folder(pytestconfig, tmp_path_factory):
 
 @pytest.fixture
 def gpusim(shim_folder, monkeypatch):
-    """The device ``"gpusim"``, for this test alone."""
+    """The device ``"gpusim"`` (or the one that ``TRACEJIT_TEST_DEVICE`` names), for this test alone."""
     from tracejit.backends import devices
 
+    if (name := os.environ.get("TRACEJIT_TEST_DEVICE", "gpusim")) != "gpusim":
+        yield devices.find(name)
+        return
     from .backends.cuda.shim import device, shim
 
     if shim.why_unavailable():

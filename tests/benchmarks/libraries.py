@@ -16,6 +16,7 @@ import numpy as np
 class Library:
     """Array functions by attribute: of ``module``, but for those given by name."""
 
+    device: str | None = None  # where models are, if not where the library makes them
     nn: Any = None
     F: Any = None
     optim: Any = None

@@ -82,7 +82,7 @@ def gpt(m: Library, layers: int, width: int, heads: int, words: int = 512, lengt
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words, bias=False)
 
         def forward(self, tokens: Any) -> Any:
-            x = self.tokens(tokens) + self.positions(m.arange(tokens.shape[1]))
+            x = self.tokens(tokens) + self.positions(m.arange(tokens.shape[1], device=tokens.device))
             return self.head(self.norm(self.blocks(x)))
 
     return GPT()
@@ -160,7 +160,7 @@ def loaded(m: Library, model: Any) -> Any:
     with no_grad():
         for parameter, array in zip(parameters, drawn([tuple(p.shape) for p in parameters]), strict=True):
             parameter.copy_(m.tensor(array))
-    return model
+    return model if m.device is None else model.to(m.device)
 
 
 def inference(model: Callable[[Library], Any]) -> Callable[[Library], Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tracejit as tj
+from tests.devices import DEVICE, GPU, agree
 from tests.ops.rows import ROWS
 from tests.ops.table import Row
 from tracejit.backends.cpu import runtime
@@ -63,7 +63,7 @@ def kernels(request: pytest.FixtureRequest) -> Callable[[Device], None]:
             patch.setattr(evaluation, "evaluate", found)
             for item in request.session.items:
                 if item.path == Path(__file__) and "row" in getattr(item, "callspec", NO_PARAMETERS).params:
-                    results(item.callspec.params["row"], "gpusim")  # type: ignore[attr-defined]
+                    results(item.callspec.params["row"], DEVICE)  # type: ignore[attr-defined]
         device.load(list(found.found.values()))
 
     return compile
@@ -91,13 +91,11 @@ def results(row: Row, device: str) -> list[Any]:
 
 
 def check(row: Row) -> None:
-    for found, expected in zip(results(row, "gpusim"), results(row, "cpu"), strict=True):
+    for found, expected in zip(results(row, DEVICE), results(row, "cpu"), strict=True):
         if isinstance(expected, tj.Tensor):
-            assert found.device == "gpusim:0"
+            assert found.device == GPU
             assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-            here, there = np.asarray(expected.detach().numpy()), found.detach().cpu().numpy()
-            same = here.tobytes() == there.tobytes() or np.array_equal(here, there, equal_nan=True)
-            assert same, (found, expected)
+            assert agree(found.detach().cpu().numpy(), expected.detach().numpy()), (found, expected)
         else:
             assert found == expected or expected is found is None
 

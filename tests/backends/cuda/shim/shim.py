@@ -57,12 +57,19 @@ def why_unavailable() -> str:
     )
 
 
+_KERNEL = re.compile(r"__global__ void __launch_bounds__\([\d, ]+\) (\w+)\((.*?)\n}\n", re.DOTALL)
+
+
+def _is_plain(body: str) -> bool:
+    """Whether a kernel's threads wait for nobody."""
+    return "__sync" not in body and "__shfl" not in body and "tj_warp" not in body and "tj_block" not in body
+
+
 class Module:
     """The kernels of a source, compiled once for each content into ``folder``."""
 
     def __init__(self, source: str, folder: Path) -> None:
-        names = re.findall(r"__global__ void __launch_bounds__\([\d, ]+\) (\w+)\(", source)
-        exports = "\n".join(f"SHIM_EXPORT({name})" for name in names)
+        exports = "\n".join(f"SHIM_EXPORT({name}, {int(_is_plain(body))})" for name, body in _KERNEL.findall(source))
         text = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{source}\n{exports}\n'
         key = hashlib.sha256((text + self.fingerprint()).encode())
         self.path = library = folder / f"{key.hexdigest()[:20]}.so"

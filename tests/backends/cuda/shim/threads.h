@@ -135,6 +135,21 @@ static bool run_group(const int *numbers, int count) {
   return any;
 }
 
+// A kernel whose threads wait for nobody: they run one after the other, without fibres.
+static void run_block_plainly(Order order) {
+  volatile int i = 0;
+  getcontext(&scheduler);  // where a fault leads to
+  if (*error) return;
+  for (; i < threads; ++i) {
+    const int number = order == UP ? i : threads - 1 - i;
+    current = &fibres[number];
+    current->number = number;
+    current->lane = number % 32;
+    current->index = {(unsigned)number, 0, 0};
+    call(kernel, arguments);
+  }
+}
+
 static void run_block(Order order) {
   static int numbers[MOST_THREADS];
   static unsigned random = 1;
@@ -169,7 +184,7 @@ static void on_fault(int signal, siginfo_t *info, void *) {
   fail("undefined behaviour: overflow, bad shift, index or conversion, division by zero");
 }
 
-static bool launch(int blocks, int block_threads, Order order, char *message) {
+static bool launch(int blocks, int block_threads, Order order, bool is_plain, char *message) {
   error = message;
   error[0] = 0;
   threads = block_threads;
@@ -184,7 +199,7 @@ static bool launch(int blocks, int block_threads, Order order, char *message) {
   for (int i = 0; i < 4; ++i) sigaction(signals[i], &action, &before[i]);
   for (int i = 0; i < blocks && !*error; ++i) {
     block = {(unsigned)(order == DOWN ? blocks - 1 - i : i), 0, 0};
-    run_block(order);
+    is_plain ? run_block_plainly(order) : run_block(order);
   }
   for (int i = 0; i < 4; ++i) sigaction(signals[i], &before[i], nullptr);
   return !*error;
@@ -202,11 +217,11 @@ template <typename... A> auto caller(void (*)(A...)) { return &call_kernel<A...>
 }  // namespace shim
 
 // `launch_<name>(arguments, blocks, threads, order, message)`; the arguments as cuLaunchKernel takes them.
-#define SHIM_EXPORT(name) \
+#define SHIM_EXPORT(name, is_plain) \
   extern "C" int arguments_##name() { return shim::count(name); } \
   extern "C" bool launch_##name(void **values, int blocks, int threads, int order, char *message) { \
     shim::call = shim::caller(name); \
     shim::kernel = (void *)name; \
     shim::arguments = values; \
-    return shim::launch(blocks, threads, (shim::Order)order, message); \
+    return shim::launch(blocks, threads, (shim::Order)order, is_plain, message); \
   }

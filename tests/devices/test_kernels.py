@@ -1,0 +1,24 @@
+"""Kernels of every kind on a device: the CPU's bits, also on a real GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backends.cuda.programs import CASES, programs
+from tests.ir.random_graphs import same_bits
+from tracejit.backends.cpu import runtime
+from tracejit.backends.cuda.executable import Executable
+from tracejit.backends.devices import Device, on_host
+
+# One in eight: all of them run in tests/backends/cuda, in several orders of their threads.
+TESTED = list(CASES)[::8]
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_a_kernel(name: str, gpusim: Device) -> None:
+    gpusim.load([kernel for case in TESTED for program in programs(CASES[case]).values() for kernel in program.kernels])
+    inputs = CASES[name].inputs()
+    for how, program in programs(CASES[name]).items():
+        found = Executable(program, gpusim)(inputs)
+        for a, b in zip(found, runtime.Executable(program)(inputs), strict=True):
+            assert same_bits(on_host(a), b), how

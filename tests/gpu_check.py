@@ -1,0 +1,444 @@
+"""One command for a machine with a GPU: ``python -m tests.gpu_check --out DIR``.
+
+First the tests of devices run on the GPU; then each library, in a process of its own, runs the workloads, timed by the
+device's events where it has them.  ``DIR/results.json`` is written after each phase, ``DIR/results.md`` and the same
+table on the screen at the end; all within ``--budget`` seconds.  ``--dry-run`` does it all on a simulated GPU, small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .benchmarks import models
+from .benchmarks.libraries import LIBRARIES, Library
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("tracejit", "tracejit, eager", "cupy", "torch", "torch.compile", "jax")
+TESTS = ("tests/devices/test_tensors.py", "tests/devices/test_programs.py", "tests/devices/test_kernels.py",
+         "tests/devices/test_ops.py")  # fmt: skip
+TEST_SHARE = 0.35  # of the budget
+REPEATS, SECONDS_OF_A_WORKLOAD = 7, 1.5
+ROTATED_BYTES = 200 << 20  # inputs rotate through that much: more than the cache holds
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``program(library)`` makes what is timed; ``bytes`` is what has to be moved at the least."""
+
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    tiny: tuple[tuple[int, ...], ...]
+    program: Callable[[Library], Callable[..., Any]]
+    bytes: float = 0
+    labels: int = 0  # how many classes the last input counts, if it holds integers
+    tokens: bool = False  # whether all inputs do
+    without: tuple[str, ...] = ()  # libraries that have no such program
+    tolerance: float = 1e-3
+    tiny_program: Callable[[Library], Callable[..., Any]] | None = None  # in the place of a program with large weights
+
+    def arrays(self, tiny: bool, seed: int) -> Arrays:
+        generator = np.random.default_rng(seed)
+        shapes = self.tiny if tiny else self.shapes
+        return [
+            generator.integers(0, min(self.labels, 10) if tiny else self.labels, shape)
+            if self.labels and (self.tokens or number == len(shapes) - 1)
+            else generator.standard_normal(shape, dtype=np.float32)
+            for number, shape in enumerate(shapes)
+        ]
+
+
+def of(function: Callable[..., Any]) -> Callable[[Library], Callable[..., Any]]:
+    return lambda m: m.compile(partial(function, m))
+
+
+def gelu(m: Library, x: Any, bias: Any) -> Any:
+    y = x + bias
+    return 0.5 * y * (1 + m.tanh(0.7978845608 * (y + 0.044715 * y * y * y)))
+
+
+def softmax(m: Library, x: Any) -> Any:
+    e = m.exp(x - m.max(x, -1, keepdims=True))
+    return e / m.sum(e, -1, keepdims=True)
+
+
+def layer_norm(m: Library, x: Any, weight: Any, bias: Any) -> Any:
+    centred = x - m.mean(x, -1, keepdims=True)
+    return centred / m.sqrt(m.mean(centred * centred, -1, keepdims=True) + 1e-5) * weight + bias
+
+
+def norm_backward(m: Library, x: Any, weight: Any, g: Any) -> Any:
+    """The gradient of a layer norm, written out: of its input, its weight and its bias."""
+    centred = x - m.mean(x, -1, keepdims=True)
+    rstd = 1 / m.sqrt(m.mean(centred * centred, -1, keepdims=True) + 1e-5)
+    normalized, scaled = centred * rstd, g * weight
+    along = m.mean(scaled, -1, keepdims=True) + normalized * m.mean(scaled * normalized, -1, keepdims=True)
+    return [(scaled - along) * rstd, m.sum(g * normalized, 0), m.sum(g, 0)]
+
+
+def three_reductions(m: Library, x: Any) -> Any:
+    size = m.abs(x)
+    return [m.max(size), m.mean(size), m.mean(x * x)]
+
+
+def attention(m: Library, q: Any, k: Any, v: Any) -> Any:
+    return softmax(m, q @ m.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5) @ v
+
+
+def twenty_kernels(m: Library, x: Any) -> Any:
+    for _ in range(10):
+        x = x - m.mean(x, 0, keepdims=True)
+        x = x / m.sqrt(m.mean(x * x, 1, keepdims=True) + 1)
+    return x
+
+
+def perceptron(width: int) -> Any:
+    return trained(partial(models.mlp, width=width), models.mlp_jax, models.mlp_shapes(width))
+
+
+def gpt(layers: int, width: int, heads: int, words: int, length: int) -> Any:
+    sizes = {"layers": layers, "width": width, "words": words, "length": length}
+    return trained(
+        lambda m: models.gpt(m, heads=heads, **sizes), partial(models.gpt_jax, heads=heads), models.gpt_shapes(**sizes)
+    )
+
+
+def few_convolutions(m: Library) -> Any:
+    nn = m.nn
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+
+
+def trained(model: Callable[[Library], Any], of_jax: Callable[..., Any], shapes: models.Shapes) -> Any:
+    step, step_of_jax = models.training(model), models.training_jax(of_jax, shapes)
+    return lambda m: (step_of_jax if m.name == "jax" else step)(m)
+
+
+def rows(name: str, function: Callable[..., Any], width: int, vectors: int) -> Workload:
+    count = (1 << 26) // width
+    shapes = ((count, width), *[(width,)] * vectors)
+    return Workload(f"{name} of rows of {width}", shapes, ((5, 33), *[(33,)] * vectors), of(function), 8.0 * (1 << 26))
+
+
+WORKLOADS: list[Workload] = [
+    Workload("gelu and bias", ((8192, 8192), (8192,)), ((9, 33), (33,)), of(gelu), 8.0 * 8192**2),
+    *[rows("softmax", softmax, width, 0) for width in (1024, 4096, 8192, 65536)],
+    *[rows("layer norm", layer_norm, width, 2) for width in (1024, 4096, 8192, 65536)],
+    Workload("sum", ((1 << 28,),), ((5000,),), of(lambda m, x: m.sum(x)), 4.0 * (1 << 28)),
+    Workload("sum over rows", ((65536, 1024),), ((70, 9),), of(lambda m, x: m.sum(x, 0)), 4.0 * (1 << 26)),
+    Workload("three reductions", ((1 << 27,),), ((5000,),), of(three_reductions), 4.0 * (1 << 27)),
+    Workload("layer norm's gradient", ((16384, 4096), (4096,), (16384, 4096)), ((9, 33), (33,), (9, 33)),
+             of(norm_backward), 12.0 * 16384 * 4096),
+    Workload("attention", ((8, 16, 1024, 64),) * 3, ((1, 2, 5, 4),) * 3, of(attention), tolerance=1e-2),
+    Workload("20 kernels on 1 MB", ((512, 512),), ((9, 7),), of(twenty_kernels)),
+    Workload("perceptron, a step", ((1024, 784), (1024,)), ((3, 784), (3,)), perceptron(1024), labels=10,
+             without=("cupy",), tolerance=1e-2, tiny_program=perceptron(8)),
+    Workload("convolutions, a step", ((256, 3, 32, 32), (256,)), ((2, 3, 4, 4), (2,)),
+             trained(models.cnn, models.cnn_jax, models.cnn_shapes()), labels=10, without=("cupy",), tolerance=1e-2,
+             tiny_program=models.training(few_convolutions)),
+    Workload("GPT-2 small, a step", ((4, 512), (4, 512)), ((1, 4), (1, 4)), gpt(12, 768, 12, 50257, 1024),
+             labels=50257, tokens=True, without=("cupy",), tolerance=1e-2, tiny_program=gpt(1, 8, 2, 16, 4)),
+]  # fmt: skip
+
+
+# One library ------------------------------------------------------------------------------------------------
+
+
+def library(name: str, dry: bool) -> tuple[Library, Callable[[], Any] | None]:
+    """A library that works on the GPU, and what makes an event of it, if there is such a thing."""
+    if name == "cupy":
+        m = Library("cupy", import_module("numpy" if dry else "cupy"))
+        if dry:
+            return m, None
+        cuda = m.module.cuda
+        m.__dict__["wait"] = lambda result: (cuda.Device().synchronize(), result)[1]
+        m.__dict__["_array"] = lambda x: m.module.asnumpy(x)
+        return m, _cupy_event
+    m = LIBRARIES[name]()
+    if name.startswith("tracejit"):
+        if dry:
+            from .backends.cuda.shim import device as shim
+
+            shim.device.orders = shim.device.orders[:1]
+        device = m.device = "gpusim" if dry else "cuda"
+        m.__dict__["tensor"] = lambda array: m.module.tensor(array, device=device)
+        m.__dict__["_array"] = lambda x: x.detach().cpu().numpy()
+        if dry:
+            return m, None
+        cuda = import_module("cupy").cuda
+        m.__dict__["wait"] = lambda result: (cuda.Device().synchronize(), result)[1]
+        return m, _cupy_event
+    if name.startswith("torch") and not dry:
+        torch = m.module
+        torch.set_default_device("cuda")
+        m.__dict__["tensor"] = lambda array: torch.from_numpy(array).cuda()
+        m.__dict__["wait"] = lambda result: (torch.cuda.synchronize(), result)[1]
+        m.__dict__["_array"] = lambda x: x.detach().cpu().numpy()
+        return m, lambda: torch.cuda.Event(enable_timing=True)
+    return m, None
+
+
+def _cupy_event() -> Any:
+    from cupy import cuda
+
+    return cuda.Event()
+
+
+def elapsed(first: Any, last: Any) -> float:
+    """Milliseconds between two events."""
+    if hasattr(first, "elapsed_time"):
+        return float(first.elapsed_time(last))
+    from cupy import cuda
+
+    return float(cuda.get_elapsed_time(first, last))
+
+
+def measure(workload: Workload, m: Library, event: Callable[[], Any] | None, dry: bool) -> dict[str, Any]:
+    size = sum(4 * math.prod(shape) for shape in (workload.tiny if dry else workload.shapes))
+    sets = 1 if dry or not workload.bytes else max(1, min(8, ROTATED_BYTES // size + 1))
+    inputs = [[m.tensor(array) for array in workload.arrays(dry, seed)] for seed in range(sets)]
+    program = (workload.tiny_program or workload.program if dry else workload.program)(m)
+    start = time.perf_counter()
+    found = m.wait(program(*inputs[0]))
+    row: dict[str, Any] = {"first_s": round(time.perf_counter() - start, 4)}
+    row["values"] = [_summary(array) for array in m.values(found)]
+    del found
+    for number in range(3):
+        m.wait(program(*inputs[number % sets]))
+    start = time.perf_counter()
+    m.wait(program(*inputs[0]))
+    once = time.perf_counter() - start
+    count = 1 if dry else max(1, min(200, round(SECONDS_OF_A_WORKLOAD / REPEATS / max(once, 1e-6))))
+    device, host = [], []
+    for _ in range(1 if dry else REPEATS):
+        marks = (event(), event()) if event is not None else None
+        start = time.perf_counter()
+        if marks is not None:
+            marks[0].record()
+        for number in range(count):
+            result = program(*inputs[number % sets])
+        asked = time.perf_counter() - start
+        if marks is not None:
+            marks[1].record()
+        m.wait(result)
+        total = time.perf_counter() - start
+        device.append((elapsed(*marks) / 1e3 if marks is not None else total) / count * 1e6)
+        host.append(asked / count * 1e6)
+    row |= {"us": round(statistics.median(device), 2), "host_us": round(statistics.median(host), 2)}
+    row["spread"] = round((max(device) - min(device)) / max(row["us"], 1e-9), 3)
+    if workload.bytes and not dry:
+        row["GB/s"] = round(workload.bytes / row["us"] / 1e3, 1)
+    return row
+
+
+def _summary(array: Any) -> list[float]:
+    """What tells two results apart, in few numbers: sums with weights."""
+    values = np.asarray(array, np.float64).reshape(-1)
+    weights = np.cos(np.arange(values.size) % 8191)
+    return [float(values.sum()), float((values * weights).sum()), float(np.sqrt((values * values).sum()))]
+
+
+def run_library(name: str, file: Path, deadline: float, dry: bool) -> None:
+    """All workloads; a line of JSON for each, as soon as it is there."""
+    m, event = library(name, dry)
+    with file.open("w") as lines:
+        for workload in WORKLOADS:
+            if name in workload.without:
+                continue
+            row: dict[str, Any] = {"workload": workload.name, "library": name}
+            try:
+                if time.time() > deadline:
+                    raise TimeoutError("there was no time left")
+                row |= measure(workload, m, event, dry)
+            except Exception as error:
+                row["error"] = f"{type(error).__name__}: {error}"[:300]
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+
+
+# All of them ------------------------------------------------------------------------------------------------
+
+
+def output_of(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"({type(error).__name__})"
+
+
+def version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class Check:
+    """The phases, and what they have found."""
+
+    def __init__(self, out: Path, budget: float, dry: bool, names: Sequence[str]) -> None:
+        self.out, self.dry, self.names = out, dry, names
+        self.start = time.time()
+        self.budget = budget
+        out.mkdir(parents=True, exist_ok=True)
+        packages = ("numpy", "llvmlite", "cupy-cuda13x", "torch", "jax", "pytest")
+        self.found: dict[str, Any] = {
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "commit": output_of("git", "rev-parse", "--short", "HEAD"),
+            "gpu": "simulated" if dry else output_of(
+                "nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,memory.total", "--format=csv,noheader"
+            ),
+            "python": platform.python_version(),
+            "packages": {package: version_of(package) for package in packages},
+            "phases": [],
+            "rows": [],
+        }  # fmt: skip
+
+    @property
+    def left(self) -> float:
+        return self.start + self.budget - time.time()
+
+    def phase(self, name: str, run: Callable[[float], str], share: float) -> None:
+        start = time.time()
+        limit = max(5.0, min(share, self.left - 5))
+        try:
+            result = run(limit)
+        except subprocess.TimeoutExpired:
+            result = "stopped: it took too long"
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}"[:300]
+        self.found["phases"].append({"phase": name, "result": result, "s": round(time.time() - start, 1)})
+        self.write()
+
+    def write(self) -> None:
+        (self.out / "results.json").write_text(json.dumps(self.found, indent=1) + "\n")
+
+    def tests(self, limit: float) -> str:
+        options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+        tests = TESTS[:1] if self.dry else TESTS
+        command = [sys.executable, "-m", "pytest", *options, *tests, *(["-k", "what_it_says"] if self.dry else [])]
+        environment = self.environment() | {"TRACEJIT_TEST_DEVICE": "gpusim" if self.dry else "cuda"}
+        with (self.out / "tests.log").open("w") as log:
+            done = subprocess.run(command, stdout=log, stderr=log, timeout=limit, cwd=ROOT, env=environment)
+        lines = (self.out / "tests.log").read_text().strip().split("\n")
+        return f"exit status {done.returncode}: {lines[-1]}"
+
+    def library(self, name: str, limit: float) -> str:
+        file = self.out / f"{name.replace(', ', '_').replace('.', '_')}.jsonl"
+        file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.gpu_check", "--library", name, "--out", str(file)]
+        command += ["--deadline", str(time.time() + limit - 5), *(["--dry-run"] if self.dry else [])]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit, cwd=ROOT, env=self.environment()
+            )
+            result = "done" if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr[-300:]}"
+        except subprocess.TimeoutExpired:
+            result = "stopped: it took too long"
+        if file.exists():
+            self.found["rows"] += [json.loads(line) for line in file.read_text().splitlines()]
+        return result
+
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return os.environ | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+    def run(self) -> int:
+        self.write()
+        self.phase("tests", self.tests, self.budget * TEST_SHARE)
+        for number, name in enumerate(self.names):
+            self.phase(name, partial(self.library, name), self.left / (len(self.names) - number))
+        self.judge()
+        self.found["seconds"] = round(time.time() - self.start, 1)
+        self.write()
+        table = self.table()
+        (self.out / "results.md").write_text(table + "\n")
+        print(table)
+        wrong = [row for row in self.found["rows"] if row["library"].startswith("tracejit") and not row.get("ok")]
+        return 1 if wrong or not self.found["phases"][0]["result"].startswith("exit status 0") else 0
+
+    def judge(self) -> None:
+        """Whether what a library found is what most of the others did."""
+        tolerances = {workload.name: workload.tolerance for workload in WORKLOADS}
+        for row in self.found["rows"]:
+            others = [
+                other["values"] for other in self.found["rows"]
+                if other["workload"] == row["workload"] and other is not row and "values" in other
+            ]  # fmt: skip
+            if "values" in row:
+                close = [_agree(row["values"], other, tolerances[row["workload"]]) for other in others]
+                row["ok"] = not close or sum(close) * 2 >= len(close)
+        for row in self.found["rows"]:
+            row.pop("values", None)
+
+    def table(self) -> str:
+        """Microseconds by workload and library, as Markdown."""
+        by_key = {(row["workload"], row["library"]): row for row in self.found["rows"]}
+        lines = [f"GPU check of {self.found['commit']}, {self.found['date']}: {self.found['gpu']}", ""]
+        lines += [f"| µs | {' | '.join(self.names)} | best other / tracejit |", "|---" * (len(self.names) + 2) + "|"]
+        for workload in WORKLOADS:
+            found = [by_key.get((workload.name, name), {}) for name in self.names]
+            cells = [_cell(row) for row in found]
+            others = [
+                row["us"] for name, row in zip(self.names, found, strict=True)
+                if "us" in row and not name.startswith("tracejit")
+            ]  # fmt: skip
+            ours = by_key.get((workload.name, "tracejit"), {}).get("us")
+            ratio = f"{min(others) / ours:.2f}" if others and ours else ""
+            lines.append(f"| {workload.name} | {' | '.join(cells)} | {ratio} |")
+        lines += ["", "| phase | result | s |", "|---|---|---|"]
+        lines += [f"| {p['phase']} | {p['result']} | {p['s']} |" for p in self.found["phases"]]
+        return "\n".join(lines)
+
+
+def _agree(ours: list[list[float]], theirs: list[list[float]], tolerance: float) -> bool:
+    if len(ours) != len(theirs):
+        return False
+    for first, second in zip(ours, theirs, strict=True):
+        scale = max(abs(first[2]), abs(second[2]), 1e-30)  # the norm
+        if not all(abs(a - b) <= tolerance * scale for a, b in zip(first, second, strict=True)):
+            return False
+    return True
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if "us" not in row:
+        return str(row.get("error", ""))[:40]
+    speed = f" ({row['GB/s']} GB/s)" if "GB/s" in row else ""
+    return f"{row['us']}{speed}{'' if row.get('ok') else ' WRONG'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", type=float, default=520)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--only", default=",".join(NAMES).replace("tracejit, eager", "tracejit+eager"))
+    parser.add_argument("--library", help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.library:
+        run_library(given.library, given.out, given.deadline, given.dry_run)
+        return 0
+    names = [name.replace("tracejit+eager", "tracejit, eager") for name in given.only.split(",")]
+    return Check(given.out, given.budget, given.dry_run, names).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
