@@ -758,6 +758,60 @@ def loops_in_a_loop_that_take_a_value_from_around():
     return f, TWICE, nothing
 
 
+@program(3)
+def a_dict_entry_that_is_rebound_before_it_is_asked_for():
+    table = {"a": tj.tensor(0.5)}
+
+    def f(x):
+        y = x * table["a"]
+        table["a"] = table["a"] * 0.5 + y.sum()
+        return y if y.sum() > 0 else -y
+
+    return f, TWICE, lambda: table["a"]
+
+
+@program(2)
+def a_swap_of_entries_that_are_asked_for():
+    table = {"a": tj.tensor(1.0), "b": tj.tensor(-1.0)}
+
+    def f(x):
+        table["a"], table["b"] = table["b"], table["a"]
+        return x if table["a"] > 0 else -x
+
+    return f, TWICE, lambda: table
+
+
+@program(9, lazy=True)
+def a_learning_rate_that_the_step_changes():
+    tj.manual_seed(0)
+    w = nn.Parameter(tj.ones(4))
+    opt = optim.SGD([w], lr=1.0, momentum=0.5)
+
+    def f(x):
+        (w * x).sum().backward()
+        opt.param_groups[0]["lr"] *= 0.5
+        opt.step()
+        opt.zero_grad()
+        return w * 1.0
+
+    return f, XS * 4, lambda: (w, opt.param_groups[0]["lr"])
+
+
+@program()
+def a_learning_rate_that_is_an_argument():
+    w = nn.Parameter(tj.ones(4))
+    opt = optim.SGD([w], lr=1.0)
+
+    def f(x, lr):
+        opt.param_groups[0]["lr"] = lr
+        opt.zero_grad()
+        (w * x).sum().backward()
+        opt.step()
+        return w.detach() * 1
+
+    return f, [(random(4), 0.1), (random(4), 0.2), (random(4), 0.3)], lambda: (w, opt.param_groups[0]["lr"])
+
+
 @program(2)
 def a_step_with_backward():
     w = random(4, seed=5).requires_grad_()

@@ -203,6 +203,11 @@ def is_module(item: Any) -> bool:
     return hasattr(type(item), "named_tensors") and "_modules" in getattr(item, "__dict__", ())
 
 
+def is_optimizer(item: Any) -> bool:
+    """Whether something is an optimizer."""
+    return hasattr(type(item), "named_tensors") and "param_groups" in getattr(item, "__dict__", ())
+
+
 def is_plain_instance(item: Any) -> bool:
     """Whether something is an object of a class of the user's."""
     return not isinstance(item, type) and _has_fields(item) and is_users_class(type(item))

@@ -217,6 +217,20 @@ def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool
     return True
 
 
+def only_stored(functions: Iterable[types.FunctionType], key: str) -> bool:
+    """Whether the code does nothing with a key but to store something under it."""
+    found = False
+    for function in functions:
+        for code in _codes(function.__code__):
+            known = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]
+            for instruction, following in zip(known, [*known[1:], None], strict=True):
+                if instruction.opname == "LOAD_CONST" and instruction.argval == key:
+                    if following is None or following.opname != "STORE_SUBSCR":
+                        return False
+                    found = True
+    return found
+
+
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     yield code
     for constant in code.co_consts:

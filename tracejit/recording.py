@@ -23,9 +23,9 @@ from .disguise import Array
 from .guards import SameClasses, SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
-from .names import functions_read_by, mentioned, names_read_by, only_appended_to
+from .names import functions_read_by, mentioned, names_read_by, only_appended_to, only_stored
 from .paths import Segment, choose
-from .places import Attributes, Given, Itself, Place
+from .places import Attributes, Given, Item, Itself, Place
 from .promotion import weak_number
 from .sources import Source
 from .state import thread
@@ -181,6 +181,12 @@ def _guard_names(
     for item in call.named_by_identity:
         yield from _guard_contents(trace, "an argument", Itself(item), item, names)
     assert trace.world is not None
+    if "param_groups" in names:  # a step reads them afresh, but the function's own code sees what they are now
+        for label, group in trace.world.groups:
+            for key, value in group.items():
+                if not only_stored(functions, key):
+                    place = Item(Itself(group), key)
+                    trace.guard(("name", place.identity), SameValue(f"{label}[{key!r}]", place, value))
     if trace.world.classes:
         trace.guard("classes", SameClasses(trace.world.classes))
     for kind, attributes in trace.world.classes:

@@ -26,6 +26,10 @@ class Input:
         """The array, given the call's tensor and float arguments."""
         raise NotImplementedError
 
+    def first_array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        """The array in the call that is traced, whatever the function has put in its place."""
+        return self.array(tensors, floats)
+
 
 class FloatArgument(Input):
     """The float at a position among the call's float arguments."""
@@ -67,6 +71,15 @@ class Source(Input):
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
         """The tensor, given the call's tensor arguments."""
         raise NotImplementedError
+
+    def first(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        """The tensor in the call that is traced."""
+        return self.find(arguments)
+
+    def first_array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
+        tensor = self.first(tensors)
+        assert tensor is not None
+        return tensor._value
 
     def array(self, tensors: Sequence[Tensor], floats: Sequence[float]) -> np.ndarray:
         tensor = self.find(tensors)
@@ -123,6 +136,9 @@ class Reached(Source):
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
         return self.look_up()
 
+    def first(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        return self.tensor
+
 
 class GradientOf(Source):
     """Another tensor's ``.grad``."""
@@ -138,4 +154,8 @@ class GradientOf(Source):
 
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
         tensor = self.owner.find(arguments)
+        return None if tensor is None else tensor._grad
+
+    def first(self, arguments: Sequence[Tensor]) -> Tensor | None:
+        tensor = self.owner.first(arguments)
         return None if tensor is None else tensor._grad

@@ -282,7 +282,7 @@ class Trace:
                 if item not in self._known:
                     if item not in self.inputs:  # of a gradient that is yet to be asked for
                         raise Untraceable("a function's backward, or a hook, needs the value of a gradient")
-                    self._known[item] = self.inputs[item].array(self._tensors, self._floats)
+                    self._known[item] = self.inputs[item].first_array(self._tensors, self._floats)
             copy = Substitution(self.sizes.bindings, {})
             parameters = [copy.parameter(item) for item in boundary]
             ops = {copy.op(op): op for segment in self.path for op in segment.graph.ops if op in needed}
@@ -372,7 +372,7 @@ class Trace:
             return
         name = self.name_of(leaf)
         self.guard(("hooks", id(leaf)), NoHooks(shadow.source, name))
-        tensor = shadow.source.find(self._tensors)
+        tensor = shadow.source.first(self._tensors)
         if tensor is not None and has_hooks(tensor):
             raise Untraceable(f"{name} has hooks, which run at each call")
 
@@ -451,8 +451,10 @@ class Trace:
             if value.type != type or self.segment.inputs[value].key != source.key:
                 raise Diverged
         self.inputs[value] = source
+        if isinstance(source, Number):  # which the function may change
+            self._known[value] = source.array(self._tensors, self._floats)
         if in_use[0] and isinstance(source, Source):
-            self._find_place(value, source.array(self._tensors, self._floats))
+            self._find_place(value, source.first_array(self._tensors, self._floats))
         return value
 
     def number(self, owner: Any, name: Any, find: Place) -> Value:

@@ -29,6 +29,7 @@ from .contents import (
     attributes_of_class,
     copy_of,
     is_module,
+    is_optimizer,
     is_plain_instance,
     is_wrapper,
     same_bytes,
@@ -111,6 +112,8 @@ class World:
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
         self.classes: list[tuple[type, dict[str, Any]]] = []  # with their attributes
         self.modules: list[Any] = []
+        self._settings: dict[int, dict[str, Any]] = {}  # what they were
+        self.groups: list[tuple[str, dict[str, Any]]] = []  # of optimizers: their settings
         self._buffers: list[tuple[str, Any, Any]] = []
         self._slots: list[tuple[str, Place, Any, dict[str, Any]]] = []
         self._generators: list[tuple[Any, Any]] = []
@@ -182,6 +185,12 @@ class World:
             yield label, find, item.__self__, depth + 1
         elif is_module(item):
             yield from self._visit_module(label, item, depth)
+        elif is_optimizer(item):
+            for number, group in enumerate(item.param_groups):
+                name = f"{label}.param_groups[{number}]"
+                self.groups.append((name, group))
+                self._hold(group, Itself(group), name)
+                self._settings[id(group)] = dict(group)
         elif isinstance(item, functools.partial):
             for number, value in enumerate((item.func, *item.args, *item.keywords.values())):
                 yield f"{label}({number})", Itself(value), value, depth + 1
@@ -236,6 +245,11 @@ class World:
     def knows(self, item: Any) -> bool:
         """Whether an object was there, within reach, before the trace."""
         return id(item) in self._seen
+
+    def is_changed(self, container: Any, key: Any) -> bool:
+        """Whether the function has put something else into the settings of an optimizer so far."""
+        before = self._settings.get(id(container))
+        return before is not None and before.get(key, _ABSENT) is not container.get(key, _ABSENT)
 
     # Afterwards -------------------------------------------------------------------------------------
 

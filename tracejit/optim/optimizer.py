@@ -252,6 +252,9 @@ class Optimizer:
         trace = thread.trace
         if trace is None:
             return float(place())
+        world = getattr(trace, "world", None)
+        if world is not None and world.is_changed(group, key):  # by the function that is traced
+            return place()
         value = trace.number(group, (key, index), place)
         value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
         return disguised(new_tensor(value))
