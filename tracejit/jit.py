@@ -72,6 +72,10 @@ def jit(
     a bit differs, in what is returned or in a tensor that is changed.  Only the sign and the payload of a NaN may
     differ: IEEE 754 leaves them open.
 
+    Called on tensors that need gradients, its results can be differentiated outside.  Where several calls lead to one
+    loss, the gradient of a parameter is then the sum of those of the calls, which may be rounded otherwise than in
+    eager code, whose sum has a term for each use.
+
     ``numerics="fast"`` allows rewrites that hold for real numbers: reciprocals, constants gathered, ``x * 0`` as 0,
     ``x * y + z`` rounded once (see :mod:`tracejit.ir.passes.relax`).  Results may differ from those of eager code in
     their last bits, and where infinities and NaN come up.

@@ -297,6 +297,11 @@ def test_labels_out_of_bounds():
     with pytest.raises(IndexError, match=r"Target .*out of bounds") as caught:
         compiled(x, labels)
     assert "test_functional.py" in str(caught.value)
+    each = tj.vmap(lambda x, label: loss(x[None], label[None]))
+    for call in (each, tj.jit(each)):
+        assert call(x, tj.tensor([0, 6, 6])).shape == (3,)
+        with pytest.raises(IndexError, match=r"Target .*out of bounds"):
+            call(x, labels)
 
 
 def zeros(*shape):

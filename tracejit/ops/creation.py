@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.backends.devices import in_use, is_array, moved
-from tracejit.ir import TensorType, Value
+from tracejit.ir import TensorType
 from tracejit.ir.extents import as_extent, has_extents
 from tracejit.ir.primitives.view import device_put
 from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
@@ -416,8 +416,3 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = None) -> Tensor:
         raise at_user_line(TypeError(f"one_hot: labels must be integers, got {tensor.dtype}"))
     classes = new_tensor(dispatch.payload_emitter.iota(size=num_classes, dtype=tensor.dtype))
     return astype(equal(expand_dims(tensor, -1), classes), dtype or int64)
-
-
-def is_traced(x: Tensor) -> bool:
-    """Whether the tensor belongs to a function that is being traced."""
-    return isinstance(x._value, Value)

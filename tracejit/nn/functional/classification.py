@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracejit.backends.devices import is_array
 from tracejit.ir.types import int64, is_floating, is_integer
 
 from ... import dispatch
 from ...locations import at_user_line
-from ...ops import creation, elementwise, indexing, manipulation, reduction as reductions
+from ...ops import elementwise, indexing, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...tensor import Tensor, new_tensor
 from .activation import log_softmax, shifted_by_max, type_name
@@ -165,8 +166,8 @@ def _chosen_classes(x: Tensor, labels: Tensor, axis: int, ignore_index: int) -> 
 
 
 def _out_of_bounds(labels: Tensor, allowed: Tensor, classes: int) -> str:
-    """Names the first label that is no class; a compiled function has no text for one that it has yet to see."""
-    if creation.is_traced(allowed):
+    """Names the first label that is no class, where there are values to look at: not in a trace or a transformation."""
+    if not (is_array(allowed._value) and is_array(labels._value)):
         return f"Target is out of bounds: expected classes from 0 to {classes - 1}."
     wrong = labels.cpu().numpy()[~allowed.cpu().numpy()]
     return f"Target {wrong[0]} is out of bounds."
