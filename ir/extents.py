@@ -35,7 +35,10 @@ class Rounded:
     divisor: Terms
 
     def __str__(self) -> str:
-        return f"({text_of(self.dividend)} {self.operator} {text_of(self.divisor)})"
+        dividend, divisor = (
+            f"({text})" if " " in (text := text_of(terms)) else text for terms in (self.dividend, self.divisor)
+        )
+        return f"({dividend} {self.operator} {divisor})"
 
     def evaluate(self, bindings: Bindings) -> int:
         dividend, divisor = evaluate(self.dividend, bindings), evaluate(self.divisor, bindings)
@@ -54,11 +57,13 @@ def evaluate(terms: Terms, bindings: Bindings) -> int:
 
 def text_of(terms: Terms) -> str:
     """``2*n + 1``."""
-    parts = [
-        "*".join([*([str(coefficient)] if coefficient != 1 or not factors else []), *map(str, factors)])
-        for factors, coefficient in terms
-    ]
-    return " + ".join(parts) or "0"
+    text = ""
+    for factors, coefficient in terms:
+        number = abs(coefficient)
+        part = "*".join([*([str(number)] if number != 1 or not factors else []), *map(str, factors)])
+        sign = "-" if coefficient < 0 else "+"
+        text += f" {sign} {part}" if text else part if sign == "+" else f"-{part}"
+    return text or "0"
 
 
 def symbols_of(terms: Terms) -> set[Symbol]:
@@ -127,10 +132,11 @@ class Fact:
         return self.relation == "is"
 
     def __str__(self) -> str:
-        constant = dict(self.terms).get((), 0)
-        rest = tuple(term for term in self.terms if term[0])
-        relation = self.relation if self.truth else {"==": "!=", ">": "<="}[self.relation]
-        return f"{text_of(rest)} {relation} {-constant}"
+        terms, relation = self.terms, self.relation if self.truth else {"==": "!=", ">": "<="}[self.relation]
+        if terms[0][1] < 0:
+            terms, relation = _scaled(terms, -1), {">": "<", "<=": ">="}.get(relation, relation)
+        rest = tuple(term for term in terms if term[0])
+        return f"{text_of(rest)} {relation} {-dict(terms).get((), 0)}"
 
 
 class Sizes:
@@ -164,6 +170,7 @@ class Extent:
     """An integer that stands for others; see the module."""
 
     __slots__ = ("sizes", "terms")
+    __array_ufunc__ = None  # NumPy's operators leave it to the methods here, which compute with an int
 
     def __init__(self, terms: Terms, sizes: Sizes) -> None:
         self.terms = terms
@@ -335,8 +342,9 @@ class Extent:
         exact = _quotient(dividend, divisor)
         if exact is not None:
             return self._made(exact if operator == "//" else ())
-        if any(coefficient < 0 for _, coefficient in (*dividend, *divisor)):
-            return None  # then a factor could be negative
+        for terms in dividend, divisor:  # no factor is negative
+            if any(coefficient < 0 for _, coefficient in terms) and (self._made(terms) < 0):
+                return None
         return self._made((((Rounded(operator, dividend, divisor),), 1),))
 
     def __floordiv__(self, other: Any) -> Any:
@@ -386,6 +394,8 @@ class Extent:
 
     def _beyond(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
         """What is no polynomial: a number that the program computes, where numbers are concerned."""
+        if isinstance(other, np.generic | np.ndarray):
+            return function(int(self), other)
         if not isinstance(other, int | float):
             return NotImplemented
         if self.sizes.number is None or (type(other) not in (int, float, Extent)):

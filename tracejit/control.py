@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.extents import as_extent
+
 from .blocks import (
     Packed,
     Unrecorded,
@@ -229,22 +231,22 @@ def scan(
     """
     checked_callable("scan", f)
     inputs = pack("xs", xs)
-    lengths = set()
+    lengths: list[int] = []
     for leaf in inputs.leaves:
         if leaf.tensor.ndim == 0:
             raise at_user_line(ValueError(f"scan: {leaf.path} has no axis to go along, it is {described(leaf.tensor)}"))
-        lengths.add(leaf.tensor.shape[0])
+        lengths.append(leaf.tensor.shape[0])
     if length is not None:
-        if int(length) < 0:
+        if as_extent(length) < 0:
             raise at_user_line(ValueError(f"scan: length must not be negative, got {length}"))
-        lengths.add(int(length))
-    if len(lengths) > 1:
+        lengths.append(as_extent(length))
+    if any(other != lengths[0] for other in lengths):
         found = ", ".join(f"{leaf.path} is {described(leaf.tensor)}" for leaf in inputs.leaves)
         asked = f", length is {length}" if length is not None else ""
         raise at_user_line(ValueError(f"scan: the lengths of the first axes must be the same, but {found}{asked}"))
     if not lengths:
         raise at_user_line(ValueError("scan: length must be given where xs has no tensors"))
-    return _scan("scan", name_of(f), f, pack("init", init), inputs, lengths.pop(), bool(reverse), (f,))
+    return _scan("scan", name_of(f), f, pack("init", init), inputs, lengths[0], bool(reverse), (f,))
 
 
 def _scan(

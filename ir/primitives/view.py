@@ -161,7 +161,7 @@ device_put = View(
 
 def slice_extent(start: int, limit: int, stride: int) -> int:
     """How many of ``range(start, limit, stride)`` there are."""
-    count = -((start - limit) // stride)
+    count = (limit - start + stride - 1) // stride
     return count if count >= 0 else 0
 
 
