@@ -23,7 +23,7 @@ from .workloads import WORKLOADS, Workload
 
 BATCH_SECONDS, BATCHES, MOST_SECONDS = 0.02, 25, 3.0
 # Where libraries take turns; some leave threads that spin for a while.
-TURN_SECONDS, TURNS, LEAST_TURNS, PAUSE_SECONDS = 0.004, 40, 5, 0.002
+TURN_SECONDS, TURNS, TURNS_SECONDS, LEAST_TURNS, PAUSE_SECONDS = 0.004, 40, 1.0, 3, 0.002
 
 
 def timed(run: Any) -> float:
@@ -108,16 +108,20 @@ def measure_in_turn(workload: Workload, names: Sequence[str]) -> dict[str, dict[
             "bytes": sum(array.nbytes for array in (*arrays, *found)),
             "bits": 8 * found[0].dtype.itemsize,
         }
-    counts = {name: max(1, round(TURN_SECONDS / min(timed(call) for _ in range(3)))) for name, call in calls.items()}
+    once = {name: min(timed(call) for _ in range(2)) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + 2 * MOST_SECONDS
-    for turn in range(TURNS):
-        if turn >= LEAST_TURNS and time.perf_counter() > end:
-            break
+    spent = dict.fromkeys(calls, 0.0)
+    for _ in range(TURNS):
         for name, call in calls.items():
+            if spent[name] > TURNS_SECONDS and len(times[name]) >= LEAST_TURNS:
+                continue
+            count = max(1, round(TURN_SECONDS / once[name]))
             time.sleep(PAUSE_SECONDS)
-            call()
-            times[name].append(timed(lambda n=counts[name], call=call: [call() for _ in range(n)]) / counts[name])
+            if once[name] < TURN_SECONDS:
+                call()
+            elapsed = timed(lambda count=count, call=call: [call() for _ in range(count)])
+            times[name].append(elapsed / count)
+            spent[name] += elapsed
     for name, found in times.items():
         measured[name] |= {"steady_s": sorted(found)[len(found) // 10], "median_s": statistics.median(found)}
     return measured
