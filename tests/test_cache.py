@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tracejit.backends import cache
-from tracejit.backends.cpu import compiler
+from tracejit.backends.cpu import compiler, runtime
+from tracejit.ir.primitive import PRIMITIVES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -285,6 +287,24 @@ def test_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.write("e", bytes(200))
     assert [cache.read(key) is not None for key in "abcde"] == [True, False, True, True, True]
     assert sum(path.stat().st_size for path in entries(folder)) <= 1000
+
+
+def test_a_folder_of_many_entries_is_looked_at_seldom(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Path] = []
+    monkeypatch.setattr(cache, "_bound", looks.append)
+    for number in range(2000):
+        cache.write(str(number), bytes(100))
+    assert 1 <= len(looks) <= 32, "about once in 256 of these"
+    cache.write("large", bytes(cache.MAX_BYTES // cache.LOOKS))
+    assert len(looks) >= 2
+
+
+def test_an_operation_on_another_shape_writes_nothing(folder: Path) -> None:
+    names = []
+    for extent in (1031, 1033, 1039):
+        runtime.evaluate(PRIMITIVES["cosine"], [np.ones(extent, np.float32)], {})
+        names.append({path.name for path in entries(folder)})
+    assert names[0] == names[1] == names[2]
 
 
 def test_the_bound_leaves_other_files_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

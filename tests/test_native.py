@@ -244,9 +244,11 @@ def test_large_choices_are_compiled(kernels: None, monkeypatch: pytest.MonkeyPat
     for shape in ((3, 4), (64, 128)):
         mask, x, y = (np.asarray(example(dtype, shape)) for dtype in ("bool", "float32", "float32"))
         for other in (y, y[0], y[:, :1], np.asarray(y[0, 0])):
-            found = dispatch.compute(elementwise.primitives.select, [mask, x, other], {})
-            assert found.tobytes() == np.where(mask, x, other).tobytes()
-    assert set(compiled) == {(64, 128)}
+            for _ in range(10):
+                found = dispatch.compute(elementwise.primitives.select, [mask, x, other], {})
+                assert found.tobytes() == np.where(mask, x, other).tobytes()
+    assert compiled == [(64, 128)] * len(compiled)
+    assert 4 <= len(compiled) < 40, "what comes often"
 
 
 @pytest.mark.usefixtures("native_only")

@@ -6,6 +6,7 @@ This is the level below the tape: :func:`tracejit.autograd.apply` adds that.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +94,20 @@ def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes
 
 
 def _is_worth_compiling(arrays: Sequence[np.ndarray]) -> bool:
-    """Whether a compiled kernel gains more than it costs: the compiler is there, and the elements are many."""
-    return "tracejit.backends.cpu.compiler" in sys.modules and max([a.size for a in arrays]) >= _MANY_ELEMENTS
+    """Whether a compiled kernel gains more than it costs: the compiler is there, and many elements come often."""
+    if "tracejit.backends.cpu.compiler" not in sys.modules or max([a.size for a in arrays]) < _MANY_ELEMENTS:
+        return False
+    if len(_sightings) > _MANY_SHAPES:
+        _sightings.clear()
+    shapes = tuple([a.shape for a in arrays])
+    _sightings[shapes] += 1
+    return _sightings[shapes] > _SIGHTINGS_WORTH_A_PLAN
 
 
 _MANY_ELEMENTS = 2048
+_MANY_SHAPES = 1024
+_SIGHTINGS_WORTH_A_PLAN = 8
+_sightings: Counter[tuple[tuple[int, ...], ...]] = Counter()
 
 
 def _evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:

@@ -321,7 +321,7 @@ def one_op_executable(primitive: Primitive, arrays: Sequence[np.ndarray], attrib
     builder = Builder(graph)
     operands = [builder.parameter(type_of(a)) for a in arrays]
     graph.results = [builder.apply(primitive, operands, attributes)]
-    return stored.executable(graph, "one op", lambda: _one_op_program(graph))
+    return stored.executable(graph, stored.ONE_OP, lambda: _one_op_program(graph))
 
 
 def _one_op_program(graph: Graph) -> Program:

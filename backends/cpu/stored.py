@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..program import Program
 
+ONE_OP = "one op"  # the options of the program that an eager operation runs
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -35,9 +36,12 @@ def executable(graph: Graph, options: str, program: Callable[[], Program]) -> Ex
     key = _key_of(graph, options)
     found = None if key is None else _load(key)
     if found is None:
+        modules = compiler.Statistics.modules
         found = Executable(program())
         recipe = found.recipe
-        if key is not None and not recipe.calls_python:
+        # One op whose code was there already, for another shape, is planned anew in less time than a file takes.
+        is_worthwhile = options != ONE_OP or compiler.Statistics.modules > modules
+        if key is not None and is_worthwhile and not recipe.calls_python:
             disk.write(key, to_bytes(recipe, compiler.modules(recipe.kernels)), disk.PROGRAM)
     return found
 
