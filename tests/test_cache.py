@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import stat
 import subprocess
 import sys
@@ -321,3 +322,110 @@ def test_the_bound_leaves_other_files_alone(folder: Path, monkeypatch: pytest.Mo
     assert all(path.exists() for path in others)
     assert not left.exists()
     assert cache.read("b") == bytes(300)
+
+
+# Damage ---------------------------------------------------------------------------------------------
+
+
+def test_flipped_bits_are_noticed(
+    warm: tuple[Path, dict[str, Any]], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    generator = random.Random(0)
+    every = request.config.getoption("--all")
+    folder = copied(warm, tmp_path / "cache")
+    assert {path.suffix for path in entries(folder)} >= {cache.MODULE, cache.PROGRAM}
+    for path in entries(folder):
+        sound = path.read_bytes()
+        assert cache._sound_content(path) is not None
+        places = range(8 * len(sound)) if every else generator.sample(range(8 * len(sound)), 40)
+        for place in places[:20_000]:
+            flipped = bytearray(sound)
+            flipped[place // 8] ^= 1 << place % 8
+            path.write_bytes(flipped)
+            assert cache._sound_content(path) is None, (path.name, place)
+    report = run(folder)
+    assert report["result"] == warm[1]["result"]
+    assert (report["hits"], report["warnings"]) == (0, [])
+
+
+def test_verify_names_what_is_damaged(warm: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder = copied(warm, tmp_path / "cache")
+
+    def verify(action: str = "verify") -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": str(folder)}
+        command = [sys.executable, "-m", "tracejit", "cache", action]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout
+
+    count = len(entries(folder))
+    assert verify() == (0, f"{count} of {count} entries are as they were written; others are never loaded\n")
+    damaged = entries(folder)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    status, told = verify()
+    assert status == 1
+    assert f"damaged  {damaged.name}\n{count - 1} of {count} entries" in told
+    assert f"modules  {len(modules(folder))}\n" in verify("info")[1]
+    assert verify("clear")[0] == 0
+    assert entries(folder) == []
+
+
+KILLED = """
+import os, random, signal, sys, time
+import numpy as np
+import tracejit as tj
+
+def work(seed):
+    numbers = random.Random(seed)
+    for _ in range(4):
+        kind = numbers.randrange(30)
+        f = tj.jit(lambda x: (x * (kind + 1.5) + tj.arange(kind + 2.0).sum()).sum(0))
+        x = np.arange(12, dtype=np.float32).reshape(3, 4)
+        expected = (x * np.float32(kind + 1.5) + np.float32(sum(range(kind + 2)))).sum(0)
+        for _ in range(3):
+            if not np.allclose(f(tj.tensor(x)).numpy(), expected, rtol=1e-5):
+                return 3
+    return 0
+
+def start(seed):
+    child = os.fork()
+    if child == 0:
+        status = 4
+        try:
+            status = work(seed)
+        finally:
+            os._exit(status)
+    return child
+
+kills, killed, moments = int(sys.argv[1]), 0, random.Random(1)
+seed = 0
+while killed < kills:
+    children = [start(seed + n) for n in range(2)]
+    seed += 2
+    time.sleep(moments.choice([0.01, 0.03, 0.06, 0.1, 0.2]) * moments.random() * 2)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            sys.exit(f"a child failed with {os.WEXITSTATUS(status)}")
+for last in range(3):
+    _, status = os.waitpid(start(last), 0)
+    if status:
+        sys.exit(f"the last failed with {status}")
+from tracejit.backends import cache
+print(len(cache.damaged()), len(cache.entries()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("kills", [12, pytest.param(400, marks=pytest.mark.slow)])
+def test_processes_that_are_killed_leave_no_damage(kills: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if kills > 12 and not request.config.getoption("--all"):
+        pytest.skip("--all kills more")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACEJIT_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", KILLED, str(kills)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    damaged, count = map(int, done.stdout.split())
+    assert damaged == 0
+    assert count > 0
