@@ -71,10 +71,7 @@ def _load(code: bytes, names: Sequence[str]) -> list[int]:
                 alignment = max(section.alignment, 1)
                 section.address = -(-end // alignment) * alignment
                 end = section.address + section.size
-    memory = mmap.mmap(
-        -1, max(end, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE
-    )
-    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    memory, base = _memory(end)
     for section in kept:
         if section.type == _BITS:
             memory[section.address : section.address + section.size] = code[
@@ -111,7 +108,6 @@ def _load(code: bytes, names: Sequence[str]) -> list[int]:
             struct.pack_into("<Q", memory, target + offset, known[number] + addend)
     if fixed:
         _protect(base, fixed)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # it stays: objects that die with the interpreter may call it
     wanted = set(names)
     found = {
         text: address_of(name, number, value)
@@ -119,6 +115,22 @@ def _load(code: bytes, names: Sequence[str]) -> list[int]:
         if (text := name_of(name)) in wanted
     }
     return [found[name] for name in names]
+
+
+def place(code: bytes) -> int:
+    """The address of machine code that needs nothing else; ``OSError`` where the system does not allow it."""
+    memory, address = _memory(len(code))
+    memory[: len(code)] = code
+    _protect(address, len(code))
+    return address
+
+
+def _memory(count: int) -> tuple[mmap.mmap, int]:
+    """Some memory and its address; it stays, for objects that die with the interpreter may call what is there."""
+    private, both = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE
+    memory = mmap.mmap(-1, max(count, 1), flags=private, prot=both)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+    return memory, ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def _is_for_unwinding(code: bytes, sections: Sequence[_Section], section: _Section, strings: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import cache as disk
+from . import cpuid
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def describe(triple: str, cpu: str, features: dict[str, bool]) -> Target:
 def host_target() -> Target:
     """The processor this process runs on.
 
-    LLVM knows; its library takes long to load, so what it says is kept on disk under what the system says.
+    LLVM knows; its library takes long to load, so what it says is kept on disk under what the processor says.
     """
-    told = _processor_as_told()
+    told = cpuid.identification()
     key = None if told is None else f"target {llvm_version()}\n{told}\n{Path(__file__).read_text()}"
     found = None if key is None else disk.read(key, disk.TARGET)
     if found is not None:
@@ -89,18 +89,3 @@ def llvm_version() -> str:
     import llvmlite
 
     return str(llvmlite.__version__)
-
-
-def _processor_as_told() -> str | None:
-    """What Linux says of the processor, but for what differs from one core or moment to another."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            text = file.read(16_384)  # the first core, and not all of many
-    except OSError:
-        return None
-    lines = [line.partition(":") for line in text.split("\n\n")[0].split("\n")]
-    fields = {name.strip(): value.strip() for name, _, value in lines}
-    if "flags" not in fields:  # as on x86
-        return None
-    names = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
-    return "\n".join([platform.machine(), *(fields.get(name, "") for name in names)])
