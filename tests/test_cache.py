@@ -337,8 +337,7 @@ def test_flipped_bits_are_noticed(
     for path in entries(folder):
         sound = path.read_bytes()
         assert cache._sound_content(path) is not None
-        places = range(8 * len(sound)) if every else generator.sample(range(8 * len(sound)), 40)
-        for place in places[:20_000]:
+        for place in generator.sample(range(8 * len(sound)), 2000 if every else 40):
             flipped = bytearray(sound)
             flipped[place // 8] ^= 1 << place % 8
             path.write_bytes(flipped)

@@ -14,12 +14,13 @@ import platform
 import sys
 from pathlib import Path
 
-from . import digits_table
+from . import calls, digits_table
 from .suite import LIBRARIES, run_suite
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.json"
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+MARKERS_OF_CALLS = "<!-- calls -->", "<!-- /calls -->"
 
 
 def processor() -> str:
@@ -42,12 +43,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of the demo's training")
     parser.add_argument("--in-turn", action="store_true",
                         help="all libraries in one process, in turn: for machines that are not at rest")  # fmt: skip
+    parser.add_argument("--calls", action="store_true", help="only what calls cost beside the work")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--write", action="store_true", help="update README.md and results.json")
     options = parser.parse_args()
     figures: dict[str, object] = {
         "machine": f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     }
+    if options.calls or not options.patterns:
+        figures["calls"], text = calls.run(options.peers, options.repeats)
+        print(f"{text}\n")
+        if options.write:
+            _put_into_readme(MARKERS_OF_CALLS, [text, f"Medians, on {figures['machine']}."])
+    if options.calls:
+        return
     texts = []
     if not options.patterns:
         figures["digits"], text = digits_table.run(options.peers, options.repeats)
@@ -59,10 +68,14 @@ def main() -> None:
     if options.json or options.write:
         (options.json or RESULTS).write_text(json.dumps(figures, indent=1) + "\n")
     if options.write:
-        readme = ROOT / "README.md"
-        before, rest = readme.read_text().split(MARKERS[0])
-        after = rest.split(MARKERS[1])[1]
-        readme.write_text("\n\n".join([before + MARKERS[0], *texts, MARKERS[1] + after]))
+        _put_into_readme(MARKERS, texts)
+
+
+def _put_into_readme(markers: tuple[str, str], texts: list[str]) -> None:
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(markers[0])
+    after = rest.split(markers[1])[1]
+    readme.write_text("\n\n".join([before + markers[0], *texts, markers[1] + after]))
 
 
 if __name__ == "__main__":
