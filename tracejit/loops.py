@@ -16,18 +16,28 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import linecache
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .locations import user_location
-from .ops import elementwise
+from .loop_source import (
+    BROKEN,
+    EXIT,
+    Loop,
+    asked_at,
+    contains,
+    find_loop,
+    has,
+    is_negated,
+    leaves,
+    leaves_trip,
+    own_nodes,
+)  # fmt: skip
+from .ops import creation, elementwise
 from .places import Itself
 from .structured import CannotCapture, branches, while_loop
 from .tape import node_of, with_history
@@ -38,199 +48,12 @@ if TYPE_CHECKING:
     from .tracing import Trace
 
 
-BROKEN = ".broken"  # a variable of captured code: whether the loop has been left in another way than by its test
+class _Leave(ast.Break):
+    """A ``break`` by one of the loop's exits."""
 
-
-@dataclass
-class Loop:
-    """A loop of Python's, seen from the condition that ends it: ``test`` is evaluated between two trips.
-
-    That is the test of a ``while``, or that of an ``if`` that leaves the loop; then what lies ``before`` it in the body
-    comes behind the beginning of the next trip, which may be the end of the loop as well.
-    """
-
-    test: ast.expr
-    goes_on: bool  # whether the loop goes on while the test is true
-    answer: bool  # of the part of the test that Python asks for, which ends the loop
-    after: list[ast.stmt]  # what runs after the test in a trip
-    before: list[ast.stmt]
-    head: ast.While | ast.For | None  # what may end the loop as a trip begins
-    file: str
-    line: int
-
-    @property
-    def statements(self) -> list[ast.stmt]:
-        """What runs between two tests."""
-        return [*self.after, *self.before]
-
-    @cached_property
-    def may_break(self) -> bool:
-        """Whether something else than the test may end the loop."""
-        return self.head is not None or any(map(_breaks, self.statements))
-
-    @cached_property
-    def assigned(self) -> set[str]:
-        """The variables that the statements assign."""
-        return {node.id for node in self._names() if isinstance(node.ctx, ast.Store)}
-
-    @cached_property
-    def updated(self) -> set[str]:
-        """Those of them that are only updated, as ``x += 1`` does: a tensor stays the same cell."""
-        updates = [
-            node.target for statement in self.statements for node in ast.walk(statement)
-            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
-        ]  # fmt: skip
-        others = {id(target) for target in updates}
-        bound = {node.id for node in self._names() if isinstance(node.ctx, ast.Store) and id(node) not in others}
-        return {target.id for target in updates} - bound
-
-    def counter(self, variables: Mapping[str, Any]) -> tuple[str, range]:
-        """The variable of a ``for`` over a ``range``, and the numbers that it goes through."""
-        head = self.head
-        assert isinstance(head, ast.For)
-        call, target = head.iter, head.target
-        if not (isinstance(target, ast.Name) and isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            raise CannotCapture("it does not go through a range")
-        read = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
-        if call.keywords or variables.get(call.func.id, range) is not range or read & (self.assigned | {target.id}):
-            raise CannotCapture("it does not go through a range that stays the same")
-        bounds = [_int_of(argument, variables) for argument in call.args]
-        return target.id, range(*bounds)
-
-    def _names(self) -> list[ast.Name]:
-        nodes = [node for statement in self.statements for node in ast.walk(statement)]
-        nodes += ast.walk(self.head.target) if isinstance(self.head, ast.For) else []
-        return [node for node in nodes if isinstance(node, ast.Name)]
-
-
-def _int_of(expression: ast.expr, variables: Mapping[str, Any]) -> int:
-    """The int that a name or a number stands for."""
-    value: Any = None
-    if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub):
-        return -_int_of(expression.operand, variables)
-    if isinstance(expression, ast.Constant):
-        value = expression.value
-    elif isinstance(expression, ast.Name):
-        value = variables.get(expression.id)
-    if type(value) is not int:
-        raise CannotCapture("it goes through a range that is not known")
-    return value
-
-
-# Finding the loop in the source ------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=64)
-def _tree(file: str, source: str) -> ast.Module | None:
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        return None
-
-
-def loop_at(frame: types.FrameType) -> tuple[Loop, tuple[int, int]] | None:
-    """The loop whose test the frame is evaluating, and where in the source; ``None`` where none can be captured."""
-    code = frame.f_code
-    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-    module = _tree(code.co_filename, source) if source else None
-    if module is None:
-        return None
-    position = list(code.co_positions())[frame.f_lasti // 2]
-    if position[0] is None or position[2] is None:
-        return None
-    start = position[0], position[2]
-    loop = _find(module, code.co_filename, start, (position[1], position[3]))
-    return None if loop is None else (loop, start)
-
-
-def _find(module: ast.Module, file: str, start: Any, end: Any) -> Loop | None:
-    loops = ast.While | ast.For
-    around = [node for node in ast.walk(module) if isinstance(node, loops) and _contains(node, start, end)]
-    innermost = max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
-    return None if innermost is None else _as_loop(innermost, file, start, end)
-
-
-def _as_loop(node: ast.While | ast.For, file: str, start: Any, end: Any) -> Loop | None:
-    if isinstance(node, ast.While) and _contains(node.test, start, end):
-        if not _can_be_run(node.body) or not _is_plain(node.test) or (node.orelse and any(map(_breaks, node.body))):
-            return None
-        answer = _is_negated(node.test, start, end)
-        return Loop(node.test, True, answer, node.body, [], None, file, node.lineno)
-    # while True: ...; if done: break; ...
-    for number, statement in enumerate(node.body):
-        if isinstance(statement, ast.If) and _contains(statement.test, start, end):
-            ends = isinstance(statement.body[-1], ast.Break | ast.Return) and not statement.orelse
-            before, after = node.body[:number], node.body[number + 1 :]
-            can_be_run = _can_be_run([*before, *after]) and not any(map(_continues, before))
-            if not ends or not can_be_run or not _is_plain(statement.test):
-                return None
-            is_endless = isinstance(node, ast.While) and isinstance(node.test, ast.Constant) and bool(node.test.value)
-            answer = not _is_negated(statement.test, start, end)
-            head = None if is_endless else node
-            loop = Loop(statement.test, False, answer, after, before, head, file, node.lineno)
-            # However the loop ends, Python goes on behind the test.
-            if loop.may_break and (node.orelse or not isinstance(statement.body[0], ast.Break)):
-                return None
-            return loop
-    return None
-
-
-def _contains(node: ast.AST, start: tuple[int, int], end: tuple[int, int]) -> bool:
-    own = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-    return own[0] <= start and end <= own[1]
-
-
-def _can_be_run(statements: Sequence[ast.stmt]) -> bool:
-    """Whether a loop's statements can be taken out of their function; what leaves a trip may stand in ``if`` alone."""
-    return all(_can_be_taken(statement, may_leave=True, is_inner=False) for statement in statements)
-
-
-def _can_be_taken(node: ast.AST, *, may_leave: bool, is_inner: bool) -> bool:
-    if isinstance(node, ast.Break | ast.Continue):
-        return may_leave
-    if isinstance(node, _NOT_TAKEN) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)):
-        return False
-    if isinstance(node, ast.Lambda):
-        return True
-    if isinstance(node, ast.While | ast.For) and all(
-        _can_be_taken(child, may_leave=True, is_inner=True) for child in node.body
-    ):
-        rest = [child for child in ast.iter_child_nodes(node) if child not in node.body]
-        return all(_can_be_taken(child, may_leave=False, is_inner=False) for child in rest)
-    may_leave = is_inner or (may_leave and isinstance(node, ast.If))
-    return all(_can_be_taken(child, may_leave=may_leave, is_inner=is_inner) for child in ast.iter_child_nodes(node))
-
-
-_NOT_TAKEN = (
-    ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Global, ast.Nonlocal, ast.Delete, ast.Try, ast.TryStar,
-    ast.Raise, ast.Import, ast.ImportFrom, ast.NamedExpr, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef,
-)  # fmt: skip
-
-
-def _breaks(node: ast.AST) -> bool:
-    """Whether a loop's statement may end it."""
-    return _has(node, ast.Break)
-
-
-def _continues(node: ast.AST) -> bool:
-    """Whether a loop's statement may go on with the next trip."""
-    return _has(node, ast.Continue)
-
-
-def _has(node: ast.AST, kind: type[ast.stmt]) -> bool:
-    if isinstance(node, ast.While | ast.For):  # whose own ones are others
-        return any(_has(child, kind) for child in node.orelse)
-    return isinstance(node, kind) or any(_has(child, kind) for child in ast.iter_child_nodes(node))
-
-
-def _is_plain(test: ast.expr) -> bool:
-    return not any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.IfExp) for node in ast.walk(test))
-
-
-def _is_negated(test: ast.expr, start: Any, end: Any) -> bool:
-    """Whether a part of a test stands under an odd number of ``not``."""
-    around = [n for n in ast.walk(test) if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not)]
-    return sum(_contains(node.operand, start, end) for node in around) % 2 == 1
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 # Running statements in a block --------------------------------------------------------------------------
@@ -280,11 +103,17 @@ class _Namespace:
                 return
             if isinstance(statement, ast.Break):
                 self.variables[BROKEN] = _truth(True)
+                if isinstance(statement, _Leave):
+                    self.variables[EXIT] = creation.tensor(statement.number)
                 return
-            if isinstance(statement, ast.If) and (_breaks(statement) or _continues(statement)):
+            if isinstance(statement, ast.If) and has(statement, ast.Break | ast.Continue | ast.Return):
                 # What follows is done in the branches that do not leave the trip.
                 rest = statements[number + 1 :]
-                self._branch(statement.test, [*statement.body, *rest], [*statement.orelse, *rest])
+                body, orelse = (
+                    [_Leave(self.loop.exit_of(branch))] if self.loop.exit_of(branch) else [*branch, *rest]
+                    for branch in (statement.body, statement.orelse)
+                )
+                self._branch(statement.test, body, orelse)
                 return
             if isinstance(statement, ast.If):
                 self._branch(statement.test, statement.body, statement.orelse)
@@ -300,7 +129,7 @@ class _Namespace:
         loop = self.loop
         self.run(loop.after)
         begin: list[ast.stmt] = loop.before if loop.head is None else [self._begin(loop.head)]
-        if begin and any(map(_breaks, loop.after)):
+        if begin and any(map(leaves, loop.after)):
             begin = [_at(ast.If(ast.Name(BROKEN, ast.Load()), [], begin), loop.test)]
         self.run(begin)
 
@@ -326,7 +155,7 @@ class _Namespace:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }  # fmt: skip
         names = sorted(wanted & self.loop.assigned)
-        names += [BROKEN] if any(map(_breaks, (*body, *orelse))) else []
+        names += self.loop.flags if any(map(leaves, (*body, *orelse))) else []
 
         def branch(statements: Sequence[ast.stmt]) -> Callable[[], list[Tensor]]:
             def run() -> list[Tensor]:
@@ -357,9 +186,7 @@ def _at(node: Any, place: ast.AST) -> Any:
 def _truth(value: Any) -> Tensor:
     """A condition as one bool."""
     if isinstance(value, bool):
-        from .ops.creation import tensor
-
-        return tensor(value)
+        return creation.tensor(value)
     if value.size != 1:
         raise CannotCapture("a condition of several elements")
     flat = value if value.shape == () else value.reshape(())
@@ -405,17 +232,24 @@ class Loops:
             tuple[int, int], Any
         ] = {}  # captured loops that Python has not left yet: the last answer's place
         self._refused: set[tuple[str, int]] = set()
+        self._way: _Way | None = None  # to an exit, on which Python is
 
     def answer(self, trace: Trace) -> bool | None:
         """What to tell Python of the condition that it asks for, if it is a captured loop's; else ``None``."""
         _, frame = user_location()
         if frame is None or frame.f_code.co_flags & _GENERATOR:
             return None
-        found = loop_at(frame)
-        if found is None:
+        asked = asked_at(frame)
+        if asked is None:
             return None
-        loop, position = found
-        if (loop.file, loop.line) in self._refused:
+        module, position, end = asked
+        if self._way is not None:
+            answer = self._way.answer(trace, frame, position, end)
+            if answer is not None:
+                return answer
+            self._way = None
+        loop = find_loop(module, frame.f_code.co_filename, position, end)
+        if loop is None or (loop.file, loop.line) in self._refused:
             return None
         place = id(frame), loop.line
         if place in self._over and position > self._over[place]:  # another part of the condition that ended it
@@ -426,21 +260,73 @@ class Loops:
             self._frames.append(frame)
             return None
         try:
-            capture(trace, frame, loop)
+            exit = capture(trace, frame, loop)
         except CannotCapture:
             self._refused.add((loop.file, loop.line))
             if trace.region is not None:
                 raise
             return None
+        if exit is not None:
+            self._way = _Way(trace, frame, loop, *exit)
+            return not loop.answer
         self._over[place] = position
         return loop.answer
+
+    @property
+    def are_left(self) -> bool:
+        """Whether Python has come to the exit that it was led to."""
+        return self._way is None or self._way.is_over
 
     def clear(self) -> None:
         self._frames.clear()
 
 
-def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
-    """Record a loop from where the frame is, and set the frame's variables to what they are after it."""
+class _Way:
+    """The way to the exit of a captured loop: Python does another trip, and finds all as it was at the exit's test.
+
+    What is recorded on the way is forgotten.
+    """
+
+    def __init__(
+        self, trace: Trace, frame: types.FrameType, loop: Loop, statement: ast.If, branch: list[ast.stmt]
+    ) -> None:
+        self.is_over = False
+        self._frame, self._loop, self._exit, self._branch = frame, loop, statement, branch
+        self._variables = dict(frame.f_locals)
+        self._cells = [(cell, cell._value, cell._node) for cell in trace.cells()]
+        self._mark = trace.leave_aside()
+
+    def answer(self, trace: Trace, frame: types.FrameType, start: Any, end: Any) -> bool | None:
+        """What to tell Python of a condition that it asks for on the way; ``None`` behind it."""
+        if frame is self._frame and contains(self._exit.test, start, end):
+            if not self.is_over:
+                self.is_over = True
+                trace.come_back(self._mark)
+                for cell, value, node in self._cells:
+                    cell._value, cell._node = value, node
+                _set_variables(frame, self._variables)
+            return (self._branch is self._exit.body) != is_negated(self._exit.test, start, end)
+        if self.is_over:
+            return None
+        assert frame is self._frame, "conditions in functions that a loop calls are not captured"
+        for node in own_nodes(self._loop.statements):
+            if isinstance(node, ast.If) and contains(node.test, start, end):
+                return self._goes_on(node) != is_negated(node.test, start, end)
+        return not self._loop.answer  # the loop's own test
+
+    def _goes_on(self, node: ast.If) -> bool:
+        """Whether the test of an ``if`` has to hold to come to the exit."""
+        for branch in (node.body, node.orelse):
+            if any(inner is self._exit for inner in own_nodes(branch)):
+                return branch is node.body
+        return any(map(leaves_trip, node.orelse)) or not any(map(leaves_trip, node.body))
+
+
+def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, list[ast.stmt]] | None:
+    """Record a loop from where the frame is, and set the frame's variables to what they are after it.
+
+    The exit by which it is left in this call, if it is by one: the variables are as they are there.
+    """
     variables = frame.f_locals
     names: list[str] = []
     carries: list[Tensor] = []
@@ -458,9 +344,10 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
     roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
     world = World(roots, trace.world.functions)
 
-    if loop.may_break:
-        names.append(BROKEN)
-        carries.append(_truth(False))
+    if loop.exits and trace.region is not None:
+        raise CannotCapture("it is left in several ways")
+    names += loop.flags
+    carries += [_truth(False), creation.tensor(0)][: len(loop.flags)]
 
     def namespace(twins: Sequence[Tensor]) -> _Namespace:
         made = _Namespace(trace, frame, loop)
@@ -492,7 +379,12 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> None:
         raise
     finally:
         trace.capturing -= 1
-    _set_variables(frame, {name: result for name, result in zip(names, results, strict=True) if name != BROKEN})
+    values = dict(zip(names, results, strict=True))
+    found = values.pop(EXIT, None)
+    values.pop(BROKEN, None)
+    _set_variables(frame, values)
+    number = 0 if found is None else int(trace.concrete(trace.read(found), "how a loop ends"))
+    return loop.exits[number - 1] if number else None
 
 
 def _has_changed(world: World) -> bool:

@@ -134,6 +134,8 @@ def _record(
                     result = function(*args, **kwargs)
                 if trace.failed is not None:  # swallowed by a bare except
                     raise trace.failed
+                if not trace.loops.are_left:
+                    raise Untraceable("a loop is left in a way that cannot be captured")
                 try:
                     changes = world.changes()
                 except Untracked as reason:

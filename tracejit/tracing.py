@@ -425,6 +425,17 @@ class Trace:
             del self.builder.graph.ops[ops:]
             del self.segment.checks[checks:]
 
+    def leave_aside(self) -> Any:
+        """Record what follows nowhere, until :meth:`come_back`; what that needs."""
+        before = self.builder.graph, self._position, len(self.segment.checks)
+        self.builder.graph, self._position = Block(), None
+        return before
+
+    def come_back(self, before: Any) -> None:
+        """Go on where the recording was."""
+        self.builder.graph, self._position, checks = before
+        del self.segment.checks[checks:]
+
     def cells(self) -> list[Any]:
         """Everything that may be given another value in place: tensors of the trace, and shadows of others."""
         alive = [tensor for ref in self.born if (tensor := ref()) is not None]

@@ -39,7 +39,7 @@ class Plan:
     run: int
     words: array[int]
     frame_words: int
-    growing: int
+    growing: array[int]
     most_arguments: int
     pool: int
     parallel_for: int
@@ -76,7 +76,7 @@ class Entry:
             RUN: plan.run,
             CODE: plan.words.buffer_info()[0],
             FRAME_WORDS: plan.frame_words,
-            GROWING: plan.growing,
+            GROWING: plan.growing.buffer_info()[0],
             MOST_ARGUMENTS: plan.most_arguments,
             POOL: plan.pool,
             PARALLEL_FOR: plan.parallel_for,

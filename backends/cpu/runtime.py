@@ -162,10 +162,10 @@ class Executable:
         return self._entry
 
     def _make_entry(self) -> Entry | None:
-        frame_words, growing, most_arguments, pool, parallel_for = self._arguments
+        frame_words, _, most_arguments, pool, parallel_for = self._arguments
         return entry.make(
             Plan(
-                self._runtime.run_address, self._words, frame_words, growing, most_arguments, pool or 0,
+                self._runtime.run_address, self._words, frame_words, self._growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.recipe.inputs), self.recipe.outputs, self.recipe.constants,
                 self._workspace_bytes, self.results, self.recipe.work, self.recipe.runs_for_long,
             )
