@@ -71,8 +71,13 @@ def _key_of(graph: Graph, options: str) -> str | None:
     if found is None:
         return None
     digest = hashlib.sha256(marshal.dumps(found, 2)).hexdigest()  # a version that writes the same for what is equal
-    workers = threads.available_processors()
-    return f"program {digest} {options} {workers}\n{_sources()}\n{compiler.fingerprint()}"
+    return f"program {digest} {options}\n{_surroundings()}"
+
+
+@cache
+def _surroundings() -> str:
+    """What programs depend on besides their graphs, which a process asks for once."""
+    return f"{threads.available_processors()}\n{_sources()}\n{compiler.fingerprint()}"
 
 
 _CHANGE_PASSES = ("TRACEJIT_CHECK", "TRACEJIT_PASSES_LIMIT")
