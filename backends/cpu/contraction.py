@@ -56,7 +56,8 @@ NUMBER_BYTES = 64  # the widest vector
 
 # When to copy.
 PAGE_BYTES = 4096  # also, in most processors, the distance of addresses that share a set of the first-level cache
-PACKED_TILES = 8  # B, where its rows are at least a page apart and at least this many tiles share the panel
+FAR_BYTES = 3072  # B, where its rows are at least so far apart
+PACKED_TILES = 8  # and at least this many tiles share the panel
 COPIED_STRIPS = 8  # a tile of A, where its rows share a set and at least this many strips use it
 
 
@@ -307,7 +308,7 @@ class ContractionWriter(TileWriter, PackingWriter):
             edge = self.let("edge", f"and i64 {columns}, {shape.strip - 1}")
             packed = self.let("or", f"or i1 {packed}, {self.compare('ne', edge, 0)}")
         distance = self.let("abs", f"call i64 @llvm.abs.i64(i64 {b_k}, i1 false)")
-        far = self.compare("sge", distance, PAGE_BYTES)
+        far = self.compare("sge", distance, FAR_BYTES)
         reused = self.compare("sge", rows, PACKED_TILES * shape.height)
         packed = self.let("or", f"or i1 {packed}, {self.both(far, reused)}")
         along_k = self.compare("eq", a_k, self.size)
