@@ -11,6 +11,7 @@ written overlaps no other buffer of the call (the memory plan sees to that); a b
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tracejit.ir.types import bool_, is_floating, short_name
 
 from .. import kernel as k
 from . import instructions
+from .vectors import Wide, wide
 
 MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
 
@@ -72,7 +74,8 @@ def launch_shape(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
     values = dict(zip(kernel.parameters, parameters, strict=True))
     mapping = _map(kernel)
     extents = [loop.extent if isinstance(loop.extent, int) else values[loop.extent] for loop in mapping.loops]
-    blocks = -(-math.prod(extents) // mapping.team.points)
+    points = mapping.team.points * (mapping.wide.width if mapping.wide is not None else 1)
+    blocks = -(-math.prod(extents) // points)
     return Launch((max(1, min(blocks, MAX_BLOCKS)), 1, 1), (mapping.threads, 1, 1))
 
 
@@ -82,6 +85,7 @@ class _Mapping:
 
     team: Team
     loops: tuple[k.Loop, ...]
+    wide: Wide | None = None
 
     @property
     def threads(self) -> int:
@@ -97,6 +101,8 @@ def _map(kernel: k.Kernel) -> _Mapping:
         return _Mapping(THREAD, loops)
     reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
     loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
+    if not reduces:
+        return _Mapping(THREAD, loops, wide(kernel, loops))
     if all(isinstance(reduce.extent, int) and reduce.extent <= LANES for reduce in reduces):
         return _Mapping(THREAD, loops)
     return _Mapping(WARP if any(reduce.vector for reduce in reduces) else COLUMN, loops)
@@ -133,6 +139,7 @@ class _KernelEmitter:
         self.lines: list[str] = []
         self.depth = 1
         self.among_lanes = False  # in a loop that is split between the lanes of a team
+        self.vectors: dict[int, str] = {}  # by a load's or store's identity: the variable with its elements
 
     def run(self) -> str:
         self._kernel_body()
@@ -202,6 +209,9 @@ class _KernelEmitter:
                     self._call(statement)
                 case k.Index(axis, result):
                     self._define(result, axis)
+                case k.Load(buffer, address, result) if id(statement) in self.vectors:
+                    element = f"{self.vectors[id(statement)]}.e[e]"
+                    self._define(result, f"{element} != 0" if self.dtypes[buffer] == bool_ else element)
                 case k.Load(buffer, address, result):
                     self._define(result, self._element(buffer, address))
                 case k.Store():
@@ -222,6 +232,9 @@ class _KernelEmitter:
 
     def _store(self, store: k.Store) -> None:
         value = _read(store.value)
+        if id(store) in self.vectors:
+            self._line(f"{self.vectors[id(store)]}.e[e] = {value};")
+            return
         if store.accumulate:
             old = self._element(store.buffer, store.address)
             value = instructions.INSTRUCTIONS["add"](old, value, dtype=self.dtypes[store.buffer])
@@ -261,17 +274,56 @@ class _KernelEmitter:
             return
         member = "threadIdx.x" if team is THREAD else f"threadIdx.x / {LANES}"
         first, step = f"blockIdx.x * {team.points}ll + {member}", f"gridDim.x * {team.points}ll"
+        if self.mapping.wide is not None:
+            self._groups(self.mapping.wide, position, count, first, step)
+            first = f"done + {first}"
         with self._braces(f"for (long long {position} = {first}; {position} < {count}; {position} += {step})"):
             self._point()
+
+    def _groups(self, wide: Wide, position: str, count: str, first: str, step: str) -> None:
+        """As many points as can be, in groups of neighbours; the loop that follows goes on at ``done``."""
+        loops, width = self.mapping.loops, wide.width
+        inner = loops[-1]
+        condition = wide.condition if len(loops) == 1 else f"{inner.extent} % {width} == 0 && {wide.condition}"
+        self._line("long long done = 0;")
+        with self._braces(f"if ({condition})"):
+            self._line(f"done = {count} / {width} * {width};")
+            with self._braces(f"for (long long group = {first}; group < done / {width}; group += {step})"):
+                self._line(f"const long long {position} = group * {width};")
+                self._axes()
+                for loop, inside in itertools.pairwise(loops):
+                    self._block([statement for statement in loop.body if statement is not inside])
+                for number, statement in enumerate((*wide.loads, *wide.stores)):
+                    name = self.vectors[id(statement)] = f"w{number}"
+                    type = f"tj_vector<{instructions.memory_type(self.dtypes[statement.buffer])}, {width}>"
+                    if isinstance(statement, k.Load):
+                        where = f"({statement.buffer} + {_address(statement.address)})"
+                        self._line(f"const {type} {name} = *(const {type} *){where};")
+                    else:
+                        self._line(f"{type} {name};")
+                self._line(f"const long long start = {inner.axis};")
+                self._line("#pragma unroll")
+                with self._braces(f"for (int e = 0; e < {width}; ++e)"):
+                    self._line(f"const long long {inner.axis} = start + e;")
+                    self._block(inner.body)
+                for statement in wide.stores:
+                    type = f"tj_vector<{instructions.memory_type(self.dtypes[statement.buffer])}, {width}>"
+                    where = f"({statement.buffer} + {_address(statement.address)})"
+                    self._line(f"*({type} *){where} = {self.vectors[id(statement)]};")
+        self.vectors.clear()
+
+    def _axes(self) -> None:
+        """The positions along the axes, of a point."""
+        loops = self.mapping.loops
+        for number, loop in enumerate(loops if len(loops) > 1 else ()):
+            inner = [str(other.extent) for other in loops[number + 1 :]]
+            outer = " / ".join(["point", *reversed(inner)])
+            self._line(f"const long long {loop.axis} = {outer}{f' % {loop.extent}' if number else ''};")
 
     def _point(self) -> None:
         """What stands in the loops that are dealt out, outermost first."""
         loops = self.mapping.loops
-        if len(loops) > 1:
-            for number, loop in enumerate(loops):
-                inner = [str(other.extent) for other in loops[number + 1 :]]
-                outer = " / ".join(["point", *reversed(inner)])
-                self._line(f"const long long {loop.axis} = {outer}{f' % {loop.extent}' if number else ''};")
+        self._axes()
         for loop, inside in zip(loops, [*loops[1:], None], strict=True):
             self._block([statement for statement in loop.body if statement is not inside])
 

@@ -20,6 +20,10 @@ _FLOAT_NAMES = {float32: "float", float64: "double"}
 
 # The functions that kernels may call; a module contains those that it needs.
 HELPERS = {
+    "tj_vector": """\
+// Neighbouring elements, which are read and written at once.
+template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
+""",
     "tj_maximum": """\
 // IEEE 754-2019: a NaN wins, and -0 < +0.
 template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {

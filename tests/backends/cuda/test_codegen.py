@@ -163,6 +163,10 @@ FAULTS = {
     ),
     "blocks not dealt out to the lanes": ("sums of rows of 9000", "first / 4096 % 32 == lane", "lane == 0", 1),
     "one element too many": ("gelu", "i0 < n0", "i0 <= n0", 1),
+    "one group of neighbours too many": ("gelu", "group < done / 4", "group <= done / 4", 1),
+    "the rest left out": ("random bits", "long long i0 = done +", "long long i0 = n0 +", 1),
+    "neighbours not counted from the first": ("transpose", "start + e", "start", 1),
+    "alignment not looked at": ("random bits", "(unsigned long long)b2 % 16 == 0", "true", 1),
     "one element of a row too many": ("sums of rows of 31", "i1 < n1", "i1 <= n1", 1),
     "every lane writes": ("scatter add of elements", "blockIdx.x == 0 && threadIdx.x == 0", "threadIdx.x < 2", 1),
     "a result left out": ("layer norm", "if (lane == 0) b1", "if (lane == 32) b1", 1),
@@ -217,7 +221,7 @@ def test_launch_shape() -> None:
     def launch(blocks: int, threads: int) -> codegen.Launch:
         return codegen.Launch((blocks, 1, 1), (threads, 1, 1))
 
-    assert launches("gelu") == [launch(59, 256)]  # 15000 elements, a thread each
+    assert launches("gelu") == [launch(15, 256)]  # 15000 elements, a thread for each four
     assert launches("sums of rows of 33") == [launch(3, 256)]  # 17 rows, a warp each
     assert launches("sums of columns of 33") == [launch(2, 512)]  # 19 columns, 16 at a time
     assert launches("scalars") == [launch(1, 32)]

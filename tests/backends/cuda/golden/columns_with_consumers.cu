@@ -1,11 +1,30 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
+// Neighbouring elements, which are read and written at once.
+template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
+
 // One thread for each i0.
 extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
     long long *__restrict__ b0,
     const long long n0
 ) {
-  for (long long i0 = blockIdx.x * 256ll + threadIdx.x; i0 < n0; i0 += gridDim.x * 256ll) {
+  long long done = 0;
+  if ((unsigned long long)b0 % 16 == 0) {
+    done = n0 / 2 * 2;
+    for (long long group = blockIdx.x * 256ll + threadIdx.x; group < done / 2; group += gridDim.x * 256ll) {
+      const long long i0 = group * 2;
+      tj_vector<long long, 2> w0;
+      const long long start = i0;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const long long i0 = start + e;
+        const long long v0 = i0;
+        w0.e[e] = v0;
+      }
+      *(tj_vector<long long, 2> *)(b0 + i0) = w0;
+    }
+  }
+  for (long long i0 = done + blockIdx.x * 256ll + threadIdx.x; i0 < n0; i0 += gridDim.x * 256ll) {
     const long long v0 = i0;
     b0[i0] = v0;
   }

@@ -1,5 +1,8 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
+// Neighbouring elements, which are read and written at once.
+template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
+
 // One thread for each i0, i1.
 extern "C" __global__ void __launch_bounds__(256, 1) add_be3c2e3946e5(
     const float *__restrict__ b0,
@@ -11,7 +14,28 @@ extern "C" __global__ void __launch_bounds__(256, 1) add_be3c2e3946e5(
     const long long s3
 ) {
   const long long points = n0 * n1;
-  for (long long point = blockIdx.x * 256ll + threadIdx.x; point < points; point += gridDim.x * 256ll) {
+  long long done = 0;
+  if (n1 % 4 == 0 && (unsigned long long)b1 % 16 == 0 && s3 % 4 == 0 && (unsigned long long)b2 % 16 == 0) {
+    done = points / 4 * 4;
+    for (long long group = blockIdx.x * 256ll + threadIdx.x; group < done / 4; group += gridDim.x * 256ll) {
+      const long long point = group * 4;
+      const long long i0 = point / n1;
+      const long long i1 = point % n1;
+      const tj_vector<float, 4> w0 = *(const tj_vector<float, 4> *)(b1 + i0 * s3 + i1);
+      tj_vector<float, 4> w1;
+      const long long start = i1;
+      #pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const long long i1 = start + e;
+        const float v0 = b0[i0 + i1 * s2];
+        const float v1 = w0.e[e];
+        const float v2 = v0 + v1;
+        w1.e[e] = v2;
+      }
+      *(tj_vector<float, 4> *)(b2 + i0 * s3 + i1) = w1;
+    }
+  }
+  for (long long point = done + blockIdx.x * 256ll + threadIdx.x; point < points; point += gridDim.x * 256ll) {
     const long long i0 = point / n1;
     const long long i1 = point % n1;
     const float v0 = b0[i0 + i1 * s2];

@@ -1,0 +1,69 @@
+"""Which kernels read and write 16 bytes at a time: those whose threads may take neighbouring elements.
+
+Where a buffer lies, and how far apart its rows are, is known only when a kernel runs.  So it looks at that itself, and
+goes through its elements one by one where something is not aligned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .. import kernel as k
+
+BYTES = 16  # of one load or store
+LONG = 120  # statements: so many keep a thread busy with one element
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """``width`` neighbouring elements of the innermost axis by one thread; these loads and stores take them at once."""
+
+    width: int
+    loads: tuple[k.Load, ...]
+    stores: tuple[k.Store, ...]
+    condition: str  # under which everything is aligned, in C; extents are looked at elsewhere
+
+    def takes(self, statement: k.Statement) -> bool:
+        return any(statement is other for other in (*self.loads, *self.stores))
+
+
+def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
+    """How the loops are gone through in steps; ``None`` where that gains nothing, or cannot be."""
+    if not loops or "vector" not in loops[-1].kinds:
+        return None
+    inner = loops[-1]
+    if len(inner.body) > LONG or any(isinstance(statement, k.Loop | k.Reduce) for statement in inner.body):
+        return None
+    stores = tuple(statement for statement in inner.body if isinstance(statement, k.Store))
+    loads = tuple(
+        statement for statement in inner.body
+        if isinstance(statement, k.Load) and _is_along(statement.address, inner.axis)
+    )  # fmt: skip
+    written = {store.buffer for store in stores}
+    read = {statement.buffer for statement in k.walk(kernel.body) if isinstance(statement, k.Load)}
+    if not stores or written & read or len(written) < len(stores):
+        return None
+    if any(store.accumulate or not _is_along(store.address, inner.axis) for store in stores):
+        return None
+    dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
+    width = BYTES // max(dtypes[statement.buffer].itemsize for statement in (*loads, *stores))
+    if width < 2:
+        return None
+    conditions = {}
+    for statement in (*loads, *stores):
+        size = width * dtypes[statement.buffer].itemsize
+        conditions[f"(unsigned long long){statement.buffer} % {size} == 0"] = None
+        steps = [statement.address.offset, *statement.address.terms.values()]
+        for step in steps:
+            if isinstance(step, str):
+                conditions[f"{step} % {width} == 0"] = None
+            elif step != 1 and step % width:
+                return None
+    return Wide(width, loads, stores, " && ".join(conditions))
+
+
+def _is_along(address: k.Address, axis: str) -> bool:
+    """Whether neighbours along an axis are neighbours in memory."""
+    others = [stride for name, stride in address.terms.items() if name != axis]
+    return address.terms.get(axis) == 1 and not address.dynamic and 1 not in others
