@@ -253,6 +253,12 @@ def hidden() -> Iterator[None]:
         thread.level, thread.hidden = level, around
 
 
+def depth_here() -> int:
+    """How many transformations are running, those included that the block that is recorded does not know of."""
+    level = thread.level or thread.hidden
+    return 0 if level is None else level.depth
+
+
 @contextlib.contextmanager
 def reopened(level: Level | None) -> Iterator[None]:
     """Within it code runs as in a transformation that may be over, with the tensors of that."""

@@ -15,7 +15,7 @@ from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
 from .disguise import disguised
-from .levels import hidden
+from .levels import Box, depth_here, hidden
 from .tape import BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
 
@@ -37,13 +37,14 @@ class Region:
     constant: set[Value] = field(default_factory=set)  # computed without gradients
     stopped: dict[Value, Value] = field(default_factory=dict)  # those, behind what stops gradients
     checks: list[tuple[Value, Check]] = field(default_factory=list)
+    depth: int = field(default_factory=depth_here)  # of the transformations around it
 
     def local(self, value: Value, node: Node | None = None) -> Value:
         """The value as the block's ops may read it.
 
         With and without a history the same value is two parameters, or a gradient would flow where it was detached.
         """
-        if isinstance(value, Constant) or value in self.own:
+        if isinstance(value, Constant) or value in self.own or self._made(value):
             return value
         around = value if self.outer is None else self.outer.local(value, node)
         key = around, id(node)
@@ -52,6 +53,10 @@ class Region:
             self.own.add(parameter)
             self.imports[key] = (around, node), parameter
         return self.imports[key][1]
+
+    def _made(self, value: Any) -> bool:
+        """Whether a value is of a transformation that runs within the block."""
+        return isinstance(value, Box) and value.level.depth > self.depth
 
     def note(self, value: Value, *, differentiable: bool) -> None:
         """A value that an op of the block gives; ``differentiable`` unless under ``no_grad``."""

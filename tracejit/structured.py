@@ -14,7 +14,9 @@ from tracejit.ir.passes import dce
 from tracejit.ir.primitives import control
 from tracejit.ir.types import TensorType, int64
 
+from . import dispatch
 from .disguise import disguised
+from .levels import everywhere
 from .ops import elementwise
 from .ops.creation import tensor
 from .regions import Import, Like, TracedBlock, trace_block, unite
@@ -182,7 +184,7 @@ def _settle(
             disguised(result)
     checks = [check for traced in blocks for check in traced.checks]
     if checks:
-        trace.check_as(results[-1]._value, checks[0])
+        trace.check_as(dispatch.payload(everywhere(results[-1])), checks[0])
         results = results[:-1]
     count = len(results) - len(cells)
     for cell, result in zip(cells, results[count:], strict=True):
