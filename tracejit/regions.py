@@ -119,7 +119,7 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
     likes = [argument if isinstance(argument, Like) else Like.of(argument) for argument in arguments]
     twins = [_twin(region, like) for like in likes]
     parameters: list[Value] = [twin._value for twin in twins]
-    before = {id(cell): (cell, cell._value, cell._node) for cell in trace.cells()}
+    before = {id(cell): (cell, cell._value, cell._node, _needs_gradient(cell)) for cell in trace.cells()}
     gradients = trace.gradients()
     graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region
     try:
@@ -127,14 +127,14 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
             result = _inside(trace, region, function(*twins))
         for shadow in trace.shadows.values():  # those that were read here first
             if id(shadow) not in before or before[id(shadow)][1] is None:
-                before[id(shadow)] = shadow, shadow.first, None
-        cells = [cell for cell, value, _ in before.values() if cell._value is not value]
+                before[id(shadow)] = shadow, shadow.first, None, None
+        cells = [cell for cell, value, *_ in before.values() if cell._value is not value]
         if trace.gradients() != gradients:
             trace.refuse("a loop's body or a branch writes gradients of tensors from outside")
     finally:
         trace.builder.graph, trace.region = graph, region.outer
-        for cell, value, node in before.values():
-            cell._value, cell._node = value, node
+        for cell, value, node, flag in before.values():
+            hold(cell, value, node, flag)
     imports = list(region.imports.values())
     return TracedBlock(
         region, [item for item, _ in imports], [parameter for _, parameter in imports], parameters, result, cells,
@@ -151,6 +151,18 @@ def _inside(trace: Trace, region: Region, result: Any) -> Any:
     inside = new_tensor(trace.read(result))
     inside._node, inside._requires_grad = result._node, result._requires_grad
     return disguised(inside) if result._weak else inside
+
+
+def _needs_gradient(cell: Any) -> bool | None:
+    """A tensor's flag; a shadow has that of the tensor outside, which stays as it is."""
+    return cell._requires_grad if isinstance(cell, Tensor) else None
+
+
+def hold(cell: Any, value: Any, node: Node | None, needs_gradient: bool | None) -> None:
+    """Have a tensor (or its shadow) hold something."""
+    cell._value, cell._node = value, node
+    if isinstance(cell, Tensor):
+        cell._requires_grad = bool(needs_gradient)
 
 
 def _twin(region: Region, like: Like) -> Tensor:

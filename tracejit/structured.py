@@ -14,12 +14,11 @@ from tracejit.ir.passes import dce
 from tracejit.ir.primitives import control
 from tracejit.ir.types import TensorType, int64
 
-from . import dispatch
 from .disguise import disguised
 from .levels import everywhere
 from .ops import elementwise
 from .ops.creation import tensor
-from .regions import Import, Like, TracedBlock, trace_block, unite
+from .regions import Import, Like, TracedBlock, hold, trace_block, unite
 from .tape import apply_region, with_history
 from .tensor import Tensor, new_tensor
 from .tracing import Trace
@@ -122,7 +121,7 @@ class _Cells:
 
         def run(*twins: Tensor) -> Any:
             for cell, twin in zip(self._cells, twins[first:], strict=False):
-                cell._value, cell._node = twin._value, twin._node
+                hold(cell, twin._value, twin._node, twin._requires_grad)
             return function(*twins[:first], *twins[last:])
 
         return run
@@ -184,7 +183,7 @@ def _settle(
             disguised(result)
     checks = [check for traced in blocks for check in traced.checks]
     if checks:
-        trace.check_as(dispatch.payload(everywhere(results[-1])), checks[0])
+        trace.check_as(everywhere(results[-1])._value, checks[0])
         results = results[:-1]
     count = len(results) - len(cells)
     for cell, result in zip(cells, results[count:], strict=True):

@@ -412,7 +412,9 @@ class Trace:
 
     def give(self, cell: Any, result: Tensor) -> None:
         """Have a tensor (or its shadow) hold what a block has given it."""
-        cell._value, cell._node = result._value, result._node
+        from .regions import hold
+
+        hold(cell, result._value, result._node, result._requires_grad)
 
     def mark(self) -> tuple[int, int]:
         """Where the recording stands, for :meth:`back_to`."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+from tests.ir.random_graphs import same_bits
 
 pytestmark = pytest.mark.usefixtures("first_code_only")
 
@@ -136,3 +137,74 @@ def test_pythons_own_loops_and_branches() -> None:
     for x in ROWS[:1]:
         for transform in (tj.grad, tj.jacfwd, tj.jacrev, tj.hessian):
             np.testing.assert_allclose(tj.jit(transform(f))(x).numpy(), transform(f)(x).numpy(), rtol=1e-12)
+
+
+# Functions that loop, transformed in the bodies of loops.
+HALF = tj.tensor(0.5, dtype="float64")
+
+
+def unrolled(q: tj.Tensor, a: tj.Tensor) -> tj.Tensor:
+    for i in range(3):
+        a = tj.sin(a * q) + W[i]
+    return a
+
+
+INNER: dict[str, Any] = {
+    "scan": lambda q, a: tj.scan(lambda d, b: (tj.sin(d * q) + b, None), a, W)[0],
+    "while": lambda q, a: tj.while_loop(
+        lambda c: c[1] < 3, lambda c: (tj.sin(c[0] * q) + W[c[1]], c[1] + 1), (a, tj.tensor(0))
+    )[0],
+}
+OUTER: dict[str, Any] = {
+    "scan": lambda g: tj.scan(lambda c, a: (c + g(c, a), c), HALF, ROWS[0])[0],
+    "while": lambda g: tj.while_loop(
+        lambda c: c[1] < 3, lambda c: (c[0] + g(c[0], ROWS[0][c[1]]), c[1] + 1), (HALF, tj.tensor(0))
+    )[0],
+}
+WITHIN: dict[str, Any] = {
+    "grad": lambda f: tj.grad(f),
+    "vmap of grad": lambda f: lambda q, a: tj.vmap(lambda a: tj.grad(f)(q, a))(tj.stack([a, a * 2])).sum(),
+}
+
+
+@pytest.mark.parametrize("within", WITHIN)
+@pytest.mark.parametrize("outer", OUTER)
+def test_transformations_in_bodies_of_functions_with_bodies(outer: str, within: str) -> None:
+    def expected(s: tj.Tensor) -> tj.Tensor:
+        total = HALF
+        for i in range(3):
+            total = total + WITHIN[within](lambda q, a: unrolled(q * s, a))(total, ROWS[0][i])
+        return total
+
+    one = tj.ones((), dtype="float64")
+    value, slope = expected(one).item(), tj.grad(expected)(one).item()
+    for inner in INNER.values():
+
+        def found(s: tj.Tensor, inner: Any = inner) -> tj.Tensor:
+            return OUTER[outer](WITHIN[within](lambda q, a: inner(q * s, a)))
+
+        assert found(one).item() == pytest.approx(value, rel=1e-9)
+        assert same_bits(tj.jit(found)(one).numpy(), found(one).numpy())
+        assert tj.grad(found)(one).item() == pytest.approx(slope, rel=1e-8)
+
+
+def test_a_body_that_adds_to_a_tensor_around_it() -> None:
+    """The tensor has a history then, and is no leaf that must not be changed."""
+
+    def f(x: tj.Tensor) -> tj.Tensor:
+        total = tj.zeros(())
+
+        def body(i: tj.Tensor, c: tj.Tensor) -> tj.Tensor:
+            total.add_(c)
+            return c * 2
+
+        return tj.fori_loop(0, 3, body, x.sum()) + total
+
+    def backward(x: tj.Tensor) -> tj.Tensor:
+        y = x.clone().requires_grad_()
+        f(y).backward()
+        assert y.grad is not None
+        return y.grad
+
+    for derivative in (tj.grad(f), tj.jit(tj.grad(f)), backward, tj.jit(backward)):
+        assert derivative(tj.tensor([1.0, 2.0, 3.0])).tolist() == [15.0] * 3
