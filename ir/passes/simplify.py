@@ -22,7 +22,7 @@ from ..primitives.contraction import dot
 from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
 from ..primitives.placement import concatenate, pad
 from ..primitives.view import broadcast_in_dim, reshape, slice_, stop_gradient, transpose
-from ..types import DType, TensorType, bool_, is_floating
+from ..types import KERNEL_DTYPES, DType, TensorType, bool_, is_floating
 
 
 def simplify(graph: Graph) -> Graph:
@@ -287,9 +287,12 @@ def _transpose(op: _Candidate) -> Value | None:
     if _is_made_by(x, transpose):
         inner = _attribute(x, "permutation")
         return op.make(transpose, _operand(x), permutation=tuple(inner[axis] for axis in permutation))
-    if op.reads_alone and _is_made_by(x, dot) and permutation == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
+    is_swap = permutation == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+    if is_swap and op.reads_alone and _is_made_by(x, dot) and x.dtype in KERNEL_DTYPES:
         assert x.op is not None
-        lhs, rhs = x.op.operands  # (l @ r)^T is r^T @ l^T, to the bit: products and their order stay
+        lhs, rhs = (
+            x.op.operands
+        )  # (l @ r)^T is r^T @ l^T, to the bit: the order of sums stays, but for NumPy's products
         flags = [not x.op.attributes.get(name, False) for name in ("transpose_rhs", "transpose_lhs")]
         return op.make(dot, rhs, lhs, transpose_lhs=flags[0], transpose_rhs=flags[1])
     return None
