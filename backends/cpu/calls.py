@@ -185,7 +185,12 @@ class CallWriter(StepWriter):
             self.branch(self.is_same(locks, CHANGES_UNLOCKED, "i64"), unlock, end)
             self.begin(unlock)
             self._add_held(-1)
+            self.do("%error = alloca [3 x ptr]")  # which is put aside
+            places = ", ".join(f"ptr {self.offset('%error', 8 * number)}" for number in range(3))
+            self.do(f"call void {self.address('PyErr_Fetch')}({places})")
             self.decref(self.call("PyObject_CallNoArgs", "ptr", f"ptr {self.address('release')}"))
+            error = ", ".join(f"ptr {self.load('%error', 8 * number)}" for number in range(3))
+            self.do(f"call void {self.address('PyErr_Restore')}({error})")
             self.jump(end)
             self.begin(end)
             self.do(f"ret ptr {result}")
