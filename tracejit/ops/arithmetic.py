@@ -118,13 +118,13 @@ def angle(x: Any) -> Tensor:
 
 def deg2rad(x: Any) -> Tensor:
     """Degrees as radians."""
-    (tensor,) = operands("deg2rad", x, lowest_kind=FLOAT)
+    (tensor,) = elementwise.real_numbers("deg2rad", *operands("deg2rad", x, lowest_kind=FLOAT))
     return elementwise.multiply(tensor, math.pi / 180)
 
 
 def rad2deg(x: Any) -> Tensor:
     """Radians as degrees."""
-    (tensor,) = operands("rad2deg", x, lowest_kind=FLOAT)
+    (tensor,) = elementwise.real_numbers("rad2deg", *operands("rad2deg", x, lowest_kind=FLOAT))
     return elementwise.multiply(tensor, 180 / math.pi)
 
 
@@ -152,7 +152,7 @@ def heaviside(x: Any, y: Any) -> Tensor:
     >>> tj.heaviside(tj.tensor([-1.0, 0.0, 2.0]), 0.5)
     tensor([0. , 0.5, 1. ])
     """
-    step, at_zero = operands("heaviside", x, y, lowest_kind=FLOAT)
+    step, at_zero = elementwise.real_numbers("heaviside", *operands("heaviside", x, y, lowest_kind=FLOAT))
     ends = elementwise.where(elementwise.less(step, 0), 0, elementwise.where(elementwise.isnan(step), step, 1))
     return elementwise.where(elementwise.equal(step, 0), at_zero, ends)
 

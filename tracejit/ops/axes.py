@@ -1,10 +1,12 @@
-"""Arguments that name axes."""
+"""Arguments that name axes, and shapes."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
 from typing import Any
+
+from tracejit.ir.extents import as_extent
 
 from ..locations import at_user_line
 
@@ -30,6 +32,14 @@ def normalize_axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
     if len(set(normal)) != len(normal):
         raise at_user_line(ValueError(f"{name}: an axis appears twice in {tuple(axis)}"))
     return normal
+
+
+def normalize_extents(name: str, shape: Any) -> tuple[Any, ...]:
+    """The extents of a shape, which may be one number; ``TypeError`` for what is no integer."""
+    try:
+        return (as_extent(shape),) if hasattr(shape, "__index__") else tuple(map(as_extent, shape))
+    except TypeError:
+        raise at_user_line(TypeError(f"{name}: a shape is made of integers, got {shape!r}")) from None
 
 
 def _integer(name: str, axis: Any) -> int:

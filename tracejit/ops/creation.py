@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit.backends.devices import in_use, is_array, moved
 from tracejit.ir import TensorType
-from tracejit.ir.extents import as_extent, has_extents
+from tracejit.ir.extents import has_extents
 from tracejit.ir.primitives.view import device_put
 from tracejit.ir.types import SHORT_NAMES, DType, float64, int64, is_floating, is_integer
 
@@ -21,6 +21,7 @@ from ..promotion import DEFAULT_FLOAT, as_tensor, kind, scalar_dtype
 from ..state import thread
 from ..tape import apply
 from ..tensor import Tensor, new_tensor
+from .axes import normalize_extents
 
 Shape = int | Sequence[int]
 _CPU, _CUDA = 1, 2  # as DLPack counts them
@@ -34,10 +35,7 @@ def _dtype(dtype: Any) -> DType:
 
 
 def _shape(shape: Shape) -> tuple[int, ...]:
-    try:
-        extents = (as_extent(shape),) if hasattr(shape, "__index__") else tuple(map(as_extent, shape))
-    except TypeError:
-        raise at_user_line(TypeError(f"a shape is made of integers, got {shape!r}")) from None
+    extents = normalize_extents("shape", shape)
     if any(extent < 0 for extent in extents):
         raise at_user_line(ValueError(f"a shape has no negative extents, got {extents}"))
     return extents

@@ -235,6 +235,14 @@ def erfinv(x: Any) -> Tensor:
     return _apply(primitives.erf_inv, "erfinv", x, lowest_kind=FLOAT)
 
 
+def real_numbers(name: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors; ``TypeError`` for complex ones."""
+    for tensor in tensors:
+        if tensor.dtype.kind == "c":
+            raise at_user_line(TypeError(f"{name} is defined for real numbers, got {tensor.dtype}"))
+    return tensors
+
+
 def relu(x: Any) -> Tensor:
     """``max(x, 0)``, with gradient 0 at 0; NaN stays NaN.
 
@@ -242,7 +250,7 @@ def relu(x: Any) -> Tensor:
     >>> tj.relu(tj.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    tensor = as_tensor(x, "relu")
+    (tensor,) = real_numbers("relu", as_tensor(x, "relu"))
     return where(less_equal(tensor, 0), 0, tensor)
 
 

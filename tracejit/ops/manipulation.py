@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tracejit.ir.extents import as_extent
 from tracejit.ir.primitives import indexing, placement, view
 from tracejit.ir.types import TensorType, bool_, broadcast_shapes, format_shape, same_shape
 
@@ -17,7 +16,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor, operands
 from ..tape import apply, same_value, tensor_emitter
 from ..tensor import Tensor, concrete_tensor, is_plain, new_tensor
-from .axes import normalize_axes, normalize_axis
+from .axes import normalize_axes, normalize_axis, normalize_extents
 
 
 def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Tensor:
@@ -35,7 +34,7 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
         except (TypeError, ValueError):
             pass  # to be told in this library's words
     tensor = as_tensor(x, "reshape")
-    wanted = [shape] if isinstance(shape, int) else [as_extent(extent) for extent in shape]
+    wanted = [*normalize_extents("reshape", shape)]
     if wanted.count(-1) == 1:
         rest = -math.prod(wanted)
         if rest == 0 or tensor.size % rest:
@@ -144,7 +143,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """``x`` stretched to ``shape`` by NumPy's rule."""
     tensor = as_tensor(x, "broadcast_to")
-    wanted = (shape,) if isinstance(shape, int) else tuple(as_extent(extent) for extent in shape)
+    wanted = normalize_extents("broadcast_to", shape)
     if same_shape(tensor.shape, wanted):
         return same_value(tensor)
     try:

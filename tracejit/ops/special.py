@@ -7,7 +7,6 @@ from typing import Any
 
 from tracejit.ir.primitives import special as primitives
 
-from ..locations import at_user_line
 from ..promotion import operands
 from ..tape import apply
 from ..tensor import Tensor
@@ -217,8 +216,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 def _shifted(name: str, x: Any, axis: int) -> tuple[Tensor, int]:
     """``x`` minus its largest element along ``axis`` (no gradient flows to that one), and the axis from the front."""
     tensor = _float(name, x)
-    if tensor.dtype.kind == "c":
-        raise at_user_line(TypeError(f"{name} is defined for real numbers, got {tensor.dtype}"))
+    elementwise.real_numbers(name, tensor)
     along = normalize_axis(name, axis, tensor.ndim)
     if tensor.shape[along] == 0:
         return tensor, along
