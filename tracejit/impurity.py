@@ -143,4 +143,4 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 _MODULE = type(sys)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
-_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep, "<frozen "
