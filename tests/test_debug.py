@@ -64,3 +64,24 @@ def test_what_was_shown_before_an_error_is_shown(capsys):
 def test_a_callback_in_the_ir():
     f = tj.jit(noisy)
     assert "callback %x" in f.ir(tj.tensor([2.0, 0.0]))
+
+
+def test_once_a_step_in_loops_and_their_derivatives():
+    """Eagerly too, and not again where the backward part runs the steps once more."""
+    seen = []
+
+    def note(x):
+        tj.debug.callback(lambda v: seen.append(v.item()), x)
+        return x * 2
+
+    functions = {
+        "while": lambda x: tj.while_loop(lambda c: c < 10, note, x),
+        "scan": lambda x: tj.scan(lambda c, _: (note(c), None), x, tj.zeros(3))[0],
+        "cond": lambda x: tj.cond(x > 0, lambda: note(x), lambda: x),
+        "checkpoint": lambda x: tj.checkpoint(lambda x: tj.sin(note(x)))(x),
+    }
+    for name, f in functions.items():
+        for wrapped in (f, tj.jit(f), tj.grad(f), tj.jit(tj.grad(f))):
+            seen.clear()
+            wrapped(tj.tensor(2.0))
+            assert seen == ([2.0, 4.0, 8.0] if name in ("while", "scan") else [2.0]), name

@@ -21,8 +21,8 @@ from .tensor import Tensor, new_tensor
 def callback(function: Callable[..., None], *arguments: Any) -> None:
     """Call ``function`` with the values of ``arguments`` (tensors or numbers), at this point of each run.
 
-    What it returns is ignored.  It gets tensors without a history, and must not change anything that the
-    function that is being compiled reads.
+    What it returns is ignored.  It gets tensors without a history, and must not change anything that the function that
+    is being compiled reads.  What a derivative runs once more does not call it again.
 
     >>> import tracejit as tj
     >>> seen = []
@@ -33,6 +33,8 @@ def callback(function: Callable[..., None], *arguments: Any) -> None:
     >>> f(tj.tensor(1.0)), f(tj.tensor(2.0)), seen
     (tensor(2.), tensor(3.), [2.0, 4.0])
     """
+    if thread.region is not None and thread.region.is_second:
+        return  # a checkpoint runs again for its derivative
     numbers = tuple([is_weak(argument) for argument in arguments])
     tensors = [as_tensor(argument, "callback").detach() for argument in arguments]
     call = _with_numbers(function, numbers)

@@ -189,7 +189,12 @@ def control_on_payloads(
     trace = thread.trace
     if trace is not None:
         return trace.record_control(primitive, operands, attributes, regions)
-    return device.evaluate_control(primitive, operands, attributes, regions)
+    results = device.evaluate_control(primitive, operands, attributes, regions)
+    if thread.callbacks is not None:
+        from .debug import run_callbacks
+
+        run_callbacks()
+    return results
 
 
 payload_emitter = Emitter(apply_to_payloads, constant_payload, control_on_payloads)

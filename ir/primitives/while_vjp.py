@@ -54,7 +54,7 @@ def while_differential(
         emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
     ) -> Any:
         given = loop.given(cotangents)
-        backward = _Backward(types, attributes, condition, loop, results, given)
+        backward = _Backward(types, attributes, _silent(condition), loop, results, given)
         block, gradients = backward.in_stretches() if residuals else backward.at_once()
         values = [emitter.scalar(0, int64), *residuals, *operands]
         values += filled(emitter, cotangents[:count], given[:count], results[:count])
@@ -66,6 +66,20 @@ def while_differential(
     start = (np.zeros((), int64),)
     counted = (_with_counter(condition, None), _with_counter(body, 1))
     return Differential(attributes, counted, 1, tuple(loop.results), pull_back, start)
+
+
+def _silent(block: Block) -> Block:
+    """A copy of a block to be run once more: without what is there for its effect alone."""
+
+    def drop_effects(block: Block) -> None:
+        block.ops = [op for op in block.ops if op.results]
+        for op in block.ops:
+            for region in op.regions:
+                drop_effects(region)
+
+    copy = copy_block(block)
+    drop_effects(copy)
+    return copy
 
 
 def _with_counter(block: Block, step: int | None) -> Block:
@@ -99,7 +113,7 @@ class _Backward:
         builder = Builder(block)
         operands, cotangents = self._parameters(builder)
         emitter = graph_emitter(builder)
-        body = self.loop.forward()
+        body = _silent(self.loop.forward())
         length = self.attributes.get("length") or self._symbol("steps")
         attributes = {**self.attributes, "length": length}
         again = emitter.control(PRIMITIVES["while"], tuple(operands), attributes, (self.condition, body))
@@ -158,7 +172,7 @@ class _Backward:
         e = graph_emitter(builder)
         left = e.minimum(size, e.subtract(steps, e.multiply(number, size)))
         length = self._symbol("steps")
-        condition, body = _limited(loop.forward(), constants, starts)
+        condition, body = _limited(_silent(loop.forward()), constants, starts)
         values = (*taken[:constants], left, e.scalar(0, int64), *carries)
         attributes = {"constants": constants + 1, "length": length}
         residuals = e.control(PRIMITIVES["while"], values, attributes, (condition, body))[1 + starts :]
@@ -204,7 +218,7 @@ def _stretch_by_stretch(loop: LoopDerivative) -> tuple[Block, Block]:
     Constants: the loop's, how many steps a stretch has, the number of the last.  It goes no further than the beginning
     of that one.
     """
-    forward = loop.halves.forward
+    forward = _silent(loop.halves.forward)
     constants, carries = loop.layout.constants, len(loop.carries)
     types = [parameter.type for parameter in forward.parameters]
     types[constants:constants] = [INT, INT, INT]

@@ -323,3 +323,17 @@ def test_random_numbers_in_a_jacobian_are_drawn_once() -> None:
         drawn = tj.rand(3)
         tj.manual_seed(1)
         assert tj.diag(transform(lambda x: x * tj.rand(3))(VECTOR)).tolist() == drawn.tolist()
+
+
+def test_nothing_in_containers_stays() -> None:
+    x = tj.tensor([1.0, 2.0])
+    for run in (lambda f: f, tj.jit):
+        found = run(tj.grad(lambda d: (d["a"] * d["c"][1]).sum()))({"a": x, "b": None, "c": [None, 2 * x]})
+        assert found["b"] is found["c"][0] is None
+        assert (found["a"].tolist(), found["c"][1].tolist()) == ([2.0, 4.0], [1.0, 2.0])
+    _, pull = tj.vjp(lambda d: d["a"] * 2, {"a": x, "b": None})
+    (found,) = pull(x)
+    assert found["b"] is None
+    assert found["a"].tolist() == [2.0, 4.0]
+    with pytest.raises(TypeError, match="grad differentiates in tensors and floats, got NoneType None"):
+        tj.grad(lambda a: a)(None)

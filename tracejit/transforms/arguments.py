@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,6 +56,18 @@ def as_variable(transformation: str, leaf: Any, accepts_complex: bool = True) ->
             TypeError(f"{transformation} requires {kinds} inputs (floating point numbers), got {variable.dtype.name}")
         )
     return variable
+
+
+def as_variables(transformation: str, leaves: Sequence[Any]) -> list[Tensor]:
+    """The leaves that are something as tensors: what is ``None`` in a container stays what it is."""
+    present = [leaf for leaf in leaves if leaf is not None] or leaves
+    return [as_variable(transformation, leaf) for leaf in present]
+
+
+def with_nothing(leaves: Sequence[Any], values: Iterable[Any]) -> Iterator[Any]:
+    """The values in the places of the leaves that are something."""
+    found = iter(values)
+    return iter([None if leaf is None else next(found) for leaf in leaves])
 
 
 def flat(item: Any) -> tuple[list[Any], tree.Structure]:

@@ -17,7 +17,7 @@ from ..tape import Variable, apply, apply_region, node_of, propagate, same_value
 from ..tensor import Tensor, new_tensor
 from .arguments import (
     as_results,
-    as_variable,
+    as_variables,
     checked_callable,
     flat,
     inner,
@@ -27,6 +27,7 @@ from .arguments import (
     same_structure,
     selected,
     with_arguments,
+    with_nothing,
     wraps,
 )
 
@@ -118,10 +119,10 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     """
     checked_callable("vjp", function)
     leaves, structure = flat(primals)
-    variables = [as_variable("vjp", leaf) for leaf in leaves]
+    variables = as_variables("vjp", leaves)
 
     def call(inputs: list[Tensor]) -> tuple[Any, Any]:
-        result = function(*tree.unflatten(structure, iter(inputs)))
+        result = function(*tree.unflatten(structure, with_nothing(leaves, inputs)))
         return pair("vjp", function, result) if has_aux else (result, None)
 
     pullback = Pullback(function, variables, call)
@@ -129,7 +130,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     def pull(cotangents: Any) -> Any:
         given = same_structure("vjp", "the cotangents", cotangents, "the result", pullback.structure)
         checked = [_cotangent(item, like) for item, like in zip(given, pullback.results, strict=True)]
-        return tree.unflatten(structure, iter(pullback(checked)))
+        return tree.unflatten(structure, with_nothing(leaves, pullback(checked)))
 
     return (pullback.value, pull, pullback.aux) if has_aux else (pullback.value, pull)
 
@@ -173,8 +174,8 @@ def grad(
     """A function that returns the gradient of ``function``, which must return a real scalar.
 
     ``argnums`` says in which positional arguments: an int, or several (then the gradient is a tuple).  An argument may
-    be a container of tensors; the gradient is built in the same way.  Python numbers count as tensors.  With
-    ``has_aux`` the function returns a pair (output, aux), and the result is (gradient, aux).
+    be a container of tensors; the gradient is built in the same way, and ``None`` in a container stays.  Python numbers
+    count as tensors.  With ``has_aux`` the function returns a pair (output, aux), and the result is (gradient, aux).
 
     The gradient in a complex number points where the output grows fastest, as in PyTorch.  With ``holomorphic`` the
     function must be one from complex numbers to a complex number, and the result is its complex derivative.
@@ -208,14 +209,15 @@ def _differentiated(
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         positions = selected(transformation, args, argnums)
         leaves, structure = flat([args[i] for i in positions])
-        variables = [as_variable(transformation, leaf) for leaf in leaves]
+        variables = as_variables(transformation, leaves)
         for variable in variables:
             if holomorphic and variable.dtype.kind != "c":
                 message = f"{transformation} with holomorphic=True requires complex inputs, got {variable.dtype.name}"
                 raise at_user_line(TypeError(message))
 
         def call(inputs: list[Tensor]) -> tuple[Any, Any]:
-            result = function(*with_arguments(args, positions, tree.unflatten(structure, iter(inputs))), **kwargs)
+            given = tree.unflatten(structure, with_nothing(leaves, inputs))
+            result = function(*with_arguments(args, positions, given), **kwargs)
             return pair(transformation, function, result) if has_aux else (result, None)
 
         pullback = Pullback(function, variables, call)
@@ -224,7 +226,7 @@ def _differentiated(
         gradients = pullback([one])
         if holomorphic:  # the cotangent is that of the conjugate
             gradients = [arithmetic.conj(gradient) for gradient in gradients]
-        found = tree.unflatten(structure, iter(gradients))
+        found = tree.unflatten(structure, with_nothing(leaves, gradients))
         return (value, pullback.aux) if has_aux else value, found[0] if isinstance(argnums, int) else tuple(found)
 
     return evaluate
