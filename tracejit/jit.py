@@ -192,7 +192,9 @@ class JittedFunction:
     ) -> None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"jit cannot compile the coroutine function {getattr(function, '__name__', function)!r}")
-        functools.update_wrapper(self, function)
+        # A function's attributes are copied, those of an object stay its own: see __getattr__.
+        updated = ("__dict__",) if isinstance(function, types.FunctionType) else ()
+        functools.update_wrapper(self, function, updated=updated)
         self._function = function
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
         self._static_argnames, self._check, self._numerics = static_argnames, check, numerics
@@ -208,6 +210,13 @@ class JittedFunction:
     def checks(self) -> bool:
         """Whether each call is made eagerly too, and compared."""
         return self._check
+
+    def __getattr__(self, name: str) -> Any:
+        """What a jitted object has: a module's ``parameters()``, ``eval()``, ``state_dict()`` …"""
+        function = self.__dict__.get("_function")
+        if name.startswith("_") or isinstance(function, types.FunctionType):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(function, name)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)

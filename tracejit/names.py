@@ -90,7 +90,7 @@ def functions_read_by(function: Callable[..., Any], limit: int = 1024) -> list[t
             pending += (fields(current) or {}).values()
             if is_module(current):
                 pending += current.modules()
-                pending += current._hooks.functions() if current._hooks is not None else ()
+                pending += current._module_hooks.functions() if current._module_hooks is not None else ()
     return found
 
 

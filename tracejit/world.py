@@ -66,7 +66,7 @@ class Change:
         """Make the change again, with a value in place of the traced one."""
         target = self.find()
         if self.module is not None and self.key != "training" and not _is_alike(target.get(self.key), value):
-            vars(self.module)["_version"] += 1
+            vars(self.module)["_module_version"] += 1
         match self.kind:
             case "item":
                 target[self.key] = value
@@ -234,7 +234,7 @@ class World:
                 if name is not None or key not in _REGISTRIES:
                     # A child counts as no deeper than its parent: models are nested at will.
                     yield f"{label}.{key}", Item(find, key), value, depth if name == "_modules" else depth + 1
-        for hooks in module._hooks.kinds() if module._hooks is not None else ():
+        for hooks in module._module_hooks.kinds() if module._module_hooks is not None else ():
             self._hold(hooks, Itself(hooks), f"{label}'s hooks", module=module)
 
     def _hold(self, container: Any, find: Place, label: str, template: str = "{}[{!r}]", module: Any = None) -> None:
@@ -435,7 +435,15 @@ def _is_alike(before: Any, now: Any) -> bool:
 
 
 _CONTAINERS = (dict, list, tuple, deque, set, frozenset)
-_REGISTRIES = ("_parameters", "_buffers", "_modules", "_version", "_trace", "_transient", "_hooks")
+_REGISTRIES = (
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_module_version",
+    "_module_trace",
+    "_transient_buffers",
+    "_module_hooks",
+)
 _ATOMS = (
     int, float, complex, str, bytes, bool, type(None), np.generic, type, types.ModuleType,
     types.FunctionType, types.BuiltinFunctionType, types.CodeType, np.dtype,

@@ -343,6 +343,33 @@ def test_a_model_is_jitted_itself():
         assert fast(x).tolist() == model(x).tolist()
         model[0].bias = None
         assert fast(x).tolist() == model(x).tolist()
+    assert list(fast.parameters()) == list(model.parameters())
+    assert (fast.eval(), fast.training) == (model, False)
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'weight'"):
+        _ = fast.weight
+    with pytest.raises(AttributeError, match="'JittedFunction' object has no attribute 'weight'"):
+        _ = tj.jit(lambda x: x).weight
+
+
+@pytest.mark.parametrize("name", ["_hooks", "_version", "_trace", "_state", "_watch", "_call", "hooks", "state"])
+def test_attributes_have_any_name(name):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            setattr(self, name, [1])
+
+        def forward(self, x):
+            return self.layer(x)
+
+    model = Named()
+    model.register_forward_hook(lambda module, args, output: output + 1)
+    x = tj.ones(1, 2)
+    assert tj.jit(model)(x).tolist() == model(x).tolist()
+    copied = copy.deepcopy(model)
+    copied.load_state_dict(model.state_dict())
+    assert copied(x).tolist() == model(x).tolist()
+    assert getattr(copied, name) == [1]
 
 
 def test_an_attribute_that_is_assigned_is_assigned_at_each_call():

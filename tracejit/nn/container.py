@@ -36,7 +36,7 @@ class _ModuleSequence(Module):
         return list(self._modules)[index]
 
     def _replace_all(self, modules: Iterable[Module]) -> None:
-        self._begin_change("modules")
+        self._begin_module_change("modules")
         self._modules.clear()
         self._modules.update((str(position), module) for position, module in enumerate(modules))
 
@@ -45,7 +45,7 @@ class _ModuleSequence(Module):
     @overload
     def __getitem__(self: ListType, index: slice) -> ListType: ...
     def __getitem__(self, index: int | slice) -> Any:
-        self._watch()
+        self._watch_module()
         if isinstance(index, slice):
             part = type(self)()
             for position, module in enumerate(list(self)[index]):
@@ -62,11 +62,11 @@ class _ModuleSequence(Module):
         self._replace_all(modules)
 
     def __len__(self) -> int:
-        self._watch()
+        self._watch_module()
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Any]:
-        self._watch()
+        self._watch_module()
         return iter(self._modules.values())
 
     def append(self: ListType, module: Module) -> ListType:
@@ -172,46 +172,46 @@ class ModuleDict(Module):
         self.update(modules)
 
     def __getitem__(self, key: str) -> Any:
-        self._watch()
+        self._watch_module()
         return self._modules[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
-        self._begin_change(key)
+        self._begin_module_change(key)
         del self._modules[key]
 
     def __len__(self) -> int:
-        self._watch()
+        self._watch_module()
         return len(self._modules)
 
     def __iter__(self) -> Iterator[str]:
-        self._watch()
+        self._watch_module()
         return iter(self._modules)
 
     def __contains__(self, key: object) -> bool:
-        self._watch()
+        self._watch_module()
         return key in self._modules
 
     def keys(self) -> KeysView[str]:
         """The names."""
-        self._watch()
+        self._watch_module()
         return self._modules.keys()
 
     def values(self) -> ValuesView[Any]:
         """The modules."""
-        self._watch()
+        self._watch_module()
         return self._modules.values()
 
     def items(self) -> ItemsView[str, Any]:
         """Names and modules."""
-        self._watch()
+        self._watch_module()
         return self._modules.items()
 
     def clear(self) -> None:
         """Remove all modules."""
-        self._begin_change("modules")
+        self._begin_module_change("modules")
         self._modules.clear()
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
@@ -258,7 +258,7 @@ class ParameterList(Module):
         return str(index % count)
 
     def __getitem__(self, index: int | slice) -> Any:
-        self._watch()
+        self._watch_module()
         if isinstance(index, slice):
             return type(self)(list(self)[index])
         return self._parameters[self._position(index)]
@@ -267,11 +267,11 @@ class ParameterList(Module):
         self.register_parameter(self._position(index), _as_parameter(value))
 
     def __len__(self) -> int:
-        self._watch()
+        self._watch_module()
         return len(self._parameters)
 
     def __iter__(self) -> Iterator[Any]:
-        self._watch()
+        self._watch_module()
         return iter(self._parameters.values())
 
     def append(self, value: Any) -> ParameterList:
@@ -307,46 +307,46 @@ class ParameterDict(Module):
         self.update(parameters)
 
     def __getitem__(self, key: str) -> Any:
-        self._watch()
+        self._watch_module()
         return self._parameters[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, _as_parameter(value))
 
     def __delitem__(self, key: str) -> None:
-        self._begin_change(key)
+        self._begin_module_change(key)
         del self._parameters[key]
 
     def __len__(self) -> int:
-        self._watch()
+        self._watch_module()
         return len(self._parameters)
 
     def __iter__(self) -> Iterator[str]:
-        self._watch()
+        self._watch_module()
         return iter(self._parameters)
 
     def __contains__(self, key: object) -> bool:
-        self._watch()
+        self._watch_module()
         return key in self._parameters
 
     def keys(self) -> KeysView[str]:
         """The names."""
-        self._watch()
+        self._watch_module()
         return self._parameters.keys()
 
     def values(self) -> ValuesView[Any]:
         """The parameters."""
-        self._watch()
+        self._watch_module()
         return self._parameters.values()
 
     def items(self) -> ItemsView[str, Any]:
         """Names and parameters."""
-        self._watch()
+        self._watch_module()
         return self._parameters.items()
 
     def get(self, key: str, default: Any = None) -> Any:
         """The parameter of that name, or ``default``."""
-        self._watch()
+        self._watch_module()
         return self._parameters.get(key, default)
 
     def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:

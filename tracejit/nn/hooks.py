@@ -15,12 +15,12 @@ Gradients = tuple[Tensor | None, ...]
 class Hooked:
     """Mixed into :class:`~tracejit.nn.Module`: the methods that register hooks."""
 
-    _hooks: ModuleHooks | None = None
+    _module_hooks: ModuleHooks | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    def _begin_change(self, name: str) -> None:
+    def _begin_module_change(self, name: str) -> None:
         raise NotImplementedError
 
     def register_forward_pre_hook(
@@ -30,7 +30,7 @@ class Hooked:
 
         With ``with_kwargs`` it is ``hook(module, args, kwargs)``, and returns both.
         """
-        return self._add_hook("forward_pre", hook, prepend, with_kwargs)
+        return self._add_module_hook("forward_pre", hook, prepend, with_kwargs)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -46,27 +46,27 @@ class Hooked:
         >>> layer(tj.tensor([1.0]))
         tensor([10.])
         """
-        return self._add_hook("forward", hook, prepend, with_kwargs)
+        return self._add_module_hook("forward", hook, prepend, with_kwargs)
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_output)`` when the outputs' gradients are known; it may return others."""
-        return self._add_hook("backward_pre", hook, prepend)
+        return self._add_module_hook("backward_pre", hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known.
 
         Both are tuples with ``None`` where there is no gradient; the hook may return another ``grad_input``.
         """
-        return self._add_hook("backward", hook, prepend)
+        return self._add_module_hook("backward", hook, prepend)
 
-    def _add_hook(
+    def _add_module_hook(
         self, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool = False
     ) -> RemovableHandle:
-        self._begin_change("hooks")
-        if self._hooks is None:
-            self.__dict__["_hooks"] = ModuleHooks()
-        assert self._hooks is not None
-        return self._hooks.add(self, kind, hook, prepend, with_kwargs)
+        self._begin_module_change("hooks")
+        if self._module_hooks is None:
+            self.__dict__["_module_hooks"] = ModuleHooks()
+        assert self._module_hooks is not None
+        return self._module_hooks.add(self, kind, hook, prepend, with_kwargs)
 
 
 class ModuleHookHandle(RemovableHandle):
@@ -77,7 +77,7 @@ class ModuleHookHandle(RemovableHandle):
         self._module = module
 
     def remove(self) -> None:
-        self._module._begin_change("hooks")
+        self._module._begin_module_change("hooks")
         super().remove()
 
 

@@ -43,12 +43,12 @@ class UnchangedModule(Guard):
 
     def __init__(self, module: Module) -> None:
         self._module = module
-        self._version = module._version
+        self._module_version = module._module_version
         self._training = module.training
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         module = self._module
-        return module._version == self._version and module.training is self._training
+        return module._module_version == self._module_version and module.training is self._training
 
     def describe(self) -> str:
         name = type(self._module).__name__
@@ -61,7 +61,7 @@ class UnchangedModule(Guard):
 
     def tell(self, signing: Signing) -> None:
         attributes = Itself(vars(self._module))
-        signing.equals(Item(attributes, "_version"), self._version)
+        signing.equals(Item(attributes, "_module_version"), self._module_version)
         signing.equals(Item(attributes, "training"), self._training)
 
 
@@ -85,19 +85,19 @@ class Module(Hooked, Saved):
     """
 
     training: bool
-    _version: int
-    _trace: Trace | None
+    _module_version: int
+    _module_trace: Trace | None
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
-    _transient: set[str]  # the buffers that state_dict leaves out
+    _transient_buffers: set[str]  # the buffers that state_dict leaves out
 
     def __new__(cls: type[ModuleType], *args: Any, **kwargs: Any) -> ModuleType:
         module = super().__new__(cls)
         fields = module.__dict__
         fields["training"] = True
-        fields["_version"] = 0
-        fields["_trace"] = thread.trace  # a module that is made within a trace may be changed within it
+        fields["_module_version"] = 0
+        fields["_module_trace"] = thread.trace  # a module that is made within a trace may be changed within it
         return module
 
     def __init__(self) -> None:
@@ -105,16 +105,16 @@ class Module(Hooked, Saved):
         fields["_parameters"] = {}
         fields["_buffers"] = {}
         fields["_modules"] = {}
-        fields["_transient"] = set()
+        fields["_transient_buffers"] = set()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes; subclasses define it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._watch()
-        if self._hooks is not None:
-            return self._hooks.call(self, args, kwargs)
+        self._watch_module()
+        if self._module_hooks is not None:
+            return self._module_hooks.call(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     # Attributes -------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Module(Hooked, Saved):
         fields = self.__dict__
         for registry in _REGISTRIES:
             if name in fields.get(registry, ()):
-                self._watch()
+                self._watch_module()
                 return fields[registry][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -134,67 +134,67 @@ class Module(Hooked, Saved):
         if isinstance(value, Parameter):
             if "_parameters" not in fields:
                 raise at_user_line(AttributeError("cannot assign parameters before Module.__init__() call"))
-            self._begin_change(name)
-            self._forget(name, "_parameters")
+            self._begin_module_change(name)
+            self._forget_attribute(name, "_parameters")
             self._parameters[name] = value
         elif name in fields.get("_parameters", ()):
-            self._check_kind(name, value, "parameter", "tracejit.nn.Parameter", type(None))
-            self._begin_change(name)
+            self._check_attribute(name, value, "parameter", "tracejit.nn.Parameter", type(None))
+            self._begin_module_change(name)
             self._parameters[name] = None
         elif isinstance(value, Module):
             if "_modules" not in fields:
                 raise at_user_line(AttributeError("cannot assign module before Module.__init__() call"))
-            self._begin_change(name)
-            self._forget(name, "_modules")
+            self._begin_module_change(name)
+            self._forget_attribute(name, "_modules")
             self._modules[name] = value
         elif name in fields.get("_modules", ()):
-            self._check_kind(name, value, "child module", "tracejit.nn.Module", type(None))
-            self._begin_change(name)
+            self._check_attribute(name, value, "child module", "tracejit.nn.Module", type(None))
+            self._begin_module_change(name)
             self._modules[name] = None
         elif name in fields.get("_buffers", ()):
-            self._check_kind(name, value, "buffer", "tracejit.Tensor", Tensor | None)
-            self._begin_change(name)
+            self._check_attribute(name, value, "buffer", "tracejit.Tensor", Tensor | None)
+            self._begin_module_change(name)
             self._buffers[name] = value
         else:
-            self._begin_change(name)
+            self._begin_module_change(name)
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._begin_change(name)
-        if not self._forget(name):
+        self._begin_module_change(name)
+        if not self._forget_attribute(name):
             object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
-    def _check_kind(self, name: str, value: Any, role: str, expected: str, accepted: Any) -> None:
+    def _check_attribute(self, name: str, value: Any, role: str, expected: str, accepted: Any) -> None:
         if not isinstance(value, accepted):
             kind = type(value)
             given = f"tracejit.{kind.__name__}" if isinstance(value, Tensor) else kind.__name__
             raise at_user_line(TypeError(f"cannot assign {given!r} as {role} {name!r} ({expected} or None expected)"))
 
-    def _begin_change(self, name: str) -> None:
+    def _begin_module_change(self, name: str) -> None:
         """Before an attribute changes: raise the version; a trace cannot hold such a change."""
         trace = thread.trace
-        if trace is not None and trace is not self._trace:
+        if trace is not None and trace is not self._module_trace:
             what = f"it assigns {type(self).__name__}.{name}, which cannot be seen from the function"
             if trace.changes(self, what):  # and raises the version when the change is made
                 return
         if name != "training":  # the guard looks at the mode itself, so going back and forth recompiles nothing
-            self.__dict__["_version"] += 1
+            self.__dict__["_module_version"] += 1
 
-    def _forget(self, name: str, keep: str = "") -> bool:
+    def _forget_attribute(self, name: str, keep: str = "") -> bool:
         """Drop what is registered or stored under ``name``, but for the registry that keeps its place in the order."""
         fields = self.__dict__
         places = [fields, *(fields.get(registry, {}) for registry in _REGISTRIES if registry != keep)]
-        fields.get("_transient", set()).discard(name)
+        fields.get("_transient_buffers", set()).discard(name)
         dropped = [items.pop(name, _ABSENT) for items in places]
         return any(item is not _ABSENT for item in dropped)
 
-    def _watch(self) -> None:
+    def _watch_module(self) -> None:
         """The trace that is active, if any, relies on this module's attributes from here on."""
         trace = thread.trace
-        if trace is not None and trace is not self._trace:
+        if trace is not None and trace is not self._module_trace:
             trace.guard(("module", id(self)), UnchangedModule(self))
 
     def _register(self, registry: str, role: str, name: Any, item: Any, kind: type) -> None:
@@ -216,7 +216,7 @@ class Module(Hooked, Saved):
             problem = TypeError(f"cannot assign {given!r} object to {role} {name!r} ({kind.__name__} or None required)")
         if items is None or problem is not None:
             raise problem or AttributeError(name)
-        self._begin_change(name)
+        self._begin_module_change(name)
         items[name] = item
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -229,7 +229,7 @@ class Module(Hooked, Saved):
         Update it in place (``self.mean.copy_(…)``, ``self.mean *= 0.9``) in functions that are to be compiled.
         """
         self._register("_buffers", "buffer", name, tensor, Tensor)
-        (self._transient.discard if persistent else self._transient.add)(name)
+        (self._transient_buffers.discard if persistent else self._transient_buffers.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule under a name that need not be a Python identifier."""
@@ -241,7 +241,7 @@ class Module(Hooked, Saved):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The submodules of this module itself, each once, with their names."""
-        self._watch()
+        self._watch_module()
         seen: set[Module] = set()
         for name, module in self._modules.items():
             if module is not None and module not in seen:
@@ -261,7 +261,7 @@ class Module(Hooked, Saved):
             if self in seen:
                 return
             seen.add(self)
-        self._watch()
+        self._watch_module()
         yield prefix, self
         for name, module in self._modules.items():
             if module is not None:
@@ -300,7 +300,7 @@ class Module(Hooked, Saved):
         owner = self.get_submodule(path)
         if not hasattr(owner, name):
             raise at_user_line(AttributeError(f"{type(owner).__name__} has no attribute `{name}`"))
-        owner._watch()
+        owner._watch_module()
         if owner.__dict__[registry].get(name) is None:
             raise at_user_line(AttributeError(f"`{name}` is not {what}"))
         return owner.__dict__[registry][name]
@@ -314,7 +314,7 @@ class Module(Hooked, Saved):
 
     def _named_members(self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[Any]:
         seen: set[int] = set()
-        self._watch()
+        self._watch_module()
         modules = self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
             for name, tensor in getattr(module, registry).items():
@@ -355,7 +355,7 @@ class Module(Hooked, Saved):
     # Copying ----------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: item for name, item in self.__dict__.items() if name not in ("_trace", "_version")}
+        return {name: item for name, item in self.__dict__.items() if name not in ("_module_trace", "_module_version")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -402,7 +402,7 @@ class Module(Hooked, Saved):
             raise at_user_line(TypeError(f"{message}{wanted}"))
         moves = device is not None or any(is_name(argument) or isinstance(argument, Tensor) for argument in arguments)
         for module in self.modules():
-            module._begin_change("dtype")
+            module._begin_module_change("dtype")
         for tensor in [tensor for _, tensor in self.named_tensors()]:
             for held in (tensor, tensor.grad):
                 if held is None:

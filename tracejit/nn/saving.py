@@ -32,15 +32,15 @@ class Saved:
     _parameters: dict[str, Any]
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
-    _transient: set[str]
+    _transient_buffers: set[str]
 
-    def _state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    def _saved_state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in chain(self._parameters.items(), self._buffers.items()):
-            if tensor is not None and name not in self._transient:
+            if tensor is not None and name not in self._transient_buffers:
                 yield prefix + name, tensor
         for name, module in self._modules.items():
             if module is not None:
-                yield from module._state(f"{prefix}{name}.")
+                yield from module._saved_state(f"{prefix}{name}.")
 
     def state_dict(
         self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
@@ -54,7 +54,7 @@ class Saved:
         ['weight', 'bias']
         """
         found = {} if destination is None else destination
-        found.update((name, tensor if keep_vars else tensor.detach()) for name, tensor in self._state(prefix))
+        found.update((name, tensor if keep_vars else tensor.detach()) for name, tensor in self._saved_state(prefix))
         return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -65,7 +65,7 @@ class Saved:
         """
         if not isinstance(state_dict, Mapping):
             raise at_user_line(TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}."))
-        own = dict(self._state(""))
+        own = dict(self._saved_state(""))
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
         values = {

@@ -158,7 +158,7 @@ def _copied(module: Module, memo: dict[int, Any]) -> Module:
     kind = type(module)
     twin: Module = object.__new__(type(kind.__name__, kind.__bases__, dict(vars(kind))))
     memo[id(module)] = twin
-    twin.__dict__.update(training=True, _version=0, _trace=None)
+    twin.__dict__.update(training=True, _module_version=0, _module_trace=None)
     twin.__dict__.update(copy.deepcopy(Module.__getstate__(module), memo))
     return twin
 
