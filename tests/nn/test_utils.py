@@ -268,6 +268,28 @@ def test_a_learning_rate_in_a_tensor():
     assert step.cache_info().misses == 1
 
 
+@pytest.mark.parametrize("dtype", [tj.bfloat16, tj.float32, tj.float64])
+def test_a_learning_rate_in_a_tensor_that_the_step_changes(dtype):
+    def run(wrap):
+        p = tj.ones(2, dtype=dtype, requires_grad=True)
+        rate = tj.tensor(0.3)
+        opt = optim.SGD([p], lr=rate, momentum=0.5)
+
+        def step():
+            p.grad = tj.ones(2, dtype=dtype)
+            opt.step()
+            rate.mul_(0.7)
+
+        step = wrap(step)
+        seen = []
+        for _ in range(3):
+            step()
+            seen.append((str(p.dtype), p.tolist(), rate.item()))
+        return seen
+
+    assert run(tj.jit) == run(lambda function: function)
+
+
 def test_complex_parameters():
     p = tj.tensor([1 + 2j], requires_grad=True)
     opt = optim.SGD([p], lr=0.25, momentum=0.5)

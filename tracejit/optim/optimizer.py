@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import numpy as np
 
 from tracejit.backends.devices import in_use, is_array
+from tracejit.ir.types import float64
 
 from ..autograd.modes import enable_grad, no_grad
 from ..device import follow
@@ -21,6 +22,7 @@ from ..disguise import disguised
 from ..guards import Guard, SameValue
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
+from ..ops import elementwise
 from ..ops.creation import from_numpy
 from ..places import Item, Itself, Place, Truth
 from ..state import thread
@@ -255,6 +257,9 @@ class Optimizer:
         world = getattr(trace, "world", None)
         if world is not None and world.is_changed(group, key):  # by the function that is traced
             return place()
+        setting = place()
+        if isinstance(setting, Tensor):
+            return disguised(elementwise.astype(setting.detach(), float64))
         value = trace.number(group, (key, index), place)
         value.name = key if index is None else f"{key.removesuffix('s')}{index + 1}"  # lr, beta1
         return disguised(new_tensor(value))
