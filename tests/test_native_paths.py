@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -453,6 +455,37 @@ def test_one_tensor_as_several_arguments() -> None:
         )
 
 
+Point = namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Pair:
+    first: Any
+    second: Any
+
+
+def test_named_tuples_and_dataclasses() -> None:
+    def function(point: Any, pair: Any) -> Any:
+        total = point.x * pair.first + pair.second["k"]
+        return Point(total, pair.second["k"] * 2), Pair(total - 1, [Point(total, point.y)])
+
+    f = tj.jit(function)
+    args = Point(x4, 2), Pair(y4, {"k": x4 + 1})
+    found = warm(f, *args)
+    assert described(found) == described(function(*args))
+    assert (type(found[0]), type(found[1]), type(found[1].second[0])) == (Point, Pair, Point)
+    before = made_natively(f)
+    args[1].first = x4 * 3
+    assert described(f(*args)) == described(function(*args))
+    assert made_natively(f) == before + 1
+    for other in (Point(x4, 3), (x4, 2), Point(y4, x4)):
+        if not isinstance(other, Point):
+            with pytest.raises(AttributeError):
+                f(other, args[1])
+            continue
+        assert described(f(other, args[1])) == described(function(other, args[1]))
+
+
 # Nothing leaks ------------------------------------------------------------------------------------------
 
 LEAKS: dict[str, Callable[..., Any]] = {
@@ -460,6 +493,7 @@ LEAKS: dict[str, Callable[..., Any]] = {
     "numbers": lambda x, y, k=2.0: of_numbers(x, k, 1.5),
     "gradients": lambda x, y: ((x * leaf).sum(), tj.exp(y) * leaf),
     "an attribute": lambda x, y: attribute(kept, x),
+    "a named tuple": lambda x, y: Point(x + 1, Pair(y * 2, None)),
     "a variable": lambda x, y: of_a_global(kept, x - x),
 }  # fmt: skip
 leaf, kept = random(4, seed=11).requires_grad_(), Thing()

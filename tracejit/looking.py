@@ -130,7 +130,10 @@ class Looking:
             register, container = self._at(place), place()
             if type(container) not in (list, dict):
                 raise Unsigned(f"it relies on a {type(container).__name__}")
-            self._do(Do.LIST if type(container) is list else Do.DICT, register, len(items))
+            if type(container) is list:
+                self._do(Do.SIZED, register, len(items), self._hold(list))
+            else:
+                self._do(Do.DICT, register, len(items))
             position = self._new()
             for number, (key, item) in enumerate(zip(container, items, strict=True)):
                 at = self._new()
@@ -197,7 +200,7 @@ class Looking:
             self._do(Do.NEXT_ITEM, value, register, self._hold(key), position)
 
     def _is_sized(self, place: Place, expected: _Sized) -> None:
-        self._do(Do.LIST if expected.kind is list else Do.TUPLE, self._at(place), expected.count)
+        self._do(Do.SIZED, self._at(place), expected.count, self._hold(expected.kind))
 
     def _is_instance(self, place: Place) -> None:
         self._do(Do.INSTANCE, self._at(place))
@@ -300,7 +303,7 @@ class Looking:
             self._do(Do.ITEM, register, of, self._hold(place.key))
         elif type(container) in (list, tuple) and isinstance(place.key, int):
             is_list = type(container) is list
-            self._do(Do.LIST if is_list else Do.TUPLE, of, len(container))
+            self._do(Do.SIZED, of, len(container), self._hold(type(container)))
             self._do(Do.LIST_ITEM if is_list else Do.TUPLE_ITEM, register, of, range(len(container))[place.key])
         else:
             raise Unsigned(f"it looks something up in a {type(container).__name__}")

@@ -12,6 +12,7 @@ import dataclasses
 import types
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tracejit.backends.cpu import signatures
@@ -120,11 +121,13 @@ class Signing(Looking):
 
     def _unpack(self, item: Any, register: int, leaves: list[tuple[int, Any, int]]) -> None:
         kind = type(item)
-        if kind in (tuple, list):
-            self._do(Do.TUPLE if kind is tuple else Do.LIST, register, len(item))
+        if tree.is_registered(kind):
+            raise Unsigned(f"an argument is a {kind.__name__}")
+        if kind in (tuple, list) or (isinstance(item, tuple) and hasattr(kind, "_fields")):
+            self._do(Do.SIZED, register, len(item), self._hold(kind))
             for position, child in enumerate(item):
                 of_child = self._new()
-                self._do(Do.TUPLE_ITEM if kind is tuple else Do.LIST_ITEM, of_child, register, position)
+                self._do(Do.LIST_ITEM if kind is list else Do.TUPLE_ITEM, of_child, register, position)
                 self._unpack(child, of_child, leaves)
         elif kind is dict:
             self._do(Do.DICT, register, len(item))
@@ -133,10 +136,18 @@ class Signing(Looking):
                 of_child = self._new()
                 self._do(Do.NEXT_ITEM, of_child, register, self._hold(key), position)
                 self._unpack(child, of_child, leaves)
-        elif isinstance(item, tuple) or dataclasses.is_dataclass(item):
-            raise Unsigned(f"an argument is a {kind.__name__}")
-        else:
+        elif tree.flatten(item, []) is None:
             leaves.append((len(leaves), item, register))
+        elif dataclasses.is_dataclass(item) and _has_plain_fields(item):
+            self._do(Do.TYPE_IS, register, self._hold(kind))
+            attributes = self._new()
+            self._do(Do.ATTRIBUTES, attributes, register)
+            for field in dataclasses.fields(item):
+                of_child = self._new()
+                self._do(Do.ITEM, of_child, attributes, self._hold(field.name))
+                self._unpack(getattr(item, field.name), of_child, leaves)
+        else:
+            raise Unsigned(f"an argument is a {kind.__name__}")
 
     def _look_at(self, leaves: Sequence[tuple[int, Any, int]], inputs: Mapping[Any, int]) -> None:
         """What the key says of the arguments; the inputs among them are read."""
@@ -308,7 +319,9 @@ class Signing(Looking):
             else:
                 self._do(Do.NEW, update, arrays[effect.result])
             updates.append((Do.PUT, kept[effect.source.key], offset(effect.attribute), update))
-        root = self._structure(ending.structure, iter([made[id(output)] for output in ending.outputs]))
+        returned = [made[id(output)] for output in ending.outputs]
+        is_plain = _is_plain(ending.structure)
+        root = self._structure(ending.structure, iter(returned)) if is_plain else self._sequence(Do.NEW_LIST, returned)
         leaves = -1
         stores = self._stores(ending.stores, kept, made)
         if ending.stores and not stores:  # by Python
@@ -316,6 +329,9 @@ class Signing(Looking):
         self._rows += [*updates, *stores]
         if ending.stores and not stores:
             self._do(Do.COMMIT, self._hold(ending.commit), leaves)
+        if not is_plain:
+            given, root = root, self._new_owned()
+            self._do(Do.CALL, root, self._hold(partial(_unflattened, ending.structure)), given)
         counter = array("q", [0])
         self._held.append(counter)
         self._counters.append((ending, counter))
@@ -461,6 +477,21 @@ def _sources(ending: Ending) -> list[Source]:
 
 def _field_names(kind: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
+
+
+def _has_plain_fields(item: Any) -> bool:
+    """Whether the fields of an instance of a dataclass stand in its dict, and are what they look like."""
+    names, held = [field.name for field in dataclasses.fields(item)], getattr(item, "__dict__", {})
+    return all(name in held and not hasattr(getattr(type(item), name, None), "__set__") for name in names)
+
+
+def _is_plain(structure: tree.Structure) -> bool:
+    """Whether native code makes such containers."""
+    return structure is None or (structure[0] in (tuple, list, dict) and all(map(_is_plain, structure[2])))
+
+
+def _unflattened(structure: tree.Structure, leaves: list[Any]) -> Any:
+    return tree.unflatten(structure, iter(leaves))
 
 
 def _slots(cls: type) -> list[str]:

@@ -72,6 +72,11 @@ def register_container(
 _registered: dict[type, tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any, list[Any]], Any]]] = {}
 
 
+def is_registered(kind: type) -> bool:
+    """Whether functions of the user's take the instances of a class apart."""
+    return kind in _registered
+
+
 def unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
     """The nested container of a structure, filled with leaves."""
     if structure is None:

@@ -26,8 +26,7 @@ class Do(enum.IntEnum):
     # Taking things apart: a miss where they are not so.
     ARGUMENT = 0  # r[a] = the b-th positional argument
     KEYWORD = enum.auto()  # r[a] = the keyword argument *b
-    TUPLE = enum.auto()  # r[a] is a tuple of b items
-    LIST = enum.auto()  # r[a] is a list of b items
+    SIZED = enum.auto()  # r[a] is a tuple or list of b items, and of the type *c
     DICT = enum.auto()  # r[a] is a dict of b items
     TUPLE_ITEM = enum.auto()  # r[a] = r[b][c]
     LIST_ITEM = enum.auto()  # likewise
@@ -81,6 +80,7 @@ class Do(enum.IntEnum):
     SET_ITEM = enum.auto()  # the dict r[a] holds r[c] under *b from now on
     EXTEND = enum.auto()  # the items of the list r[b] come after those of the list r[a]; in their stead if c is 0
     SET_CELL = enum.auto()  # the cell r[a] holds r[b] from now on
+    CALL = enum.auto()  # r[a] = Python's *b(r[c]), owned
     COMMIT = enum.auto()  # Python's *a(r[b], positional arguments, keyword arguments)
     RETURN = enum.auto()  # r[a]; the word at the address b counts how often
 

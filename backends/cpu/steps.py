@@ -77,15 +77,9 @@ class StepWriter(TapeWriter, EntryWriter):
         self.guard(self.is_other(found, "null"), self._missed)
         self._set("a", found)
 
-    def do_tuple(self) -> None:
-        self._sized("tuple")
-
-    def do_list(self) -> None:
-        self._sized("list")
-
-    def _sized(self, cls: str) -> None:
+    def do_sized(self) -> None:
         items = self._register("a")
-        self._guard_type(items, cls)
+        self.guard(self.is_same(self.type_of(items), self._object("c")), self._missed)
         self.guard(self.is_same(self.load(items, objects.SIZE, "i64"), self._word("b"), "i64"), self._missed)
 
     def do_dict(self) -> None:
@@ -491,6 +485,10 @@ class StepWriter(TapeWriter, EntryWriter):
 
     def _guard_done(self, status: str) -> None:
         self.guard(self.is_same(status, 0, "i32"), self._failed)
+
+    def do_call(self) -> None:
+        arguments = f"ptr {self._object('b')}", f"ptr {self._register('c')}"
+        self._set_new("a", self.call("PyObject_CallOneArg", "ptr", *arguments))
 
     def do_commit(self) -> None:
         for position, item in enumerate((self._register("b"), "%args", self._given_keywords())):
