@@ -375,8 +375,9 @@ class Code:
 
     @functools.cached_property
     def graph(self) -> Graph:
-        """What was traced, by itself: its values are no other segment's."""
-        return self.traced.copy()
+        """What was traced, by itself: what earlier segments compute is not looked into."""
+        is_first = all(value.op is None for value in self.traced.parameters)
+        return self.traced if is_first else self.traced.copy()
 
     @functools.cached_property
     def optimized(self) -> Graph:
@@ -463,8 +464,6 @@ def _compile(
     names = _result_names(segment, results)
     texts = {v: text for v, text in segment.graph.sources.items() if v in used}
     graph = Graph(segment.name, parameters, segment.graph.ops, results, texts, names)
-    if any(value.op is not None for value in parameters):  # computed by an earlier segment: that is not looked into
-        graph = graph.copy()
     sources = [inputs.get(value) for value in parameters]
     if segment.ending is not None and segment.ending.backward is not None:
         segment.ending.backward.fast = fast

@@ -25,9 +25,10 @@ LEAST_SAVED = 64  # ops; for less it is not worth while
 DEPTH = 4  # of loops within loops
 
 # Steps of elementwise ops alone can share a kernel with those that follow.  They are taken together, up to so many ops
-# for a kernel; a loop of no more than a few such kernels stays as it is.  A function such as exp counts as several ops.
-FUSED_OPS = 100
-FEW_KERNELS = 4
+# for a kernel: more would take longer to compile, and run no faster.  A loop of no more than a few such kernels stays
+# as it is.  A function such as exp counts as several ops.
+FUSED_OPS = 40
+FEW_KERNELS = 8
 OPS_OF_A_FUNCTION = 10
 
 
