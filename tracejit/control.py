@@ -109,6 +109,20 @@ def _choose(what: str, selector: Tensor, functions: Sequence[Callable[..., Any]]
         return functions[min(max(int(selector), 0), len(functions) - 1)](*operands)
 
 
+def computed_again(trace: Trace, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """``function(*args, **kwargs)`` in a block, of which a derivative keeps nothing; it must return tensors."""
+    packed: list[Packed] = []
+
+    def run() -> list[Tensor]:
+        packed[:] = [pack(f"what {name_of(function)} returns", function(*args, **kwargs))]
+        if any(leaf.is_number for leaf in packed[0].leaves):
+            raise CannotCapture("it returns a number")
+        return packed[0].read(trace)
+
+    values = branches(trace, tensor(False), [run], again=True)
+    return packed[0].unpack(values)
+
+
 def _shared_dtypes(what: str, results: Sequence[Packed]) -> list[Any]:
     """A dtype for each leaf of what several functions return."""
     dtypes = []

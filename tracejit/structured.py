@@ -28,8 +28,13 @@ class CannotCapture(BaseException):
     """A function does something that a block cannot hold."""
 
 
-def branches(trace: Trace, selector: Tensor, functions: Sequence[Callable[[], list[Tensor]]]) -> list[Tensor]:
-    """What one of ``functions`` gives: the first where ``selector`` is false or 0."""
+def branches(
+    trace: Trace, selector: Tensor, functions: Sequence[Callable[[], list[Tensor]]], *, again: bool = False
+) -> list[Tensor]:
+    """What one of ``functions`` gives: the first where ``selector`` is false or 0.
+
+    ``again``: a derivative computes what it needs of their values once more.
+    """
     traced = [trace_block(trace, function, ()) for function in functions]
     cells = list({id(cell): cell for block in traced for cell in block.cells}.values())
     checked = any(block.checks for block in traced)
@@ -46,7 +51,7 @@ def branches(trace: Trace, selector: Tensor, functions: Sequence[Callable[[], li
     _check_alike("the branches of a condition", *(block.result for block in traced))
     imports = unite(traced)
     blocks = [_finished(block, block.result) for block in traced]
-    results = _applied(trace, control.case, [selector], imports, [], {}, blocks)
+    results = _applied(trace, control.case, [selector], imports, [], {"again": True} if again else {}, blocks)
     return _settle(trace, results, traced[0].result, cells, traced)
 
 

@@ -147,7 +147,9 @@ def _stack(steps: Sequence[Sequence[np.ndarray]], types: Sequence[TensorType]) -
 # case -----------------------------------------------------------------------------------------------
 
 
-def _case_type(index: TensorType, *types: TensorType, regions: Sequence[Block] = ()) -> tuple[TensorType, ...]:
+def _case_type(
+    index: TensorType, *types: TensorType, regions: Sequence[Block] = (), again: bool = False
+) -> tuple[TensorType, ...]:
     if index.shape or not (index.dtype == bool_ or is_integer(index.dtype)):
         raise TypeError(f"case: which region is said by one bool or integer, got {index!r}")
     if not regions:
@@ -160,11 +162,12 @@ def _case_type(index: TensorType, *types: TensorType, regions: Sequence[Block] =
     return result_types(regions[0])
 
 
-def _case_numpy(index: np.ndarray, *arrays: np.ndarray, regions: Sequence[Any]) -> Any:
+def _case_numpy(index: np.ndarray, *arrays: np.ndarray, regions: Sequence[Any], again: bool = False) -> Any:
     return regions[min(max(int(index), 0), len(regions) - 1)](*arrays)
 
 
-# False is region 0, True region 1; a number that is out of range stands for the nearest that is not.
+# False is region 0, True region 1; a number that is out of range stands for the nearest that is not.  ``again``: what
+# its derivative needs of the regions' values is computed once more, and not kept.
 case = Control(
     name="case",
     type_rule=_case_type,

@@ -3,7 +3,8 @@
 A branch or a step of a loop is differentiated as a block of its own (:func:`tracejit.ir.autodiff.differentiate`), and
 split into a forward and a backward part.  What the backward part reads of the forward part's values are *residuals*:
 
-* a ``case`` returns them, in slots that its regions share, and its backward part is another ``case``;
+* a ``case`` returns them, in slots that its regions share, and its backward part is another ``case``; if it says
+  ``again``, the backward part computes them once more instead;
 * a ``scan`` stacks them, and its backward part is a ``scan`` in the other direction, which carries the cotangents of
   the carries, and adds up those of the constants;
 * a ``while`` keeps nothing: see :mod:`.while_vjp`.
@@ -150,7 +151,7 @@ def case_differential(
 ) -> Differential:
     active = _any_of([active_results(region, flags[1:]) for region in regions])
     results = [value.type for value in regions[0].results]
-    usual = _case_derivative(types, regions, flags, active, again=False)
+    usual = _case_derivative(types, regions, flags, active, again=attributes.get("again", False))
 
     def pull_back(
         emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]

@@ -239,10 +239,10 @@ def test_the_memory_of_a_loop_of_unknown_length(monkeypatch):
         tracemalloc.stop()
         return [result.tobytes() for result in results], peak
 
-    for steps, budgets in ((0, (1,)), (1, (1,)), (7, (1, 5000)), (900, (1, 10_000, 200_000))):
+    for steps, budgets in ((0, (1,)), (1, (1,)), (7, (1, 5000)), (400, (1, 5_000, 100_000))):
         expected, most = run(steps, 1 << 30)
         for budget in budgets:
             found, peak = run(steps, budget)
             assert found == expected
-            if steps == 900:  # 30 stretches of 30 steps, or as long as the budget lets them be
+            if steps == 400:  # 20 stretches of 20 steps, or as long as the budget lets them be
                 assert peak < most / 3

@@ -355,3 +355,51 @@ def test_numbers_stay_numbers() -> None:
     f(x, 3.0).sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), 9 * np.cos(3 * x.detach().numpy()), rtol=1e-6)
+
+
+def scanned(wrap: Callable[[Any], Any]) -> Callable[[tj.Tensor], tj.Tensor]:
+    x = tj.tensor([[0.5, -0.1], [0.2, 0.9], [0.3, 0.3]])
+
+    def loss(w: tj.Tensor) -> tj.Tensor:
+        def body(c: tj.Tensor, a: tj.Tensor) -> tuple[tj.Tensor, tj.Tensor]:
+            h = tj.tanh(c @ w + a)
+            return tj.sin(h @ w) + c, h.sum()
+
+        carry, sums = tj.scan(wrap(body), tj.zeros(2), x)
+        return (carry * carry).sum() + sums.sum()
+
+    return loss
+
+
+def looped(wrap: Callable[[Any], Any]) -> Callable[[tj.Tensor], tj.Tensor]:
+    return lambda w: tj.while_loop(
+        lambda c: c[1] < 3, wrap(lambda c: (tj.sin(tj.tanh(c[0] @ w)), c[1] + 1)), (tj.ones(2), tj.tensor(0))
+    )[0].sum()
+
+
+def chosen(wrap: Callable[[Any], Any]) -> Callable[[tj.Tensor], tj.Tensor]:
+    return lambda w: tj.cond(w.sum() > 0, wrap(lambda: tj.sin(tj.tanh(w @ w)).sum()), lambda: w.sum())
+
+
+@pytest.mark.parametrize("make", [scanned, looped, chosen])
+def test_in_bodies_of_loops_and_branches(make: Callable[[Any], Any]) -> None:
+    plain, again = make(lambda f: f), make(tj.checkpoint)
+    for derivative in (
+        tj.grad, tj.hessian, lambda f: lambda w: tj.jvp(f, (w,), (w,))[1],
+        lambda f: lambda w: tj.vmap(tj.grad(f))(tj.stack([w, 2 * w])),
+    ):  # fmt: skip
+        expected = derivative(plain)(W)
+        np.testing.assert_allclose(derivative(again)(W).numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert same_bits(tj.jit(tj.grad(again))(W).numpy(), tj.grad(again)(W).numpy())
+
+
+def test_a_scan_keeps_its_carries_alone() -> None:
+    """What its body computes is computed again, one step at a time."""
+    texts = {}
+    for name, wrap in {"kept": lambda f: f, "again": tj.checkpoint}.items():
+        compiled = tj.jit(tj.grad(scanned(wrap)))
+        compiled(W)
+        texts[name] = compiled.ir(W)
+    assert [text.count(" tanh ") for text in texts.values()] == [1, 2]
+    stacked = [re.findall(r"^  (%.*?) = scan", text, re.MULTILINE)[0].count("%") for text in texts.values()]
+    assert stacked == [4, 2]

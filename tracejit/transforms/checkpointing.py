@@ -18,6 +18,7 @@ from ..locations import at_user_line
 from ..state import thread
 from ..tape import Call, CallNode, Forgotten, Node, apply, apply_known, node_of, same_value, with_history
 from ..tensor import Tensor, new_tensor
+from ..tracing import Trace
 from .arguments import checked_callable, flat, name_of, wraps
 from .checkpoint_policies import Policy, everything_saveable
 
@@ -37,6 +38,8 @@ def checkpoint(function: Callable[..., Any] | None = None, *, policy: Policy | N
     Going backward through it runs it once more, which takes time and saves memory.  Random numbers that it draws are
     drawn again as they were, and tensors that it changes in place are not changed twice.  Raises ``RuntimeError`` where
     the second run does not do what the first did.
+
+    In the body of a loop, or in a branch, it is one block, and a policy other than none keeps all.
 
     ``policy`` says which results are kept all the same, and not computed again: one of
     :mod:`tracejit.checkpoint_policies`, or a function that takes what those take.
@@ -61,9 +64,22 @@ def checkpoint(function: Callable[..., Any] | None = None, *, policy: Policy | N
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not thread.grad_enabled or policy is everything_saveable:
             return function(*args, **kwargs)
+        if thread.trace is not None and thread.trace.region is not None and policy is None:
+            return _in_block(thread.trace, function, args, kwargs)
         return Region(function, args, kwargs, policy).result(args, kwargs)
 
     return checkpointed
+
+
+def _in_block(trace: Trace, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """A call in the body of a loop or in a branch: a block of its own, where it can be one."""
+    from ..control import computed_again
+    from ..structured import CannotCapture
+
+    try:
+        return computed_again(trace, function, args, kwargs)
+    except (CannotCapture, TypeError):
+        return function(*args, **kwargs)
 
 
 class Region:
