@@ -189,7 +189,7 @@ class _KernelEmitter:
 
     @contextmanager
     def _braces(self, head: str) -> Iterator[None]:
-        self._line(f"{head} {{")
+        self._line(f"{head} {{" if head else "{")
         self.depth += 1
         yield
         self.depth -= 1
@@ -293,7 +293,7 @@ class _KernelEmitter:
                 self._axes()
                 for loop, inside in itertools.pairwise(loops):
                     self._block([statement for statement in loop.body if statement is not inside])
-                for number, statement in enumerate((*wide.loads, *wide.stores)):
+                for number, statement in enumerate(wide.accesses):
                     name = self.vectors[id(statement)] = f"w{number}"
                     type = f"tj_vector<{instructions.memory_type(self.dtypes[statement.buffer])}, {width}>"
                     if isinstance(statement, k.Load):
@@ -335,23 +335,23 @@ class _KernelEmitter:
             return
         results = [_name(combination.result) for combination in reduce.combinations]
         self._accumulators(reduce, results)
-        axis, extent = reduce.axis, reduce.extent
+        extent = reduce.extent
         if reduce.block is not None:
             first, end = f"{reduce.block} * {BLOCK}", f"({reduce.block} + 1) * {BLOCK}"
-            self._combine_lanes(reduce, results, f"{first} + lane", f"{axis} < {extent} && {axis} < {end}")
+            self._combine_lanes(reduce, results, f"{first} + lane", _lesser(extent, end))
         elif reduce.one_block or not _is_ordered(reduce):
-            self._combine_lanes(reduce, results, "lane", f"{axis} < {extent}")
+            self._combine_lanes(reduce, results, "lane", str(extent))
         else:
             self._combine_blocks(reduce, results)
         self._fold(reduce, results)
 
     def _combine_blocks(self, reduce: k.Reduce, results: Sequence[str]) -> None:
         """More than one block: the blocks' results go to the lanes in turn, as elements do."""
-        axis, extent = reduce.axis, reduce.extent
+        extent = reduce.extent
         parts = [f"part_{result}" for result in results]
         with self._braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
             self._accumulators(reduce, parts)
-            self._combine_lanes(reduce, parts, "first + lane", f"{axis} < {extent} && {axis} < first + {BLOCK}")
+            self._combine_lanes(reduce, parts, "first + lane", _lesser(extent, f"first + {BLOCK}"))
             self._fold(reduce, parts)
             with self._braces(f"if (first / {BLOCK} % {LANES} == lane)"):
                 for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
@@ -362,12 +362,25 @@ class _KernelEmitter:
             type = instructions.element_type(combination.result.dtype)
             self._line(f"{type} {name} = {_read(combination.identity)};")
 
-    def _combine_lanes(self, reduce: k.Reduce, names: Sequence[str], first: str, condition: str) -> None:
-        """Each lane combines its elements, in order."""
-        with self._braces(_lane_loop(reduce.axis, first, condition)):
-            self._block(reduce.body)
-            for combination, name in zip(reduce.combinations, names, strict=True):
-                self._line(f"{name} = {_combined(combination, name, _read(combination.value))};")
+    def _combine_lanes(self, reduce: k.Reduce, names: Sequence[str], first: str, end: str, step: int = LANES) -> None:
+        """Each lane combines its elements, in order; several are read before the first of them is needed."""
+        count = _unrolled(reduce)
+        with self._braces(""):
+            self._line(f"long long next = {first};")
+            self._line(f"const long long end = {end};")
+            if count > 1:
+                with self._braces(f"for (; next + {(count - 1) * step} < end; next += {count * step})"):
+                    self._line("#pragma unroll")
+                    with self._braces(f"for (int e = 0; e < {count}; ++e)"):
+                        self._combine_one(reduce, names, f"next + e * {step}")
+            with self._braces(f"for (; next < end; next += {step})"):
+                self._combine_one(reduce, names, "next")
+
+    def _combine_one(self, reduce: k.Reduce, names: Sequence[str], position: str) -> None:
+        self._line(f"const long long {reduce.axis} = {position};")
+        self._block(reduce.body)
+        for combination, name in zip(reduce.combinations, names, strict=True):
+            self._line(f"{name} = {_combined(combination, name, _read(combination.value))};")
 
     def _fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         """The lanes combined in halves; every lane gets the result."""
@@ -475,6 +488,15 @@ def _address(address: k.Address) -> str:
 
 def _wide(extent: k.Extent) -> str:
     return f"{extent}ll" if isinstance(extent, int) else extent
+
+
+def _lesser(extent: k.Extent, end: str) -> str:
+    return f"{extent} < {end} ? {extent} : {end}"
+
+
+def _unrolled(reduce: k.Reduce) -> int:
+    """How many elements of a reduction are read at a time: so many loads are under way, as registers allow."""
+    return 8 if len(reduce.body) <= 8 else 4 if len(reduce.body) <= 24 else 1
 
 
 def _lane_loop(axis: str, first: str, condition: str) -> str:

@@ -24,8 +24,10 @@ class Wide:
     stores: tuple[k.Store, ...]
     condition: str  # under which everything is aligned, in C; extents are looked at elsewhere
 
-    def takes(self, statement: k.Statement) -> bool:
-        return any(statement is other for other in (*self.loads, *self.stores))
+    @property
+    def accesses(self) -> list[k.Load | k.Store]:
+        """The loads, then the stores."""
+        return [*self.loads, *self.stores]
 
 
 def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
@@ -47,14 +49,15 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     if any(store.accumulate or not _is_along(store.address, inner.axis) for store in stores):
         return None
     dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
-    width = BYTES // max(dtypes[statement.buffer].itemsize for statement in (*loads, *stores))
+    accesses: list[k.Load | k.Store] = [*loads, *stores]
+    width = BYTES // max(dtypes[access.buffer].itemsize for access in accesses)
     if width < 2:
         return None
     conditions = {}
-    for statement in (*loads, *stores):
-        size = width * dtypes[statement.buffer].itemsize
-        conditions[f"(unsigned long long){statement.buffer} % {size} == 0"] = None
-        steps = [statement.address.offset, *statement.address.terms.values()]
+    for access in accesses:
+        size = width * dtypes[access.buffer].itemsize
+        conditions[f"(unsigned long long){access.buffer} % {size} == 0"] = None
+        steps = [access.address.offset, *access.address.terms.values()]
         for step in steps:
             if isinstance(step, str):
                 conditions[f"{step} % {width} == 0"] = None
