@@ -34,6 +34,7 @@ class Launch:
     """A kernel's launch.  Its arguments are 64-bit words: those numbered ``slots`` of ``words``, when it is made."""
 
     kernel: Kernel
+    name: str  # of the kernel's function
     function: Any
     grid: int
     threads: int

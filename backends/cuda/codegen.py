@@ -25,12 +25,15 @@ from . import instructions
 from .vectors import Wide, wide
 
 MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
+LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a block in one row
+FEW_ROWS = 1024  # too few to give each a warp
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The blocks of a launch and the threads of a block, as CUDA counts them; no dynamic shared memory."""
+    """A function, the blocks of a launch and the threads of a block, as CUDA counts them; no dynamic shared memory."""
 
+    name: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
 
@@ -48,6 +51,8 @@ class Team:
 THREAD = Team("thread", threads=256, points=256)
 # A warp: neighbouring threads read neighbouring elements of the reduced axis.
 WARP = Team("warp", threads=256, points=256 // LANES)
+# A block: its warps share the blocks of a long row's sums between them.
+ROW = Team("row", threads=16 * LANES, points=1)
 # 32 threads of a block that are 16 apart: neighbouring threads read neighbouring points.  As many points as
 # the block has warps, so that each warp folds the lanes of one point.
 COLUMN = Team("column", threads=16 * LANES, points=16)
@@ -65,18 +70,27 @@ def module_source(kernels: Sequence[k.Kernel]) -> str:
 
 
 def kernel_source(kernel: k.Kernel) -> str:
-    """A kernel's function; what it calls of :data:`.instructions.HELPERS` stands in front of it in a module."""
-    return _KernelEmitter(kernel).run()
+    """A kernel's functions; what they call of :data:`.instructions.HELPERS` stands in front of them in a module."""
+    return "\n".join(_KernelEmitter(kernel, mapping).run() for mapping in _mappings(kernel))
+
+
+def function_names(kernel: k.Kernel) -> list[str]:
+    """The names of a kernel's functions: one, or another one for long rows too."""
+    return [mapping.name(kernel) for mapping in _mappings(kernel)]
 
 
 def launch_shape(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
     """The launch that gives every point a team (as far as ``MAX_BLOCKS`` allows) for these parameters' values."""
     values = dict(zip(kernel.parameters, parameters, strict=True))
-    mapping = _map(kernel)
+    mapping, *others = _mappings(kernel)
     extents = [loop.extent if isinstance(loop.extent, int) else values[loop.extent] for loop in mapping.loops]
+    if others:
+        long = max(r.extent if isinstance(r.extent, int) else values[r.extent] for r in _reduces(kernel))
+        if long >= LONG_ROW or math.prod(extents) < FEW_ROWS:
+            (mapping,) = others
     points = mapping.team.points * (mapping.wide.width if mapping.wide is not None else 1)
     blocks = -(-math.prod(extents) // points)
-    return Launch((max(1, min(blocks, MAX_BLOCKS)), 1, 1), (mapping.threads, 1, 1))
+    return Launch(mapping.name(kernel), (max(1, min(blocks, MAX_BLOCKS)), 1, 1), (mapping.threads, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +101,26 @@ class _Mapping:
     loops: tuple[k.Loop, ...]
     wide: Wide | None = None
 
+    def name(self, kernel: k.Kernel) -> str:
+        """The name of the kernel's function."""
+        return f"rows_{kernel.name}" if self.team is ROW else kernel.name
+
     @property
     def threads(self) -> int:
-        """The threads of a block: one warp where there is but one point."""
-        return self.team.threads if self.loops else LANES
+        """The threads of a block: one warp where there is but one point, and that is not a block's."""
+        return self.team.threads if self.loops or self.team is ROW else LANES
+
+
+def _reduces(kernel: k.Kernel) -> list[k.Reduce]:
+    return [statement for statement in k.walk(kernel.body) if isinstance(statement, k.Reduce)]
+
+
+def _mappings(kernel: k.Kernel) -> list[_Mapping]:
+    """How the kernel may be dealt out: in the first way, or where its rows are long or few in the second."""
+    first = _map(kernel)
+    if first.team is not WARP or any(r.one_block or r.block is not None for r in _reduces(kernel)):
+        return [first]
+    return [first, _Mapping(ROW, first.loops)]
 
 
 def _map(kernel: k.Kernel) -> _Mapping:
@@ -99,7 +129,7 @@ def _map(kernel: k.Kernel) -> _Mapping:
         # Two stores may find the same element: their order counts, but along the vector axis.
         loops = tuple(s for s in statements if isinstance(s, k.Loop) and "vector" in s.kinds)
         return _Mapping(THREAD, loops)
-    reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
+    reduces = _reduces(kernel)
     loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
     if not reduces:
         return _Mapping(THREAD, loops, wide(kernel, loops))
@@ -129,10 +159,10 @@ def _function_source(function: k.Function) -> str:
 
 
 class _KernelEmitter:
-    def __init__(self, kernel: k.Kernel) -> None:
+    def __init__(self, kernel: k.Kernel, mapping: _Mapping) -> None:
         self.kernel = kernel
-        self.name = kernel.name  # also gives every scalar its number
-        self.mapping = _map(kernel)
+        self.name = mapping.name(kernel)  # also gives every scalar its number
+        self.mapping = mapping
         self.team = self.mapping.team
         self.dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
         self.shared: dict[str, str] = {}  # tables in shared memory: name → declaration
@@ -161,7 +191,7 @@ class _KernelEmitter:
 
     def _summary(self) -> str:
         axes = ", ".join(loop.axis for loop in self.mapping.loops)
-        who = {THREAD: "One thread", WARP: "One warp", COLUMN: "32 threads of a block"}[self.team]
+        who = {THREAD: "One thread", WARP: "One warp", ROW: "One block", COLUMN: "32 threads of a block"}[self.team]
         return f"{who} for each {axes}." if axes else f"{who}."
 
     def _buffer(self, buffer: k.Buffer) -> str:
@@ -170,17 +200,21 @@ class _KernelEmitter:
 
     def _kernel_body(self) -> None:
         if not self.mapping.loops:
-            members = "threadIdx.x == 0" if self.team is THREAD else f"threadIdx.x < {LANES}"
-            with self._braces(f"if (blockIdx.x == 0 && {members})"):
-                if self.team is WARP:
-                    self._line("const int lane = threadIdx.x;")
+            members = {THREAD: " && threadIdx.x == 0", ROW: ""}.get(self.team, f" && threadIdx.x < {LANES}")
+            with self._braces(f"if (blockIdx.x == 0{members})"):
+                self._place_in_team()
                 self._block(self.kernel.body)
             return
+        self._place_in_team()
+        self._block(self.kernel.body)
+
+    def _place_in_team(self) -> None:
         if self.team is WARP:
             self._line(f"const int lane = threadIdx.x % {LANES};")
-        elif self.team is COLUMN:
+        elif self.team is ROW:
+            self._line(f"const int lane = threadIdx.x % {LANES}, warp = threadIdx.x / {LANES};")
+        elif self.team is COLUMN and self.mapping.loops:
             self._line(f"const int lane = threadIdx.x / {COLUMN.points}, column = threadIdx.x % {COLUMN.points};")
-        self._block(self.kernel.body)
 
     # Lines ------------------------------------------------------------------------------------------
 
@@ -240,7 +274,8 @@ class _KernelEmitter:
             value = instructions.INSTRUCTIONS["add"](old, value, dtype=self.dtypes[store.buffer])
         text = f"{store.buffer}[{_address(store.address)}] = {value};"
         if self.team is not THREAD and not self.among_lanes:
-            text = f"if ({'lane == 0' if self.team is WARP else 'lane == 0 && active'}) {text}"
+            one = {WARP: "lane == 0", ROW: "threadIdx.x == 0"}.get(self.team, "lane == 0 && active")
+            text = f"if ({one}) {text}"
         self._line(text)
 
     # Loops ------------------------------------------------------------------------------------------
@@ -253,8 +288,9 @@ class _KernelEmitter:
                 self._block(loop.body)
         else:
             present = "active && " if self.team is COLUMN else ""
+            first, step = ("threadIdx.x", ROW.threads) if self.team is ROW else ("lane", LANES)
             self.among_lanes = True
-            with self._braces(_lane_loop(loop.axis, "lane", f"{present}{loop.axis} < {loop.extent}")):
+            with self._braces(_lane_loop(loop.axis, first, f"{present}{loop.axis} < {loop.extent}", step)):
                 self._block(loop.body)
             self.among_lanes = False
 
@@ -270,6 +306,12 @@ class _KernelEmitter:
             with self._braces(f"for (long long tile = blockIdx.x; tile * {team.points} < {count}; tile += gridDim.x)"):
                 self._line(f"const bool active = tile * {team.points} + column < {count};")
                 self._line(f"const long long {position} = active ? tile * {team.points} + column : {count} - 1;")
+                self._point()
+            return
+        if team is ROW:
+            with self._braces(
+                f"for (long long {position} = blockIdx.x; {position} < {count}; {position} += gridDim.x)"
+            ):
                 self._point()
             return
         member = "threadIdx.x" if team is THREAD else f"threadIdx.x / {LANES}"
@@ -335,6 +377,12 @@ class _KernelEmitter:
             return
         results = [_name(combination.result) for combination in reduce.combinations]
         self._accumulators(reduce, results)
+        if self.team is ROW:
+            if _is_ordered(reduce):
+                self._combine_blocks_of_row(reduce, results)
+            else:
+                self._combine_threads(reduce, results)
+            return
         extent = reduce.extent
         if reduce.block is not None:
             first, end = f"{reduce.block} * {BLOCK}", f"({reduce.block} + 1) * {BLOCK}"
@@ -356,6 +404,48 @@ class _KernelEmitter:
             with self._braces(f"if (first / {BLOCK} % {LANES} == lane)"):
                 for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
                     self._line(f"{result} = {_combined(combination, result, part)};")
+
+    def _combine_blocks_of_row(self, reduce: k.Reduce, results: Sequence[str]) -> None:
+        """As many blocks as there are lanes at a time: the warps sum them up, each lane then takes one, in order."""
+        extent, tables = reduce.extent, self._tables(reduce)
+        parts = [f"part_{result}" for result in results]
+        with self._braces(f"for (long long round = 0; round < {extent}; round += {LANES * BLOCK})"):
+            with self._braces(f"for (int block = warp; block < {LANES}; block += {ROW.threads // LANES})"):
+                self._line(f"const long long first = round + block * {BLOCK}ll;")
+                self._line(f"if (first >= {extent}) break;")
+                self._accumulators(reduce, parts)
+                self._combine_lanes(reduce, parts, "first + lane", _lesser(extent, f"first + {BLOCK}"))
+                self._fold(reduce, parts)
+                for table, part in zip(tables, parts, strict=True):
+                    self._line(f"if (lane == 0) {table}[block] = {part};")
+            self._line("__syncthreads();")
+            with self._braces(f"if (round + lane * {BLOCK}ll < {extent})"):
+                for combination, result, table in zip(reduce.combinations, results, tables, strict=True):
+                    self._line(f"{result} = {_combined(combination, result, f'{table}[lane]')};")
+            self._line("__syncthreads();")
+        self._fold(reduce, results)
+
+    def _combine_threads(self, reduce: k.Reduce, results: Sequence[str]) -> None:
+        """Where the order does not matter: all threads at once, then the warps' results."""
+        tables = self._tables(reduce)
+        self._combine_lanes(reduce, results, "threadIdx.x", str(reduce.extent), ROW.threads)
+        self._fold(reduce, results)
+        for table, result in zip(tables, results, strict=True):
+            self._line(f"if (lane == 0) {table}[warp] = {result};")
+        self._line("__syncthreads();")
+        for combination, table, result in zip(reduce.combinations, tables, results, strict=True):
+            self._line(f"{result} = lane < {ROW.threads // LANES} ? {table}[lane] : {_read(combination.identity)};")
+        self._line("__syncthreads();")
+        self._fold(reduce, results)
+
+    def _tables(self, reduce: k.Reduce) -> list[str]:
+        """A table in shared memory for each of the values that are reduced."""
+        names = []
+        for number, combination in enumerate(reduce.combinations):
+            dtype = combination.result.dtype
+            names.append(f"row_{short_name(dtype)}_{number}")
+            self.shared[names[-1]] = f"__shared__ {instructions.element_type(dtype)} {names[-1]}[{LANES}];"
+        return names
 
     def _accumulators(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         for combination, name in zip(reduce.combinations, names, strict=True):
@@ -385,7 +475,7 @@ class _KernelEmitter:
     def _fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         """The lanes combined in halves; every lane gets the result."""
         for combination, name in zip(reduce.combinations, names, strict=True):
-            if self.team is WARP:
+            if self.team is not COLUMN:
                 self._fold_warp(combination, name)
             else:
                 self._fold_column(combination, name)
@@ -496,8 +586,8 @@ def _lesser(extent: k.Extent, end: str) -> str:
 
 def _unrolled(reduce: k.Reduce) -> int:
     """How many elements of a reduction are read at a time: so many loads are under way, as registers allow."""
-    return 8 if len(reduce.body) <= 8 else 4 if len(reduce.body) <= 24 else 1
+    return 8 if len(reduce.body) <= 8 else 4 if len(reduce.body) <= 40 else 1
 
 
-def _lane_loop(axis: str, first: str, condition: str) -> str:
-    return f"for (long long {axis} = {first}; {condition}; {axis} += {LANES})"
+def _lane_loop(axis: str, first: str, condition: str, step: int) -> str:
+    return f"for (long long {axis} = {first}; {condition}; {axis} += {step})"

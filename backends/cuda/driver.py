@@ -21,7 +21,7 @@ from tracejit.ir.types import DType
 
 from ..devices import Copy, Device, Launch, Product, Work
 from ..kernel import Kernel
-from . import cubins
+from . import codegen, cubins
 from .libraries import Products
 
 HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
@@ -133,8 +133,11 @@ class CupyDevice(Device):
             missing = [kernel for kernel in kernels if kernel.name not in self._functions]
             if missing:
                 with self._here():
-                    for name, cubin in cubins.compile_kernels(missing, self.arch).items():
-                        self._functions[name] = self._module(cubin).get_function(name)
+                    compiled = cubins.compile_kernels(missing, self.arch)
+                    for kernel in missing:
+                        module = self._module(compiled[kernel.name])
+                        for name in codegen.function_names(kernel):
+                            self._functions[name] = module.get_function(name)
             return self._functions
 
     def _module(self, cubin: bytes) -> Any:

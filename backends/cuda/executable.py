@@ -207,8 +207,8 @@ class _Frame:
     def _launch(self, call: KernelCall) -> Launch:
         shape = codegen.launch_shape(call.kernel, call.parameters)
         slots = [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
-        function = self._executable.functions[call.kernel.name]
-        return Launch(call.kernel, function, shape.grid[0], shape.block[0], self._words, slots)
+        function = self._executable.functions[shape.name]
+        return Launch(call.kernel, shape.name, function, shape.grid[0], shape.block[0], self._words, slots)
 
     def _host_call(self, call: HostCall) -> Step:
         from ..cpu import runtime

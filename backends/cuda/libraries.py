@@ -232,8 +232,10 @@ class _StridedCopy:
         parameters = [*shape, *matrices.strides, *strides]
         launch = codegen.launch_shape(kernel, parameters)
         self._words = array("q", [0, 0, *parameters])
-        function = device.load([kernel])[kernel.name]
-        item = Launch(kernel, function, launch.grid[0], launch.block[0], self._words, range(len(self._words)))
+        function = device.load([kernel])[launch.name]
+        item = Launch(
+            kernel, launch.name, function, launch.grid[0], launch.block[0], self._words, range(len(self._words))
+        )
         self._launch = device.prepare(item)
 
     def __call__(self, words: array[int], stream: int) -> None:

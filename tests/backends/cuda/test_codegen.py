@@ -63,6 +63,16 @@ def test_the_bits_are_the_cpus(name: str, module_of: Callable[[Case], Module]) -
         assert differences(program, module_of(tested), tested.inputs()) == [], how
 
 
+@needs_shim
+@pytest.mark.parametrize("name", ["sums of rows of 9000", "softmax of rows of 4097"])
+def test_long_rows_by_warps(name: str, module_of: Callable[[Case], Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are many of them."""
+    monkeypatch.setattr(codegen, "FEW_ROWS", 0)
+    program = programs(CASES[name])["for any shape"]
+    assert differences(program, module_of(CASES[name]), CASES[name].inputs()) == []
+    assert codegen.launch_shape(program.calls[0].kernel, program.calls[0].parameters).block[0] == 256
+
+
 # What no primitive uses yet ----------------------------------------------------------------------------------
 
 
@@ -154,20 +164,28 @@ FAULTS = {
     "first barrier left out": ("sums of columns of 33", BARRIER, "", 1),
     "second barrier left out": ("softmax of columns of 40", f"v1;\n    {BARRIER}", "v1;", 1),
     "no barrier in a divergent branch": ("sums of columns of 33", BARRIER, f"if (lane < 3) {BARRIER}", 1),
-    "shuffle in a divergent branch": ("sums of rows of 33", "#pragma unroll", "if (lane < 20)", 1),
+    "shuffle in a divergent branch": (
+        "sums of rows of 33",
+        "#pragma unroll\n    for (int half",
+        "if (lane < 20)\n    for (int half",
+        1,
+    ),
     "lanes folded in pairs": (
         "sums of rows of 33",
         "half = 16; half > 0; half /= 2",
         "half = 1; half < 32; half *= 2",
         1,
     ),
-    "blocks not dealt out to the lanes": ("sums of rows of 9000", "first / 4096 % 32 == lane", "lane == 0", 1),
+    "blocks not dealt out to the lanes": ("sums of rows of 9000", "round + lane * 4096ll < n1", "lane == 0", 1),
+    "a row's first barrier left out": ("sums of rows of 9000", BARRIER, "", 1),
+    "a row's last barrier left out": ("softmax of rows of 9000", f"}}\n      {BARRIER}\n    }}", "}\n    }", 1),
+    "the warps' results read too early": ("softmax of rows of 9000", f"[warp] = v1;\n    {BARRIER}", "[warp] = v1;", 1),
     "one element too many": ("gelu", "i0 < n0", "i0 <= n0", 1),
     "one group of neighbours too many": ("gelu", "group < done / 4", "group <= done / 4", 1),
     "the rest left out": ("random bits", "long long i0 = done +", "long long i0 = n0 +", 1),
     "neighbours not counted from the first": ("transpose", "start + e", "start", 1),
     "alignment not looked at": ("random bits", "(unsigned long long)b2 % 16 == 0", "true", 1),
-    "one element of a row too many": ("sums of rows of 31", "i1 < n1", "i1 <= n1", 1),
+    "one element of a row too many": ("sums of rows of 31", "next < end", "next <= end", 1),
     "every lane writes": ("scatter add of elements", "blockIdx.x == 0 && threadIdx.x == 0", "threadIdx.x < 2", 1),
     "a result left out": ("layer norm", "if (lane == 0) b1", "if (lane == 32) b1", 1),
     "sum without an end": ("arithmetic i32", "(int)((unsigned int)v0 + (unsigned int)v1)", "v0 + v1", 1),
@@ -214,16 +232,18 @@ def test_golden(file: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_launch_shape() -> None:
-    def launches(name: str) -> list[codegen.Launch]:
+    def launches(name: str) -> list[tuple[int, int]]:
         program = programs(CASES[name])["for any shape"]
-        return [codegen.launch_shape(call.kernel, call.parameters) for call in program.calls]
+        shapes = [codegen.launch_shape(call.kernel, call.parameters) for call in program.calls]
+        return [(shape.grid[0], shape.block[0]) for shape in shapes]
 
-    def launch(blocks: int, threads: int) -> codegen.Launch:
-        return codegen.Launch((blocks, 1, 1), (threads, 1, 1))
+    def launch(blocks: int, threads: int) -> tuple[int, int]:
+        return blocks, threads
 
     assert launches("gelu") == [launch(15, 256)]  # 15000 elements, a thread for each four
     assert launches("sums of rows of 33") == [launch(3, 256)]  # 17 rows, a warp each
     assert launches("sums of columns of 33") == [launch(2, 512)]  # 19 columns, 16 at a time
+    assert launches("sums of rows of 9000") == [launch(17, 512)]  # few rows, a block each
     assert launches("scalars") == [launch(1, 32)]
     assert launches("sum of a long vector") == [launch(3, 256), launch(1, 32)]  # 18 blocks, a warp each; then one row
 

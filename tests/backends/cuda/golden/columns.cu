@@ -16,9 +16,22 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_sum_83aed8899729(
     float v1 = -0.0f;
     for (long long first = 0; first < n1; first += 4096) {
       float part_v1 = -0.0f;
-      for (long long i1 = first + lane; i1 < n1 && i1 < first + 4096; i1 += 32) {
-        const float v0 = b0[i1 * s2 + i0];
-        part_v1 = part_v1 + v0;
+      {
+        long long next = first + lane;
+        const long long end = n1 < first + 4096 ? n1 : first + 4096;
+        for (; next + 224 < end; next += 256) {
+          #pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            const long long i1 = next + e * 32;
+            const float v0 = b0[i1 * s2 + i0];
+            part_v1 = part_v1 + v0;
+          }
+        }
+        for (; next < end; next += 32) {
+          const long long i1 = next;
+          const float v0 = b0[i1 * s2 + i0];
+          part_v1 = part_v1 + v0;
+        }
       }
       table_f32[lane][column] = part_v1;
       __syncthreads();

@@ -45,9 +45,22 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_9
     const bool active = tile * 16 + column < n0;
     const long long i0 = active ? tile * 16 + column : n0 - 1;
     int v1 = (-2147483647 - 1);
-    for (long long i1 = lane; i1 < n1; i1 += 32) {
-      const int v0 = b0[i1 * s2 + i0];
-      v1 = v1 > v0 ? v1 : v0;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const int v0 = b0[i1 * s2 + i0];
+          v1 = v1 > v0 ? v1 : v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const int v0 = b0[i1 * s2 + i0];
+        v1 = v1 > v0 ? v1 : v0;
+      }
     }
     table_i32[lane][column] = v1;
     __syncthreads();
@@ -84,9 +97,22 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_min_3bea8106aa8a(
     const bool active = tile * 16 + column < n0;
     const long long i0 = active ? tile * 16 + column : n0 - 1;
     long long v1 = 9223372036854775807ll;
-    for (long long i1 = lane; i1 < n1; i1 += 32) {
-      const long long v0 = b0[i1 * s2 + i0];
-      v1 = v1 < v0 ? v1 : v0;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const long long v0 = b0[i1 * s2 + i0];
+          v1 = v1 < v0 ? v1 : v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const long long v0 = b0[i1 * s2 + i0];
+        v1 = v1 < v0 ? v1 : v0;
+      }
     }
     table_i64[lane][column] = v1;
     __syncthreads();

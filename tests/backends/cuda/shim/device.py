@@ -133,7 +133,8 @@ class ShimDevice(devices.Device):
             if self.folder is None:
                 self.folder = Path(tempfile.mkdtemp(prefix="tracejit-shim-"))
             for name, module in _modules(list(missing.values()), self.folder).items():
-                self._functions[name] = _Function(module, missing[name])
+                for function in codegen.function_names(missing[name]):
+                    self._functions[function] = _Function(module, missing[name])
         return self._functions
 
     def runner(self, work: Sequence[Work]) -> Callable[[], None]:
@@ -162,10 +163,10 @@ class ShimDevice(devices.Device):
         for order in self.orders:
             for m, old in zip(memory.values(), before, strict=True):
                 m.bytes[...] = old
-            function.module.launch(kernel.name, min(launch.grid, MOST_BLOCKS[order]), launch.threads, values, order)
+            function.module.launch(launch.name, min(launch.grid, MOST_BLOCKS[order]), launch.threads, values, order)
             now = [m.bytes.copy() for m in memory.values()]
             if first and not all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
-                raise ShimError(f"{kernel.name}: what it writes depends on the order of the threads")
+                raise ShimError(f"{launch.name}: what it writes depends on the order of the threads")
             first = first or now
 
     def _memory_of(self, address: int) -> Guarded:

@@ -160,7 +160,7 @@ def run(
         launch = codegen.launch_shape(call.kernel, call.parameters)
         arguments = [at(program.places[value], value.type).address for value in call.buffers]
         blocks = min(launch.grid[0], most_blocks)
-        module.launch(call.kernel.name, blocks, launch.block[0], [*arguments, *call.parameters], order)
+        module.launch(launch.name, blocks, launch.block[0], [*arguments, *call.parameters], order)
     types = {"input": program.inputs, "output": program.outputs, "constant": list(map(type_of, program.constants))}
     results = [(place, types[place.space][place.number]) for place in program.results]
     return [at(place, type).view(type) for place, type in results]
