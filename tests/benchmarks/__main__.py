@@ -42,7 +42,8 @@ def main() -> None:
                         choices=LIBRARIES)  # fmt: skip
     parser.add_argument("--repeats", type=int, default=5, help="of the demo's training")
     parser.add_argument("--in-turn", action="store_true",
-                        help="all libraries in one process, in turn: for machines that are not at rest")  # fmt: skip
+                        help="all libraries in one process, in turn: for a machine that is not at rest, best on one "
+                             "of its processors (taskset -c 0), where processor time is counted")  # fmt: skip
     parser.add_argument("--calls", action="store_true", help="only what calls cost beside the work")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--write", action="store_true", help="update README.md and results.json")

@@ -174,7 +174,15 @@ def run_suite(
         results.append(row(workload, measured))
         print(line(results[-1]), flush=True)
     print(summary(results))
-    return results, "\n".join([HEAD, *map(line, results), "", summary(results)])
+    return results, table(results)
 
 
-__all__ = ["LIBRARIES", "run_suite"]
+def table(results: Sequence[Measured]) -> str:
+    """The table in Markdown, without columns that nothing was measured for, and the summary."""
+    rows = [text.strip("|").split("|") for text in (*HEAD.splitlines(), *map(line, results))]
+    columns = [column for column in zip(*rows, strict=True) if {cell.strip() for cell in column[2:]} != {"–"}]
+    lines = [f"|{'|'.join(cells)}|" for cells in zip(*columns, strict=True)]
+    return "\n".join([*lines, "", summary(results)])
+
+
+__all__ = ["LIBRARIES", "run_suite", "table"]
