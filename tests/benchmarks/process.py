@@ -25,7 +25,7 @@ from .workloads import WORKLOADS, Workload
 
 BATCH_SECONDS, BATCHES, MOST_SECONDS = 0.02, 25, 3.0
 # Where libraries take turns; some leave threads that spin for a while.
-TURN_SECONDS, TURNS, TURNS_SECONDS, LEAST_TURNS, PAUSE_SECONDS = 0.004, 40, 1.0, 3, 0.002
+TURN_SECONDS, TURNS, TURNS_SECONDS, LEAST_TURNS, PAUSE_SECONDS = 0.004, 25, 0.3, 3, 0.002
 
 
 def timed(run: Any) -> float:
