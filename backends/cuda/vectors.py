@@ -53,7 +53,7 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     width = BYTES // max(dtypes[access.buffer].itemsize for access in accesses)
     if width < 2:
         return None
-    conditions = {}
+    conditions: dict[str, None] = {}
     for access in accesses:
         size = width * dtypes[access.buffer].itemsize
         conditions[f"(unsigned long long){access.buffer} % {size} == 0"] = None

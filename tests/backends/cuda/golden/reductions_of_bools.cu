@@ -1,0 +1,185 @@
+// To be compiled with -fmad=false: products and sums are rounded one by one.
+
+// 32 threads of a block for each i0.
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_71c585aea47a(
+    const unsigned char *__restrict__ b0,
+    unsigned char *__restrict__ b1,
+    const long long n0,
+    const long long n1,
+    const long long s2
+) {
+  __shared__ bool table_bool[33][17];
+  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
+    const bool active = tile * 16 + column < n0;
+    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    bool v1 = false;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const bool v0 = b0[i1 * s2 + i0] != 0;
+          v1 = v1 > v0 ? v1 : v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const bool v0 = b0[i1 * s2 + i0] != 0;
+        v1 = v1 > v0 ? v1 : v0;
+      }
+    }
+    table_bool[lane][column] = v1;
+    __syncthreads();
+    v1 = table_bool[threadIdx.x % 32][threadIdx.x / 32];
+    #pragma unroll
+    for (int half = 16; half > 0; half /= 2) {
+      const bool other = __shfl_xor_sync(0xffffffffu, v1, half);
+      v1 = v1 > other ? v1 : other;
+    }
+    if (threadIdx.x % 32 == 0) table_bool[32][threadIdx.x / 32] = v1;
+    __syncthreads();
+    v1 = table_bool[32][column];
+    if (lane == 0 && active) b1[i0] = v1;
+  }
+}
+
+// 32 threads of a block for each i0.
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_min_1cf1033644a0(
+    const unsigned char *__restrict__ b0,
+    unsigned char *__restrict__ b1,
+    const long long n0,
+    const long long n1,
+    const long long s2
+) {
+  __shared__ bool table_bool[33][17];
+  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
+    const bool active = tile * 16 + column < n0;
+    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    bool v1 = true;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const bool v0 = b0[i1 * s2 + i0] != 0;
+          v1 = v1 < v0 ? v1 : v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const bool v0 = b0[i1 * s2 + i0] != 0;
+        v1 = v1 < v0 ? v1 : v0;
+      }
+    }
+    table_bool[lane][column] = v1;
+    __syncthreads();
+    v1 = table_bool[threadIdx.x % 32][threadIdx.x / 32];
+    #pragma unroll
+    for (int half = 16; half > 0; half /= 2) {
+      const bool other = __shfl_xor_sync(0xffffffffu, v1, half);
+      v1 = v1 < other ? v1 : other;
+    }
+    if (threadIdx.x % 32 == 0) table_bool[32][threadIdx.x / 32] = v1;
+    __syncthreads();
+    v1 = table_bool[32][column];
+    if (lane == 0 && active) b1[i0] = v1;
+  }
+}
+
+// 32 threads of a block for each i0.
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_and_6dd6bbe5c834(
+    const unsigned char *__restrict__ b0,
+    unsigned char *__restrict__ b1,
+    const long long n0,
+    const long long n1,
+    const long long s2
+) {
+  __shared__ bool table_bool[33][17];
+  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
+    const bool active = tile * 16 + column < n0;
+    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    bool v1 = true;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const bool v0 = b0[i1 * s2 + i0] != 0;
+          v1 = v1 & v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const bool v0 = b0[i1 * s2 + i0] != 0;
+        v1 = v1 & v0;
+      }
+    }
+    table_bool[lane][column] = v1;
+    __syncthreads();
+    v1 = table_bool[threadIdx.x % 32][threadIdx.x / 32];
+    #pragma unroll
+    for (int half = 16; half > 0; half /= 2) {
+      const bool other = __shfl_xor_sync(0xffffffffu, v1, half);
+      v1 = v1 & other;
+    }
+    if (threadIdx.x % 32 == 0) table_bool[32][threadIdx.x / 32] = v1;
+    __syncthreads();
+    v1 = table_bool[32][column];
+    if (lane == 0 && active) b1[i0] = v1;
+  }
+}
+
+// 32 threads of a block for each i0.
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_or_37d8ee323f31(
+    const unsigned char *__restrict__ b0,
+    unsigned char *__restrict__ b1,
+    const long long n0,
+    const long long n1,
+    const long long s2
+) {
+  __shared__ bool table_bool[33][17];
+  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
+    const bool active = tile * 16 + column < n0;
+    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    bool v1 = false;
+    {
+      long long next = lane;
+      const long long end = n1;
+      for (; next + 224 < end; next += 256) {
+        #pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const long long i1 = next + e * 32;
+          const bool v0 = b0[i1 * s2 + i0] != 0;
+          v1 = v1 | v0;
+        }
+      }
+      for (; next < end; next += 32) {
+        const long long i1 = next;
+        const bool v0 = b0[i1 * s2 + i0] != 0;
+        v1 = v1 | v0;
+      }
+    }
+    table_bool[lane][column] = v1;
+    __syncthreads();
+    v1 = table_bool[threadIdx.x % 32][threadIdx.x / 32];
+    #pragma unroll
+    for (int half = 16; half > 0; half /= 2) {
+      const bool other = __shfl_xor_sync(0xffffffffu, v1, half);
+      v1 = v1 | other;
+    }
+    if (threadIdx.x % 32 == 0) table_bool[32][threadIdx.x / 32] = v1;
+    __syncthreads();
+    v1 = table_bool[32][column];
+    if (lane == 0 && active) b1[i0] = v1;
+  }
+}
