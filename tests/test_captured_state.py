@@ -393,6 +393,12 @@ def an_attribute_of_a_module():
 
 
 @change
+def a_list_of_a_module():
+    settings = a_module(sizes=[2])
+    return lambda x: x * settings.sizes[0], lambda: settings.sizes.__setitem__(0, 5)
+
+
+@change
 def a_global_of_a_function_of_a_module():
     module = a_module()
     exec("k = 2\ndef scale(x): return x * k", vars(module))
@@ -630,6 +636,21 @@ def a_counter_in_a_slot():
         return x * item.n
 
     return f, lambda: item.n
+
+
+@write
+def a_counter_of_a_bound_method_in_a_tuple():
+    class Counter:
+        def __init__(self):
+            self.n = 0
+
+        def count(self, x):
+            self.n += 1
+            return x * self.n
+
+    counter = Counter()
+    methods = (counter.count,)
+    return lambda x: methods[0](x), lambda: counter.n
 
 
 @write

@@ -205,6 +205,7 @@ def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool:
     """Whether the code does nothing with a list of this name but to call its ``append`` or ``extend``."""
+    name = name.rpartition(".")[2]  # of a module's, or an object's, the attribute
     for function in functions:
         for code in _codes(function.__code__):
             instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]

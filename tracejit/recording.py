@@ -146,7 +146,7 @@ def _record(
             del args, kwargs, roots_of_world
             added_to = [
                 change.container for change in changes
-                if change.kind == "append" and only_appended_to(functions, change.label.split(".")[-1])
+                if change.kind == "append" and only_appended_to(functions, change.label)
             ]  # fmt: skip
             for guard in contained:
                 guard.leave_out(added_to)

@@ -182,7 +182,7 @@ class World:
         elif isinstance(item, BaseException):
             yield label, Itself(item.args), item.args, depth + 1
         elif isinstance(item, types.MethodType):
-            yield label, find, item.__self__, depth + 1
+            yield label, Itself(item.__self__), item.__self__, depth + 1
         elif is_module(item):
             yield from self._visit_module(label, item, depth)
         elif is_optimizer(item):
