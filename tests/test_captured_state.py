@@ -774,3 +774,18 @@ def test_slots_of_an_argument_are_written():
         assert described(jitted(random(4, seed=n), states[0])) == described(f(random(4, seed=n), states[1]))
         assert described(states[0].h) == described(states[1].h)
         assert states[0].n == states[1].n
+
+
+def test_what_an_argument_writes_when_it_is_called():
+    seen, layer = [], nn.ReLU()
+    layer.register_forward_hook(lambda module, args, output: seen.append(1))
+
+    def see(x):
+        seen.append(2)
+        return x * 2
+
+    jitted = tj.jit(lambda x, function: function(x) + 1)
+    for number in range(1, 4):
+        assert jitted(X, see).tolist() == (X * 2 + 1).tolist()
+        assert jitted(X, layer).tolist() == (tj.relu(X) + 1).tolist()
+        assert seen == [2, 1] * number

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def checked_call(jitted: JittedFunction, function: Callable[..., Any], call: ArgumentsOfCall) -> Any:
     """The jitted call's result; ``AssertionError`` where the eager one gives another, or changes a tensor otherwise."""
-    functions = functions_read_by(function)
+    functions = functions_read_by(function, call.named_by_identity)
     read = names_read_by(function, functions)
     arguments = [(f"argument {i}", Itself(item), item) for i, item in enumerate([*call.args, *call.kwargs.values()])]
     world = World([*read, *arguments], functions)

@@ -52,9 +52,11 @@ def _owners(function: Any) -> list[Any]:
     return [] if isinstance(function, types.BuiltinFunctionType | type) else [function]
 
 
-def functions_read_by(function: Callable[..., Any], limit: int = 1024) -> list[types.FunctionType]:
-    """A function and those of the user's that it can call: by name, as methods, and in what it names holds."""
-    pending: deque[Any] = deque([function])
+def functions_read_by(
+    function: Callable[..., Any], given: Sequence[Any] = (), limit: int = 1024
+) -> list[types.FunctionType]:
+    """A function, those of the user's that it can call (by name, as methods, in what it names holds), and ``given``."""
+    pending: deque[Any] = deque([function, *given])
     seen: dict[int, Any] = {}
     found: list[types.FunctionType] = []
     while pending and len(found) < limit and len(seen) < MAX_OBJECTS:

@@ -115,7 +115,7 @@ def _record(
 ) -> Trace:
     start = time.perf_counter()
     trace = Trace(name, call.tensors, call.floats, root.axes)
-    functions = functions_read_by(function)
+    functions = functions_read_by(function, call.named_by_identity)
     read = names_read_by(function, functions)
     trace.enter(root)
     try:
