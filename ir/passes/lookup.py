@@ -131,7 +131,7 @@ def _places(indices: Value, extent: object) -> tuple[int, int, int] | None:
         return None
     if indices.op is not None and indices.op.primitive is iota:
         count = indices.op.attributes["size"]
-        return (0, 1, count) if 0 < count <= extent else None
+        return (0, 1, count) if isinstance(count, int) and 0 < count <= extent else None
     if not isinstance(indices, Constant) or indices.ndim > 1 or indices.array.size == 0:
         return None
     numbers = np.clip(indices.array.reshape(-1).astype(object), 0, extent - 1)
