@@ -20,7 +20,7 @@ from ..tape import Call, CallNode, Forgotten, Node, apply, apply_known, node_of,
 from ..tensor import Tensor, new_tensor
 from ..tracing import Trace
 from .arguments import checked_callable, flat, name_of, wraps
-from .checkpoint_policies import Policy, everything_saveable
+from .checkpoint_policies import Policy, everything_saveable, nothing_saveable
 
 _NOTHING = object()
 _barriers: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()  # of each trace
@@ -59,6 +59,8 @@ def checkpoint(function: Callable[..., Any] | None = None, *, policy: Policy | N
     checked_callable("checkpoint", function)
     if policy is not None:
         checked_callable("checkpoint: policy", policy)
+    if policy is nothing_saveable:
+        policy = None
 
     @wraps(function)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
