@@ -1064,3 +1064,99 @@ def test_listings_are_colored_at_a_terminal(monkeypatch, tmp_path):
     assert (tmp_path / "ir.txt").read_text() == plain
     page = text._repr_html_()
     assert html.unescape(re.sub("<[^>]*>", "", page)) == plain
+
+
+# Aliases, threads, memory ----------------------------------------------------------------------------------
+
+
+def test_a_container_that_is_returned_is_itself():
+    captured = [random(2), 1]
+
+    def f(given, state):
+        given["y"] = given["x"] * 2
+        state.h = state.h + given["y"]
+        captured.append(given["y"])
+        return given, state, (captured, [given])
+
+    jitted = tj.jit(f)
+    for seed in range(3):
+        given, state = {"x": random(2, seed=seed)}, Held(random(2))
+        result = jitted(given, state)
+        assert result[0] is given
+        assert result[1] is state
+        assert result[2][0] is captured
+        assert result[2][1][0] is given
+        assert bits(given["y"]) == bits(given["x"] * 2)
+        assert bits(state.h) == bits(random(2) + given["y"])
+        assert len(captured) == 3 + seed
+    assert jitted.cache_info().lazy == 0
+
+
+@dataclass
+class Held:
+    h: tj.Tensor
+
+
+def test_threads_of_a_function_whose_python_code_runs():
+    seen = []
+
+    @tj.jit
+    def f(x):
+        seen.append(len(seen))
+        y, found = x * 2, []
+        other = threading.Thread(target=lambda: found.append((y * 3).tolist()))
+        other.start()
+        other.join()
+        return found, y + 1
+
+    for _ in range(3):
+        found, y = f(tj.ones(2))
+        assert found == [[6.0, 6.0]]
+        assert y.tolist() == [3.0, 3.0]
+
+
+def test_no_update_is_lost_to_another_thread():
+    held = {"n": 0}
+
+    @tj.jit
+    def count(x):
+        held["n"] += 1
+        return x * held["n"]
+
+    threads = [threading.Thread(target=lambda: [count(tj.ones(3)) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held["n"] == 400
+
+
+def test_objects_that_come_once_are_not_kept():
+    class Batch:
+        def __init__(self, x):
+            self.x = x
+
+    jitted = tj.jit(lambda batch: batch.x * 2)
+    alive = []
+    for n in range(60):
+        batch = Batch(tj.tensor([float(n)]))
+        alive.append(weakref.ref(batch))
+        assert jitted(batch).tolist() == [2.0 * n]
+    del batch
+    gc.collect()
+    assert sum(item() is not None for item in alive) < 20
+    assert "objects of Batch" in jitted.explain()
+
+
+def test_arguments_may_have_any_name():
+    jitted = tj.jit(lambda **given: given["self"] * given["function"])
+    for _ in range(6):
+        assert jitted(self=tj.ones(2), function=2).tolist() == [2.0, 2.0]
+
+
+def test_generators_of_coroutines_are_refused():
+    async def f(x):
+        yield x
+
+    with pytest.raises(TypeError, match="coroutine"):
+        tj.jit(f)

@@ -744,7 +744,7 @@ def a_while_that_updates_in_place():
 # Gradients -------------------------------------------------------------------------------------------
 
 
-@program()
+@program(9)
 def loops_in_a_loop_that_take_a_value_from_around():
     def f(x):
         around, total, result = x + 1, x.sum(), x
@@ -810,6 +810,20 @@ def a_learning_rate_that_is_an_argument():
         return w.detach() * 1
 
     return f, [(random(4), 0.1), (random(4), 0.2), (random(4), 0.3)], lambda: (w, opt.param_groups[0]["lr"])
+
+
+@program(8)
+def a_loop_that_gives_an_argument_another_name():
+    def f(x):
+        total, result = x.sum(), x * 2
+        while abs(total) > 0.1:
+            total = tj.tanh(total) * 0.5
+            result = x
+        result += 1
+        return result, result is x
+
+    calls = [(random(4, seed=n),) for n in (0, 1, 0, 1)]
+    return f, calls, lambda: calls
 
 
 @program(2)

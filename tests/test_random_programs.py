@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 import tracejit as tj
 from tests.random_programs import built, programs, vectors
 from tests.test_programs import described
+from tracejit import native_calls
 
 # Calls and changes of what is captured in between: seed and length of the vectors, an int and a float.
 CALLS: list[Any] = [
@@ -96,6 +97,8 @@ def examples(request):
 
 
 def test_random_programs_do_the_same_under_jit(examples):
+    native_calls.install()
+
     @settings(
         max_examples=examples, deadline=None, database=None, derandomize=examples <= 500,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False,

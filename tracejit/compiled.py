@@ -78,7 +78,7 @@ class Effect:
 class Output:
     """One leaf of what the function returns, or leaves in a container."""
 
-    kind: str  # "tensor", "number", "existing", "array" or "static"
+    kind: str  # "tensor", "number", "existing", "array", "container" or "static"
     result: int = -1
     source: Source | None = None
     static: Any = None
@@ -231,6 +231,8 @@ class Ending:
 
     def __post_init__(self) -> None:
         self.repeats = bool(self.stores) or len({id(output) for output in self.outputs}) < len(self.outputs)
+        outputs = (*self.outputs, *(output for store in self.stores for output in store.outputs))
+        self.has_containers = any(output.kind == "container" for output in outputs)
 
     def split_backward(self, segment: Segment) -> None:
         """Find what the gradient reads of the forward values, which this last segment of the path must give then."""
@@ -263,6 +265,8 @@ class Ending:
             for effect in self.effects
         ]
         node = None if self.backward is None else self._call_node(self.backward, tensors, inputs, results)
+        if self.has_containers:
+            thread.arguments = call.args, call.kwargs
         stored: list[Any] = []
         if not self.repeats:
             returned = [self._returned(output, tensors, results, node) for output in self.outputs]
@@ -277,6 +281,7 @@ class Ending:
             if thread.region is not None and attribute == "_value":
                 thread.region.note_change(target)
             setattr(target, attribute, update)
+        thread.arguments = None
         if self.stores:
             self.commit(stored, call.args, call.kwargs)
         return _unflatten(self.structure, returned)
@@ -313,6 +318,8 @@ class Ending:
     def _returned(output: Output, tensors: Sequence[Tensor], results: list[np.ndarray], node: CallNode | None) -> Any:
         if output.kind == "static":
             return output.static
+        if output.kind == "container":  # one that was there before: itself
+            return output.static()
         if output.kind == "array":
             return output.static.copy()
         if output.kind == "existing":

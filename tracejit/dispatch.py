@@ -86,7 +86,7 @@ def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         refuse_boxes(arrays)
         if any(isinstance(array, Value) for array in arrays):
-            raise at_user_line(RuntimeError(LEAKED)) from None
+            return _compute_here(primitive, [_outside(array) for array in arrays], attributes)
         raise _explained(error, primitive, arrays, attributes) from None
     if busy[0] and thread.anomaly and is_differentiable(result.dtype):
         _check_nan(primitive, arrays, result)
@@ -141,9 +141,16 @@ def payload(tensor: Tensor) -> Payload:
     value = tensor._value
     if thread.trace is not None:
         return thread.trace.read(tensor)
-    if isinstance(value, Value):
+    return _outside(value)
+
+
+def _outside(value: Payload) -> Payload:
+    """A payload where no trace is active: one that is put off in another thread is computed now."""
+    if not isinstance(value, Value):
+        return value
+    if not hasattr(value, "settled"):
         raise at_user_line(RuntimeError(LEAKED))
-    return value
+    return value.settled()
 
 
 def detached(value: Payload) -> Payload:

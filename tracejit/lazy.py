@@ -36,13 +36,24 @@ MAX_STEPS = 200_000  # remembered, of one function's calls
 class LazyValue(Value):
     """A result that is not computed yet (``array`` is ``None``), or is."""
 
-    __slots__ = ("__weakref__", "array", "number", "place")
+    __slots__ = ("__weakref__", "_trace", "array", "number", "place")
 
-    def __init__(self, type: TensorType, number: int, array: np.ndarray | None = None) -> None:
+    def __init__(
+        self, type: TensorType, number: int, array: np.ndarray | None = None, trace: LazyTrace | None = None
+    ) -> None:
         super().__init__(type)
+        self._trace = trace
         self.number = number  # among the operations put off
         self.array = array
         self.place: str | None = None  # the device that it is on; a constant's is not known
+
+    def settled(self) -> np.ndarray:
+        """The array, for a thread that the function has handed the tensor to."""
+        if self.array is None:
+            assert self._trace is not None
+            self._trace.flush()
+        assert self.array is not None
+        return self.array
 
 
 class Step:
@@ -80,6 +91,7 @@ class LazyTrace:
 
     def __init__(self, stretches: Stretches) -> None:
         self.stretches = stretches
+        self._lock = threading.RLock()  # other threads may ask for a value
         self.born: list[weakref.ref[Tensor]] = []
         self.differentiated = None
         self.anomaly = False
@@ -173,6 +185,10 @@ class LazyTrace:
     # Operations -------------------------------------------------------------------------------------
 
     def record(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:
+        with self._lock:
+            return self._placed(primitive, operands, attributes)
+
+    def _placed(self, primitive: Primitive, operands: Sequence[Any], attributes: Mapping[str, Any]) -> LazyValue:
         if not in_use[0]:
             return self._record(primitive, operands, attributes)
         known = [(place, len(x.shape)) for x in operands if (place := self.place_of(x)) is not None]
@@ -216,13 +232,17 @@ class LazyTrace:
 
         step = self._step = self.stretches.follow(self._step, tuple(key), infer)
         assert step.type is not None
-        value = LazyValue(step.type, len(self._ops))
+        value = LazyValue(step.type, len(self._ops), trace=self)
         self._ops.append((primitive, tuple(numbers), attributes, step.type))
         self._waiting.append(weakref.ref(value))
         return value
 
     def flush(self) -> None:
         """Compute everything that is still wanted of what was put off."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
         wanted = {value.number: value for ref in self._waiting if (value := ref()) is not None}
         if wanted:
             step, numbers = self._step, tuple(wanted)

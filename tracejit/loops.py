@@ -40,7 +40,6 @@ from .loop_source import (
 from .ops import creation, elementwise
 from .places import Itself
 from .structured import CannotCapture, branches, while_loop
-from .tape import node_of, with_history
 from .tensor import Tensor
 from .world import Untracked, World
 
@@ -165,7 +164,7 @@ class _Namespace:
                 if absent:
                     raise CannotCapture(f"{absent[0]} is assigned in one branch only")
                 values = [self.variables.get(name, self.outside.get(name)) for name in names]
-                return [_result(self.trace, name, value) for name, value in zip(names, values, strict=True)]
+                return [_carried(name, value) for name, value in zip(names, values, strict=True)]
 
             return run
 
@@ -206,17 +205,6 @@ def _carried(name: str, value: Any) -> Tensor:
 
         return weak_number(value)
     raise CannotCapture(f"{name} changes and is a {type(value).__name__}")
-
-
-def _result(trace: Trace, name: str, value: Any) -> Tensor:
-    """The same as the result of a block, which reads what comes from around it."""
-    given = _carried(name, value)
-    read = trace.read(given)
-    if read is given._value:
-        return given
-    result = with_history(read, node_of(given))
-    result._weak = given._weak
-    return result
 
 
 # Capturing ----------------------------------------------------------------------------------------------
@@ -332,14 +320,18 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     carries: list[Tensor] = []
     if any(isinstance(variables.get(name), list | dict | set) for name in loop.assigned):
         raise CannotCapture("it assigns a container")
+    others = [value for name, value in variables.items() if isinstance(value, Tensor) and name not in loop.assigned]
     for name in sorted(loop.assigned):
         if name not in variables:
             raise CannotCapture(f"{name} has no value yet")
         value = variables[name]
         if isinstance(value, Tensor) and not value._weak and name in loop.updated:
             continue
+        if isinstance(value, Tensor) and any(value is other for other in others):
+            raise CannotCapture(f"{name} is another name of a tensor from around it")
         names.append(name)
         carries.append(_carried(name, value))
+    around = [value for value in variables.values() if isinstance(value, Tensor)]
     assert trace.world is not None
     roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
     world = World(roots, trace.world.functions)
@@ -365,7 +357,15 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     def body(*twins: Tensor) -> list[Tensor]:
         inside = namespace(twins)
         inside.trip()
-        return [_result(trace, name, inside.variables[name]) for name in names]
+        return [changed(name, inside.variables[name]) for name in names]
+
+    def changed(name: str, value: Any) -> Tensor:
+        if isinstance(value, Tensor) and any(value is other for other in (*around, *known())):
+            raise CannotCapture(f"{name} becomes a tensor from around it, of which it is another name then")
+        return _carried(name, value)
+
+    def known() -> list[Tensor]:
+        return [shadow.tensor for shadow in trace.shadows.values()]
 
     trace.capturing += 1
     mark = trace.mark()

@@ -276,12 +276,13 @@ def _finish(trace: Trace, result: Any, changes: Sequence[Change]) -> None:
             made[id(leaf)] = _output(trace, leaf, add, label)
         return made[id(leaf)]
 
-    structure = tree.flatten(result, leaves)
+    whole = {} if trace.world is None else trace.world.containers
+    structure = tree.flatten(result, leaves, whole)
     outputs = [output_of(leaf, f"output{i}" if len(leaves) > 1 else "output") for i, leaf in enumerate(leaves)]
     stores = []
     for change in changes:
         stored: list[Any] = []
-        shape = tree.flatten(change.value, stored)
+        shape = tree.flatten(change.value, stored, whole)
         kept = [output_of(leaf, change.label) for leaf in stored]
         change.value = None
         stores.append(Store(change, shape, kept))
@@ -378,6 +379,8 @@ def _output(trace: Trace, leaf: Any, add: Callable[[Value, str], int], label: st
         return Output("static", static=leaf)
     if not isinstance(leaf, Tensor):
         world = trace.world
+        if world is not None and id(leaf) in world.containers:
+            return Output("container", static=world.containers[id(leaf)])
         is_function = callable(leaf) and not is_module(leaf)
         if not isinstance(leaf, _PLAIN) and not is_function and not (world is not None and world.knows(leaf)):
             raise Untraceable(f"it makes a {type(leaf).__name__}, a new one at each call")

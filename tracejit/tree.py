@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+_NOTHING: Mapping[int, Any] = {}
 Structure = Any  # hashable: None for a leaf, else (kind, keys, children)
 
 
-def flatten(item: Any, leaves: list[Any]) -> Structure:
+def flatten(item: Any, leaves: list[Any], whole: Mapping[int, Any] = _NOTHING) -> Structure:
     """Append the leaves of ``item`` and return its structure.
+
+    Containers whose identities are in ``whole`` are leaves.
 
     >>> leaves = []
     >>> structure = flatten({"a": 1, "b": [2, 3]}, leaves)
@@ -25,21 +28,24 @@ def flatten(item: Any, leaves: list[Any]) -> Structure:
     {'a': 1, 'b': [2, 3]}
     """
     kind = type(item)
+    if whole and id(item) in whole:
+        leaves.append(item)
+        return None
     if kind is tuple or kind is list:
-        return kind, None, tuple([flatten(child, leaves) for child in item])
+        return kind, None, tuple([flatten(child, leaves, whole) for child in item])
     if kind is dict or kind is OrderedDict:
-        return kind, tuple(item), tuple([flatten(child, leaves) for child in item.values()])
+        return kind, tuple(item), tuple([flatten(child, leaves, whole) for child in item.values()])
     if kind is defaultdict:
         keys = (item.default_factory, *item)
-        return kind, keys, tuple([flatten(child, leaves) for child in item.values()])
+        return kind, keys, tuple([flatten(child, leaves, whole) for child in item.values()])
     if kind in _registered:
         children, key = _registered[kind][0](item)
-        return kind, key, tuple([flatten(child, leaves) for child in children])
+        return kind, key, tuple([flatten(child, leaves, whole) for child in children])
     if isinstance(item, tuple) and hasattr(kind, "_fields"):
-        return kind, kind._fields, tuple([flatten(child, leaves) for child in item])
+        return kind, kind._fields, tuple([flatten(child, leaves, whole) for child in item])
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         names = tuple(field.name for field in dataclasses.fields(item))
-        return kind, names, tuple([flatten(getattr(item, name), leaves) for name in names])
+        return kind, names, tuple([flatten(getattr(item, name), leaves, whole) for name in names])
     leaves.append(item)
     return None
 

@@ -9,6 +9,7 @@ known by the place that holds them, so that another tensor put there later is re
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import io
 import pickle
@@ -112,6 +113,7 @@ class World:
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
         self.classes: list[tuple[type, dict[str, Any]]] = []  # with their attributes
         self.modules: list[Any] = []
+        self.containers: dict[int, Place] = {}  # where those are that a function may return
         self._settings: dict[int, dict[str, Any]] = {}  # what they were
         self.groups: list[tuple[str, dict[str, Any]]] = []  # of optimizers: their settings
         self._buffers: list[tuple[str, Any, Any]] = []
@@ -163,6 +165,8 @@ class World:
             return
         if isinstance(item, _CONTAINERS) and getattr(item, "__dict__", None):  # of a class derived from a container's
             yield f"{label}.__dict__", Attributes(find), vars(item), depth + 1
+        if isinstance(item, list | dict) or (dataclasses.is_dataclass(item) and not isinstance(item, type)):
+            self.containers[id(item)] = find
         if isinstance(item, dict):
             self._hold(item, find, label)
             yield from ((f"{label}[{key!r:.30}]", Item(find, key), value, depth + 1) for key, value in item.items())
