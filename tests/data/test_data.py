@@ -329,9 +329,11 @@ def test_an_error_in_the_loop_ends_the_workers():
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from tracejit.data import DataLoader, Dataset
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
 
 class Slow(Dataset):
     def __len__(self):
