@@ -64,6 +64,7 @@ class CupyDevice(Device):
         self._functions: dict[str, Any] = {}
         self._modules: dict[bytes, Any] = {}
         self._lock = threading.Lock()
+        self._thread = threading.local()
         self._products = Products(self)
 
     @classmethod
@@ -77,7 +78,12 @@ class CupyDevice(Device):
         return cls.numbered(array.device.id)
 
     def _here(self) -> AbstractContextManager[Any]:
-        """In which this GPU is CUDA's current one."""
+        """In which this GPU is CUDA's current one; a thread's first use of it makes CUDA's context the thread's own."""
+        if not hasattr(self._thread, "is_ready"):
+            before = self._runtime.getDevice()
+            self._runtime.setDevice(self._number)
+            self._thread.is_ready = True
+            self._runtime.setDevice(before)
         return nullcontext() if self._is_only or self._runtime.getDevice() == self._number else self._device
 
     @property

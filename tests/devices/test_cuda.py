@@ -37,6 +37,7 @@ def test_tensors(gpu: GPU) -> None:
     assert (x.mT[1:] * 2).tolist() == (x.cpu().mT[1:] * 2).tolist()
     assert x.cpu().numpy().tobytes() == drawn(3, 4).tobytes()
     assert gpu.launches >= 1
+    assert gpu.threads
     with pytest.raises(RuntimeError, match="device 'cuda:1' is not available: there are 1 CUDA devices"):
         x.cuda(1)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tracejit import device
 from tracejit.backends import devices
 from tracejit.backends.cuda import cubins, driver, libraries, nvrtc
 from tracejit.backends.cuda.libraries import Layout, Multiplication
@@ -115,7 +116,7 @@ class GPU:
         self.capturing: list[Callable[[], None]] | None = None
         self.launches = self.graph_launches = self.products = 0
         self.functions: dict[int, tuple[Module, str]] = {}
-        self.held: list[Array] = []
+        self.threads: list[int] = []  # one entry for each time that a thread chose the device
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         made = self.memory.empty(tuple(shape), np.dtype(dtype))
@@ -223,7 +224,8 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[GPU]:
     cupy: Any = ModuleType("cupy")
     cupy.ndarray, cupy.empty = Array, gpu.empty
     runtime = SimpleNamespace(
-        getDeviceCount=lambda: 1, getDevice=lambda: 0, memcpyAsync=gpu.copy, streamSynchronize=lambda stream: None,
+        getDeviceCount=lambda: 1, getDevice=lambda: 0, setDevice=gpu.threads.append,
+        memcpyAsync=gpu.copy, streamSynchronize=lambda stream: None,
         streamCaptureModeRelaxed=2,
     )  # fmt: skip
     cupy.cuda = SimpleNamespace(
@@ -241,7 +243,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[GPU]:
     monkeypatch.setattr(nvrtc, "compile_to_cubin", lambda source, arch: (b"\x7fELF" + source.encode(), []))
     monkeypatch.setattr(libraries, "CuBLASLt", FakeCuBLASLt)
     monkeypatch.setattr(cubins.disk, "directory", lambda: None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(device, "why_no_cuda", driver.why_unavailable)  # which need not look for the package
     cubins.forget()
     driver.CupyDevice.numbered.cache_clear()
     known = dict(devices._open), dict(devices._of_class)
