@@ -55,7 +55,8 @@ def main() -> None:
         figures["calls"], text = calls.run(options.peers, options.repeats)
         print(f"{text}\n")
         if options.write:
-            _put_into_readme(MARKERS_OF_CALLS, [text, f"Medians, on {figures['machine']}."])
+            note = f"The best of {calls.ROUNDS} rounds; medians of {options.repeats} first calls. {figures['machine']}."
+            _put_into_readme(MARKERS_OF_CALLS, [text, note])
     if options.calls:
         return
     texts = []

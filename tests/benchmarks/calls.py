@@ -93,7 +93,7 @@ def _timed(call: Callable[[], Any], count: int, wait: Callable[[Any], Any]) -> f
 
 
 def steady() -> dict[str, dict[str, float]]:
-    """Seconds a call, by what is called and by library; the libraries take turns."""
+    """Seconds a call in the best round, by what is called and by library; the libraries take turns."""
     libraries: dict[str, Any] = {}
     for name in COLUMNS:
         try:
@@ -116,7 +116,7 @@ def steady() -> dict[str, dict[str, float]]:
         for _ in range(ROUNDS):
             for name, call in calls.items():
                 times[name].append(_timed(call, counts[name], libraries[name].wait))
-        found[title] = {name: statistics.median(seconds) for name, seconds in times.items()}
+        found[title] = {name: min(seconds) for name, seconds in times.items()}
     return found
 
 
