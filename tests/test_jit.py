@@ -1160,3 +1160,56 @@ def test_generators_of_coroutines_are_refused():
 
     with pytest.raises(TypeError, match="coroutine"):
         tj.jit(f)
+
+
+def test_static_and_class_methods_and_properties():
+    class Scale:
+        factor = 3.0
+
+        def __init__(self):
+            self.w = tj.ones(2)
+
+        @staticmethod
+        @tj.jit
+        def twice(x):
+            return x * 2
+
+        @classmethod
+        @tj.jit
+        def scaled(cls, x):
+            return x * cls.factor
+
+        @property
+        @tj.jit
+        def doubled(self):
+            return self.w * 2
+
+    scale = Scale()
+    for x in (tj.ones(2), random(2)):
+        assert bits(Scale.twice(x)) == bits(scale.twice(x)) == bits(x * 2)
+        assert bits(Scale.scaled(x)) == bits(x * Scale.factor)
+        Scale.factor += 1.0
+        scale.w = x
+        assert bits(scale.doubled) == bits(x * 2)
+
+
+def test_generators_run_when_they_are_asked():
+    @tj.jit
+    def multiples(x):
+        for n in range(3):
+            yield x * n
+
+    for _ in range(2):
+        assert [row.tolist() for row in multiples(tj.ones(1))] == [[0.0], [1.0], [2.0]]
+        first, second = multiples(tj.ones(1)), multiples(tj.ones(1) * 2)
+        assert [next(first).item(), next(second).item(), next(first).item(), next(second).item()] == [0, 0, 1, 2]
+
+
+def test_a_function_without_tensors():
+    constant, made = tj.jit(lambda: (1, "a", [2])), tj.jit(lambda: tj.ones(2))
+    for _ in range(6):
+        result, tensor = constant(), made()
+        assert result == (1, "a", [2])
+        assert tensor.tolist() == [1.0, 1.0]
+        result[2].append(3)
+        tensor.add_(1)
