@@ -214,6 +214,14 @@ def attributes_of_a_list_and_a_dict():
 
 
 @change
+def an_object_that_is_a_key():
+    key = Node()
+    key.k = 2
+    table = {key: 1}
+    return lambda x: x * sum(key.k for key in table), setter(key, "k", 9)
+
+
+@change
 def objects_in_sets_and_keys():
     first, second = Node(), Node()
     first.k, second.k = 1, 2

@@ -35,6 +35,7 @@ _LOOKED_INTO = (
     dict, list, tuple, deque, set, frozenset, *contents.BUFFERS, ContextVar, MethodType, partial, Logger,
     types.MappingProxyType, weakref.ref, BaseException,
 )  # fmt: skip
+_KEYS = (*BY_VALUE, *SINGLE, float, complex, Tensor, *contents.BY_IDENTITY)
 MOST_PARTS = 2000  # of what a captured object holds
 
 
@@ -375,6 +376,8 @@ def _parts(place: Place, item: Any, leave_out: frozenset[int], seen: set[int]) -
         yield place, item
     elif kind is dict:
         seen.add(id(item))
+        if not all(isinstance(key, _KEYS) for key in item):
+            raise Unsigned("it relies on what the keys of a dict hold")
         yield place, _Dict(tuple(item))
         for key, value in item.items():
             yield from _parts(Item(place, key), value, leave_out, seen)
