@@ -55,7 +55,8 @@ def main() -> None:
         figures["calls"], text = calls.run(options.peers, options.repeats)
         print(f"{text}\n")
         if options.write:
-            note = f"The best of {calls.ROUNDS} rounds; medians of {options.repeats} first calls. {figures['machine']}."
+            rounds = f"Calls in the best of {calls.ROUNDS} rounds, medians of {options.repeats} first calls"
+            note = f"{rounds}, on {figures['machine']}."
             _put_into_readme(MARKERS_OF_CALLS, [text, note])
     if options.calls:
         return

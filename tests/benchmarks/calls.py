@@ -30,7 +30,7 @@ COLUMNS = {
     "torch.compile": "`torch.compile`", "jax": "`jax.jit`",
 }  # fmt: skip
 COMPILING = ("tracejit", "torch.compile", "jax")
-ROUNDS, SECONDS = 15, 0.02  # of each library and call; for one round
+ROUNDS, SECONDS = 200, 0.001  # so short that on a busy machine too some round is not interrupted
 Make = Callable[[Any], Callable[[], Any] | None]
 
 
@@ -170,6 +170,11 @@ def run(peers: str, repeats: int) -> tuple[dict[str, Any], str]:
     done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=True)
     calls = json.loads(done.stdout.splitlines()[-1])
     starts = first_calls(peers, repeats)
+    return {"steady_s": calls, "first_s": starts}, tables(calls, starts)
+
+
+def tables(calls: dict[str, dict[str, float]], starts: dict[str, dict[str, float]]) -> str:
+    """Both tables, as Markdown."""
     columns = {name: title for name, title in COLUMNS.items() if any(name in row for row in calls.values())}
     lines = [f"| a call | {' | '.join(columns.values())} |", f"|---|{'---|' * len(columns)}"]
     for title, row in calls.items():
@@ -177,12 +182,14 @@ def run(peers: str, repeats: int) -> tuple[dict[str, Any], str]:
         lines.append(f"| {title} | {' | '.join(cells)} |")
     compiling = [name for name in COMPILING if any(f"{name} cold" in row for row in starts.values())]
     titles = [f"{COLUMNS[name]}, {cache}" for name in compiling for cache in ("empty cache", "warm cache")]
+    if not compiling:
+        return "\n".join(lines)
     lines += ["", f"| the first call in a process | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
     for title, row in starts.items():
         keys = [f"{name} {state}" for name in compiling for state in ("cold", "warm")]
         cells = [f"{row[key] * 1e3:,.0f} ms" if key in row else "–" for key in keys]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    return {"steady_s": calls, "first_s": starts}, "\n".join(lines)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
