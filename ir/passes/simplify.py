@@ -21,7 +21,7 @@ from ..primitive import Elementwise, Primitive, Reduction, View
 from ..primitives.contraction import dot
 from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
 from ..primitives.placement import concatenate, pad
-from ..primitives.view import broadcast_in_dim, reshape, slice_, stop_gradient, transpose
+from ..primitives.view import broadcast_in_dim, named, reshape, slice_, stop_gradient, transpose
 from ..types import KERNEL_DTYPES, DType, TensorType, bool_, is_floating
 
 
@@ -268,7 +268,7 @@ def _broadcast_in_dim(op: _Candidate) -> Value | None:
 
 
 def _stop_gradient(op: _Candidate) -> Value | None:
-    """Derivatives have been taken by now."""
+    """Derivatives have been taken by now, and policies asked."""
     return op.operands[0]
 
 
@@ -420,6 +420,7 @@ RULES: dict[Primitive, Rule] = {
     convert: _convert,
     broadcast_in_dim: _broadcast_in_dim,
     stop_gradient: _stop_gradient,
+    named: _stop_gradient,
     reshape: _reshape,
     transpose: _transpose,
     slice_: _slice,

@@ -129,6 +129,20 @@ optimization_barrier = View(
     batch=renamed(lambda size, number: {"number": number}),
 )
 
+# named ----------------------------------------------------------------------------------------------
+
+# The operand, with a name by which a checkpoint's policy knows it.
+named = View(
+    name="named",
+    type_rule=lambda x, label: x,
+    numpy=lambda x, label: x,
+    index_map=lambda index, x, label: index,
+    vjp=per_operand(lambda e, g, op: g),
+    vjp_moves=True,
+    jvp=linear,
+    batch=renamed(lambda size, label: {"label": label}),
+)
+
 # stop_gradient --------------------------------------------------------------------------------------
 
 # The operand, as far as its value goes; it has no derivative.

@@ -193,6 +193,7 @@ CASES: list[Case] = [
     Case("slice", (numbers(5, 4),), {"start": (2, 0), "limit": (2, 4), "strides": (1, 1)}, label="empty"),
     Case("reverse", (numbers(3, 4),), {"dimensions": (0,)}),
     Case("optimization_barrier", (numbers(3, 4),), {"number": 1}),
+    Case("named", (numbers(3, 4),), {"label": "hidden"}),
     Case("stop_gradient", (numbers(3, 4),)),
     Case("device_put", (numbers(3, 4),), {"source": "cpu", "target": "cpu"}),
     Case("concatenate", (numbers(3, 2), numbers(3, 1), numbers(3, 3)), {"dimension": 1}),

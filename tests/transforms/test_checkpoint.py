@@ -252,6 +252,28 @@ def test_policies() -> None:
         tj.checkpoint(layer, policy="dots")  # type: ignore[call-overload]
 
 
+def test_policies_by_name() -> None:
+    def layer(x: tj.Tensor, w: tj.Tensor) -> tj.Tensor:
+        first = tj.checkpoint_name(x @ w, "first")
+        second = tj.checkpoint_name(tj.tanh(first) @ w, "second")
+        return tj.sin(second) @ w
+
+    x, w = tj.randn(4, 4), tj.randn(4, 4)
+    expected = tj.grad(lambda w: layer(x, w).sum())(w)
+    kept, products = tj.checkpoint_policies, []
+    for policy in (
+        kept.nothing_saveable, kept.save_only_these_names("first"), kept.save_any_names_but_these("first"),
+        kept.save_only_these_names("first", "second"),
+    ):  # fmt: skip
+        wrapped = tj.checkpoint(layer, policy=policy)
+        compiled = tj.jit(tj.value_and_grad(lambda w, f=wrapped: f(x, w).sum()))
+        assert same_bits(compiled(w)[1].numpy(), expected.numpy())
+        text = compiled.ir(w)
+        products.append(text.count(" dot "))
+        assert " named " not in text
+    assert [products[0] - count for count in products] == [0, 1, 1, 2]
+
+
 def test_a_compiled_function_keeps_what_its_policy_says() -> None:
     """``stage="grad"`` shows what is kept between the compiled forward and backward part."""
     tj.manual_seed(0)

@@ -18,6 +18,7 @@ from typing import Any
 from tracejit.ir import Primitive
 from tracejit.ir.primitive import Contraction
 from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.primitives.view import named
 from tracejit.ir.types import TensorType
 
 Policy = Callable[..., bool]
@@ -43,4 +44,25 @@ def dots_with_no_batch_dims_saveable(primitive: Primitive, *types: TensorType, *
     return isinstance(primitive, Contraction) and (primitive is not dot or any(type.ndim <= 2 for type in types))
 
 
-__all__ = ["dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable"]
+def save_only_these_names(*names: str) -> Policy:
+    """What :func:`tracejit.checkpoint_name` has given one of these names is kept, the rest is computed again."""
+
+    def policy(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+        return primitive is named and attributes["label"] in names
+
+    return policy
+
+
+def save_any_names_but_these(*names: str) -> Policy:
+    """What :func:`tracejit.checkpoint_name` has given another name is kept, the rest is computed again."""
+
+    def policy(primitive: Primitive, *types: TensorType, **attributes: Any) -> bool:
+        return primitive is named and attributes["label"] not in names
+
+    return policy
+
+
+__all__ = [
+    "dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
+    "save_any_names_but_these", "save_only_these_names",
+]  # fmt: skip

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from tracejit.ir import Primitive
-from tracejit.ir.primitives.view import optimization_barrier
+from tracejit.ir.primitives.view import named, optimization_barrier
 from tracejit.ir.types import TensorType
 
 from .. import tree
 from ..levels import reopened
 from ..locations import at_user_line
+from ..promotion import as_tensor
 from ..state import thread
 from ..tape import Call, CallNode, Forgotten, Node, apply, apply_known, node_of, same_value, with_history
 from ..tensor import Tensor, new_tensor
@@ -71,6 +72,20 @@ def checkpoint(function: Callable[..., Any] | None = None, *, policy: Policy | N
         return Region(function, args, kwargs, policy).result(args, kwargs)
 
     return checkpointed
+
+
+def checkpoint_name(x: Any, name: str) -> Tensor:
+    """``x``, with a name by which a policy of :func:`checkpoint` knows it.
+
+    >>> import tracejit as tj
+    >>> policy = tj.checkpoint_policies.save_only_these_names("hidden")
+    >>> f = tj.checkpoint(
+    ...     lambda x: tj.sin(tj.checkpoint_name(tj.exp(x), "hidden")), policy=policy
+    ... )
+    >>> tj.grad(f)(0.0)
+    tensor(0.5403)
+    """
+    return apply(named, (as_tensor(x, "checkpoint_name"),), {"label": str(name)})
 
 
 def _in_block(trace: Trace, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -290,4 +305,4 @@ class _ForgottenCall(Call):
         return self._recall().backward_below(cotangents)
 
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "checkpoint_name"]
