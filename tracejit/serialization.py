@@ -145,7 +145,7 @@ def save(content: Any, filename: FilePath) -> None:
     ...     )
     ...     saved = load(f"{folder}/checkpoint.safetensors")
     >>> model.load_state_dict(saved["model"])
-    IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+    <All keys matched successfully>
     >>> opt.load_state_dict(saved["optimizer"])
     >>> saved["epoch"]
     3

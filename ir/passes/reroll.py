@@ -10,6 +10,8 @@ Each value is computed by the same ops on the same values as before, so it has t
 
 from __future__ import annotations
 
+from bisect import insort
+
 import numpy as np
 
 from ..graph import Block, Graph, Op, Value, copy_block
@@ -28,7 +30,7 @@ DEPTH = 4  # of loops within loops
 # for a kernel: more would take longer to compile, and run no faster.  A loop of no more than a few such kernels stays
 # as it is.  A function such as exp counts as several ops.
 FUSED_OPS = 40
-FEW_KERNELS = 8
+FEW_KERNELS = 10
 OPS_OF_A_FUNCTION = 10
 
 
@@ -90,6 +92,7 @@ def _plan(block: Block) -> Plan | None:
     """The loops of the block.  Of stretches that overlap, those of the shortest steps are tried first: inner loops."""
     table = Table(block)
     candidates = repetitions(table.codes, LEAST_STEPS)
+    shortest = set(candidates)
     rejected: set[Stretch] = set()
     while True:
         loops = Loops(table)
@@ -114,7 +117,12 @@ def _plan(block: Block) -> Plan | None:
             wrong = {origins[loop] for loop, rolled in plan.rolled.items() if not _is_worthwhile(rolled)}
             if not wrong:
                 return plan
-        rejected |= wrong or dependent
+        for candidate in wrong or dependent:
+            rejected.add(candidate)
+            if candidate in shortest:  # steps that differ in turn: two of them are one
+                twice = Stretch(candidate.start, 2 * candidate.period, candidate.count // 2)
+                if twice.count >= LEAST_STEPS and twice not in candidates:
+                    insort(candidates, twice, key=lambda stretch: stretch.period)
 
 
 def _disjoint(candidates: list[Stretch], length: int) -> list[tuple[Stretch, Stretch]]:

@@ -329,15 +329,15 @@ LOOPS = {
     ),
     "steps that a kernel can hold together": (
         "%h0: f32[8]", "f32[8]",
-        steps(lambda t: chain(t, 13), range(25)) + " return %h25",
+        steps(lambda t: chain(t, 13), range(31)) + " return %h31",
         f"""
-        %h3 = scan %h0 {{carries=1, constants=0, length=8}} : f32[8]
+        %h3 = scan %h0 {{carries=1, constants=0, length=10}} : f32[8]
           (%step: i64[], %h3_1: f32[8]) {{
             {steps(lambda t: chain(t, 13), range(3)).replace("%h0 ", "%h3_1 ").replace("%h3 =", "%h3_2 =")}
             return %h3_2
           }}
-        {chain(24, 13).replace("%h24", "%h3")}
-        return %h25
+        {chain(30, 13).replace("%h30", "%h3")}
+        return %h31
         """,
     ),
     "a loop within a loop": (
