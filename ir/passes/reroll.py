@@ -24,6 +24,7 @@ from .loops.writer import Writer
 
 LEAST_STEPS = 8
 LEAST_SAVED = 64  # ops; for less it is not worth while
+LOOSE_COST = 8  # ops that taking one value out of a stack is worth: it is a copy as the program runs
 DEPTH = 4  # of loops within loops
 
 # Steps of elementwise ops alone can share a kernel with those that follow.  They are taken together, up to so many ops
@@ -173,4 +174,4 @@ def _size(op: Op) -> int:
 def _is_worthwhile(rolled: Rolled) -> bool:
     """Whether what is read of single steps, outside of the loop, is little beside what is saved."""
     computed = sum(_size(op) for number, op in enumerate(rolled.ops) if rolled.is_computed(number))
-    return rolled.is_map or 2 * rolled.loose < computed * (rolled.loop.count - 1)
+    return rolled.is_map or LOOSE_COST * rolled.loose < computed * (rolled.loop.count - 1)
