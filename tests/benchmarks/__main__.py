@@ -1,8 +1,8 @@
 """Compares with peers, each implementation in processes of its own: ``python -m tests.benchmarks``.
 
 Without arguments everything is measured: the demo's training and all workloads.  ``--peers PYTHON`` names an
-interpreter that has torch, jax and scipy, ``--write`` puts the tables into the README and the figures into
-``results.json``.
+interpreter that has torch, jax and scipy, ``--write`` puts the tables into ``results.md``, a part of them into the
+README, and the figures into ``results.json``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ import platform
 import sys
 from pathlib import Path
 
+from tracejit.backends.cpu.threads import available_processors
+
 from . import calls, digits_table
-from .suite import LIBRARIES, run_suite
+from .suite import LIBRARIES, run_suite, summary, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.json"
+FULL = Path(__file__).parent / "results.md"
+# The workloads that the README shows.
+SHOWN = (
+    "GELU 1048576", "Black-Scholes 1M", "softmax 4096×1024", "layer norm 4096×1024", "sum of columns 4096×4096",
+    "heat 1024², 10 steps", "matmul 64×64×64 f32", "matmul 1024×1024×1024 f32", "convolution 3×3, 64 channels",
+    "attention, causal, 8 heads, 512 tokens", "MLP, training step", "CNN, training step",
+    "LSTM 200 steps, training step", "GPT 4×128, training step", "n-body 512 f64", "Newton, while loop, 1k",
+)  # fmt: skip
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 MARKERS_OF_CALLS = "<!-- calls -->", "<!-- /calls -->"
 
@@ -46,7 +56,7 @@ def main() -> None:
                              "of its processors (taskset -c 0), where processor time is counted")  # fmt: skip
     parser.add_argument("--calls", action="store_true", help="only what calls cost beside the work")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--write", action="store_true", help="update README.md and results.json")
+    parser.add_argument("--write", action="store_true", help="update README.md, results.md and results.json")
     options = parser.parse_args()
     figures: dict[str, object] = {
         "machine": f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -66,12 +76,36 @@ def main() -> None:
         note = f"Medians of {options.repeats} runs on {figures['machine']}; × is against eager PyTorch."
         texts += [text, note]
         print(f"{text}\n")
-    figures["workloads"], text = run_suite(options.patterns, options.libraries, options.peers, options.in_turn)
-    texts.append(text)
+    results = run_suite(options.patterns, options.libraries, options.peers, options.in_turn)
+    figures["workloads"] = results
     if options.json or options.write:
         (options.json or RESULTS).write_text(json.dumps(figures, indent=1) + "\n")
     if options.write:
-        _put_into_readme(MARKERS, texts)
+        how = _how(options)
+        FULL.write_text("\n\n".join(["# Workloads", table(results), summary(results), how]) + "\n")
+        shown = table([result for result in results if result["workload"] in SHOWN])
+        more = "All workloads: [tests/benchmarks/results.md](tests/benchmarks/results.md)."
+        _put_into_readme(MARKERS, [*texts, shown, summary(results), f"{how} {more}"])
+
+
+def _how(options: argparse.Namespace) -> str:
+    """How the workloads were measured."""
+    cores = available_processors()
+    clock = "processor time on one core" if cores == 1 else f"{cores} cores"
+    machine = f"{processor()}, {clock}, Python {platform.python_version()}"
+    floor = (
+        '"Of the floor" is the time that the bytes or the arithmetic need at the least, in parts of tracejit\'s; '
+        "small and serial work is far from it."
+    )
+    if options.in_turn:
+        return (
+            f"On {machine}, all libraries in one process, in turn (`python -m tests.benchmarks --in-turn`); the "
+            f"first call finds what the workloads before it have left. {floor}"
+        )
+    return (
+        f"On {machine}, each library and workload in processes of its own (`python -m tests.benchmarks`); the first "
+        f"call is with empty caches. {floor}"
+    )
 
 
 def _put_into_readme(markers: tuple[str, str], texts: list[str]) -> None:

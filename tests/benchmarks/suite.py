@@ -160,8 +160,8 @@ def summary(results: Sequence[Measured]) -> str:
 
 def run_suite(
     patterns: Sequence[str], libraries: Sequence[str], peers_python: str, take_turns: bool = False
-) -> tuple[list[Measured], str]:
-    """The results, and their table, whose lines are printed as they come."""
+) -> list[Measured]:
+    """The results; the lines of their table are printed as they come."""
     print(HEAD, flush=True)
     results = []
     pairs: Iterable[tuple[Workload, dict[str, Measured]]]
@@ -174,15 +174,15 @@ def run_suite(
         results.append(row(workload, measured))
         print(line(results[-1]), flush=True)
     print(summary(results))
-    return results, table(results)
+    return results
 
 
 def table(results: Sequence[Measured]) -> str:
-    """The table in Markdown, without columns that nothing was measured for, and the summary."""
+    """The table in Markdown, without columns that nothing was measured for."""
     rows = [text.strip("|").split("|") for text in (*HEAD.splitlines(), *map(line, results))]
     columns = [column for column in zip(*rows, strict=True) if {cell.strip() for cell in column[2:]} != {"–"}]
     lines = [f"|{'|'.join(cells)}|" for cells in zip(*columns, strict=True)]
-    return "\n".join([*lines, "", summary(results)])
+    return "\n".join(lines)
 
 
-__all__ = ["LIBRARIES", "run_suite", "table"]
+__all__ = ["LIBRARIES", "run_suite", "summary", "table"]
