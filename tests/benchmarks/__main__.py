@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import textwrap
 from pathlib import Path
 
 from tracejit.backends.cpu.threads import available_processors
@@ -82,7 +83,7 @@ def main() -> None:
         (options.json or RESULTS).write_text(json.dumps(figures, indent=1) + "\n")
     if options.write:
         how = _how(options)
-        FULL.write_text("\n\n".join(["# Workloads", table(results), summary(results), how]) + "\n")
+        FULL.write_text("\n\n".join(["# Workloads", table(results), *map(_wrapped, [summary(results), how])]) + "\n")
         shown = table([result for result in results if result["workload"] in SHOWN])
         more = "All workloads: [tests/benchmarks/results.md](tests/benchmarks/results.md)."
         _put_into_readme(MARKERS, [*texts, shown, summary(results), f"{how} {more}"])
@@ -112,7 +113,12 @@ def _put_into_readme(markers: tuple[str, str], texts: list[str]) -> None:
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(markers[0])
     after = rest.split(markers[1])[1]
-    readme.write_text("\n\n".join([before + markers[0], *texts, markers[1] + after]))
+    readme.write_text("\n\n".join([before + markers[0], *map(_wrapped, texts), markers[1] + after]))
+
+
+def _wrapped(text: str) -> str:
+    """Prose in lines of the README's width; a table as it is."""
+    return text if text.startswith("|") else textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":
