@@ -571,3 +571,29 @@ def test_a_signal_stops_a_loop(tmp_path):
     result = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
     assert result.stderr == ""
     assert result.stdout == "[1, 3, 200]\n"
+
+
+def test_a_loop_that_cannot_be_captured_leaves_tensors_as_they_were():
+    settings = [{"rate": 1.0}]
+
+    def shrink(x):
+        u = x.sum() * 0 + 0.75
+        a = x * 2
+        count = 0
+        while -1 < u < 1:
+            count += 1
+            if count > 3:
+                break
+            a[1:] *= u.item()
+            settings[0]["rate"] *= 0.5
+        return a
+
+    jitted = tj.jit(shrink)
+    for n in (4, 5, 4):
+        x = tj.arange(n) * 0.5
+        settings[0]["rate"] = 1.0
+        expected = shrink(x)
+        assert settings[0]["rate"] == 0.125
+        settings[0]["rate"] = 1.0
+        assert jitted(x).tolist() == expected.tolist()
+        assert settings[0]["rate"] == 0.125

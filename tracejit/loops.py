@@ -369,6 +369,7 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
 
     trace.capturing += 1
     mark = trace.mark()
+    cells = [(cell, cell._value, cell._node) for cell in trace.cells()]
     try:
         results = while_loop(trace, condition, body, carries)
         if _has_changed(world):
@@ -376,6 +377,8 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     except BaseException:
         world.restore()
         trace.back_to(mark)
+        for cell, value, node in cells:  # those that the loop, already recorded, has given its results
+            cell._value, cell._node = value, node
         raise
     finally:
         trace.capturing -= 1
