@@ -597,3 +597,28 @@ def test_a_loop_that_cannot_be_captured_leaves_tensors_as_they_were():
         settings[0]["rate"] = 1.0
         assert jitted(x).tolist() == expected.tolist()
         assert settings[0]["rate"] == 0.125
+
+
+def test_gradients_are_as_they_were_where_a_loop_cannot_be_captured():
+    scale = tj.tensor(1.5, requires_grad=True)
+    settings = [{"rate": 1.0}]
+
+    def learn(x):
+        u, a, count = x.sum() * 0 + 0.75, x * 2, 0
+        while -1 < u < 1:
+            count += 1
+            if count > 3:
+                break
+            a[1:] *= u.item()
+            (tj.tanh(a * scale) * a).sum().backward()
+            settings[0]["rate"] *= 0.5
+        return a
+
+    def run(function):
+        scale.grad, found = None, []
+        for n in (4, 5, 4, 5):
+            found.append(function(tj.arange(n) * 0.5).tolist())
+            found.append(scale.grad.item())
+        return found
+
+    assert run(tj.jit(learn)) == run(learn)

@@ -281,7 +281,7 @@ class _Way:
         self.is_over = False
         self._frame, self._loop, self._exit, self._branch = frame, loop, statement, branch
         self._variables = dict(frame.f_locals)
-        self._cells = [(cell, cell._value, cell._node) for cell in trace.cells()]
+        self._held = trace.held()
         self._mark = trace.leave_aside()
 
     def answer(self, trace: Trace, frame: types.FrameType, start: Any, end: Any) -> bool | None:
@@ -290,8 +290,7 @@ class _Way:
             if not self.is_over:
                 self.is_over = True
                 trace.come_back(self._mark)
-                for cell, value, node in self._cells:
-                    cell._value, cell._node = value, node
+                trace.hold(self._held)
                 _set_variables(frame, self._variables)
             return (self._branch is self._exit.body) != is_negated(self._exit.test, start, end)
         if self.is_over:
@@ -369,7 +368,7 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
 
     trace.capturing += 1
     mark = trace.mark()
-    cells = [(cell, cell._value, cell._node) for cell in trace.cells()]
+    held = trace.held()
     try:
         results = while_loop(trace, condition, body, carries)
         if _has_changed(world):
@@ -377,8 +376,7 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     except BaseException:
         world.restore()
         trace.back_to(mark)
-        for cell, value, node in cells:  # those that the loop, already recorded, has given its results
-            cell._value, cell._node = value, node
+        trace.hold(held)  # the loop, already recorded, may have given its results
         raise
     finally:
         trace.capturing -= 1

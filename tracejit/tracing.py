@@ -104,6 +104,10 @@ class Shadow:
         self.gradient_is_written = True
 
 
+_HELD = ("_value", "_node", "_requires_grad", "_grad")
+_HELD_BY_SHADOWS = ("_value", "_node", "_gradient", "gradient_is_written")
+
+
 class Trace:
     """One run of a function that is being recorded, along a path of segments."""
 
@@ -442,6 +446,24 @@ class Trace:
         """Everything that may be given another value in place: tensors of the trace, and shadows of others."""
         alive = [tensor for ref in self.born if (tensor := ref()) is not None]
         return [*self.shadows.values(), *alive]
+
+    def held(self) -> list[tuple[Any, dict[str, Any]]]:
+        """What all cells hold, for :meth:`hold`."""
+        return [
+            (cell, {name: getattr(cell, name) for name in (_HELD_BY_SHADOWS if isinstance(cell, Shadow) else _HELD)})
+            for cell in self.cells()
+        ]
+
+    def hold(self, held: Sequence[tuple[Any, dict[str, Any]]]) -> None:
+        """Have the cells hold what they held; tensors met since then, what they held at first."""
+        known = {id(cell) for cell, _ in held}
+        for shadow in self.shadows.values():
+            if id(shadow) not in known:
+                shadow._value, shadow._node = shadow.first, None
+                shadow._gradient, shadow.gradient_is_written = shadow.tensor._grad, False
+        for cell, fields in held:
+            for name, value in fields.items():
+                setattr(cell, name, value)
 
     def gradients(self) -> list[tuple[int, int]]:
         """Which gradients of tensors from outside have been written."""
