@@ -216,7 +216,10 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
         base, index = through_views(other, operand_index(other, _own_axes(result)))
         if isinstance(base, Constant) and base.array.size == 1:
             base, index = Constant(np.full(NUMBER_BYTES // base.dtype.itemsize, base.array.item(), base.dtype)), (0,)
-        places.append(_at(plan, base, index, result.ndim))
+        value, offset, steps = _at(plan, base, index, result.ndim)
+        if n == 1:
+            steps[-1] = steps[-2]  # the rows of a single column are neighbours, as columns are otherwise
+        places.append((value, offset, steps))
     factors = _factorized([place[2] for place in places], batch)
     if not _is_row_major(places[2][2], m, n) or (addition is not None and factors is None):
         _lower_apart(plan, op, addition)

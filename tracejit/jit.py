@@ -356,15 +356,16 @@ class JittedFunction:
         missed, thread.missed = thread.missed, None
         if known is None:
             made = signature.family.dimensions.path_for(call, signature.roots)
-            if made is not None:
-                signature.roots.insert(0, made)
-                del signature.roots[MAX_ROOTS:]
         else:
             made = None if missed is None else following(*missed, call.tensors)
         if made is None:
             return False
         compile_path(made.path(), specialize=False, fast=self._numerics == "fast")
-        made.graft(made.outcome)
+        if made.after is None:  # other threads see it from here on
+            signature.roots.insert(0, made)
+            del signature.roots[MAX_ROOTS:]
+        else:
+            made.graft(made.outcome)
         self._hits += 1
         signature.version += 1
         return True

@@ -87,10 +87,10 @@ def compile_call(
             known = None
             trace = _record(function, name, call, Segment(name, themselves=True), themselves=True)
         dimensions.are_fixed |= failed
-    for segment, outcome in zip(trace.path, trace.outcomes, strict=True):
-        segment.graft(outcome)
     path = path_along(trace.path, trace.outcomes, known)
     compile_path(path, specialize=specialize, fast=fast)
+    for segment, outcome in zip(trace.path, trace.outcomes, strict=True):  # compiled: other threads see them now
+        segment.graft(outcome)
     for segment in path:
         segment.graft(segment.outcome)
     if path[0] not in roots:

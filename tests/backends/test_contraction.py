@@ -13,6 +13,7 @@ import pytest
 
 llvm = pytest.importorskip("llvmlite.binding")
 
+import tracejit as tj  # noqa: E402
 from tracejit.backends.cpu import contraction  # noqa: E402
 from tracejit.backends.cpu.target import Target, describe, host_target  # noqa: E402
 
@@ -304,3 +305,15 @@ def guarded(size: int) -> Iterator[np.ndarray]:
     yield np.frombuffer(whole, np.uint8)[end - size : end]
     for edge in (first, last):
         assert library.mprotect(edge, length, everything) == 0
+
+
+@pytest.mark.parametrize("rows", [1, 8, 9, 31, 33])
+def test_single_columns_are_added(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    a, b = (tj.tensor(generator.standard_normal((rows, 3))) for _ in range(2))
+    u, w = (tj.tensor(generator.standard_normal((3, 1))) for _ in range(2))
+
+    def total(a: tj.Tensor, b: tj.Tensor, u: tj.Tensor, w: tj.Tensor) -> tj.Tensor:
+        return a @ u + b @ w
+
+    assert tj.jit(total)(a, b, u, w).numpy().tobytes() == total(a, b, u, w).numpy().tobytes()
