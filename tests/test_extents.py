@@ -222,6 +222,25 @@ def test_python_reads_the_number():
     assert function.cache_info().misses == 3
 
 
+def test_what_was_traced_for_any_extents_is_for_one_number_and_one_object():
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+    def plain(x, count, apply, scale):
+        for i in range(count):
+            x = x + i
+        return apply(x) * scale.factor
+
+    function = tj.jit(plain)
+    others = [(1, tj.exp, Scale(2)), (2, tj.sin, Scale(3)), (1, tj.sin, Scale(5))]
+    for n in (2, 1, 3, 4, 1):
+        for other in others:
+            x = tj.tensor(_rows(n, 2))
+            _same(function(x, *other), plain(x, *other))
+    assert function.cache_info().misses == 2 * len(others)
+
+
 def test_a_shape_that_does_not_fit_is_an_error_each_time():
     function = tj.jit(lambda x, y: x + y)
     for n in (2, 3, 4):

@@ -112,8 +112,8 @@ class ArgumentsOfCall:
         self.named_by_identity.append(leaf)  # kept alive with the key, so that the identity is not used again
         return id(leaf)
 
-    def family_key(self) -> Any:
-        """The key without extents and ints."""
+    def kind_for_any_extents(self) -> Any:
+        """The key without extents."""
         parts: list[Any] = []
         for part in self.key[1]:
             match part:
@@ -121,13 +121,14 @@ class ArgumentsOfCall:
                     parts.append((dtype, len(shape), *rest))
                 case ("array", dtype, shape):
                     parts.append((dtype, len(shape)))
-                case (kind, _) if kind is int:
-                    parts.append(int)
-                case (kind, int()) if kind not in _BY_VALUE:
-                    parts.append(kind)  # an object that is named by its identity
                 case _:
                     parts.append(part)
         return self.key[0], tuple(parts), self.key[2:]
+
+    def family_key(self) -> Any:
+        """The key without extents, ints and objects."""
+        structure, parts, rest = self.kind_for_any_extents()
+        return structure, tuple(map(_without_value, parts)), rest
 
     def describe(self, function: Callable[..., Any]) -> dict[str, Any]:
         """The call for people: each argument's name, and its type or what it is."""
@@ -182,6 +183,15 @@ class ArgumentsOfCall:
             trace.guard("arguments", ArgumentsAre(self.tensors))
         args, kwargs = thread.arguments = tree.unflatten(self.structure, iter(replaced))
         return args, kwargs
+
+
+def _without_value(part: Any) -> Any:
+    match part:
+        case (kind, _) if kind is int:
+            return int
+        case (kind, int()) if kind not in _BY_VALUE and isinstance(kind, type):
+            return kind  # an object that is named by its identity
+    return part
 
 
 _BY_VALUE = frozenset((int, str, bytes, bool, type(None), type(Ellipsis), range))

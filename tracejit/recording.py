@@ -96,7 +96,7 @@ def compile_call(
     if path[0] not in roots:
         roots.insert(0, path[0])
     if path[0].template is not None and known is None:
-        dimensions.add_template(path[0].template)
+        dimensions.add_template(call, path[0].template)
 
 
 def _new_template(name: str, call: ArgumentsOfCall, groups: Sequence[Sequence[Axis]]) -> Segment:

@@ -9,8 +9,8 @@ So is what follows a count that only the call finds out, as of the elements that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,11 +32,20 @@ MAX_HISTORY = 64  # shapes of calls that are remembered
 Axis = tuple[int, int]  # of which tensor argument, and which of its axes
 
 
+@dataclass(frozen=True)
+class _Template:
+    """What was traced for any extents, and the calls that it is right for."""
+
+    root: Segment
+    kind: Any
+    keep: list[Any]  # objects that the kind names by identity
+
+
 class Dimensions:
     """The extents that the arguments of a family of calls have had, and what was traced for any."""
 
     def __init__(self) -> None:
-        self.templates: list[Segment] = []  # roots
+        self._templates: list[_Template] = []
         self.fixed: dict[Axis, Location | None] = {}  # axes whose number Python code asked for, and where
         self.are_fixed = False  # tracing it for any extents went wrong
         self.attempts = 0
@@ -69,16 +78,17 @@ class Dimensions:
                 symbols = symbols_of(fact.terms) if fact.fixes else ()
                 self.fixed.update({axis: location for axis, symbol in path[0].axes.items() if symbol in symbols})
 
-    def add_template(self, root: Segment) -> None:
-        if root not in self.templates:
-            self.templates.insert(0, root)
-            del self.templates[MAX_TEMPLATES:]
+    def add_template(self, call: ArgumentsOfCall, root: Segment) -> None:
+        if all(root is not known.root for known in self._templates):
+            self._templates.insert(0, _Template(root, call.kind_for_any_extents(), call.named_by_identity))
+            del self._templates[MAX_TEMPLATES:]
 
     def path_for(self, call: ArgumentsOfCall, known: Sequence[Segment]) -> Segment | None:
         """The beginning of a path for a call, made of a template that none of the ``known`` ones is made of."""
-        used = {id(root.template) for root in known}
-        for root in self.templates:
-            if id(root) not in used and root.holds(call.tensors):
+        used, kind = {id(root.template) for root in known}, call.kind_for_any_extents()
+        for template in self._templates:
+            root = template.root
+            if template.kind == kind and id(root) not in used and root.holds(call.tensors):
                 bindings = _bindings(root, call.tensors)
                 if bindings is not None and root.admits(bindings):
                     return _late(made_of(root, bindings, None, None))
