@@ -13,6 +13,7 @@ a cursor too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -116,6 +117,17 @@ class Slices:
 
 
 @dataclass(slots=True)
+class Loop:
+    """A loop, for the plan of its step: what is the same in each step by what it is in the plan ``around``, and how
+    many steps there are.  ``read`` is what the steps read besides, of the plan around."""
+
+    around: _Plan
+    outside: Mapping[Value, Value]
+    steps: float
+    read: dict[Value, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class LoopCall:
     """A body that runs ``length`` times, or as long as ``predicate`` is true after the condition's calls."""
 
@@ -125,6 +137,7 @@ class LoopCall:
     inputs: list[Slices]
     stacked: list[Slices]
     scratch: Value  # the bodies' part of the arena
+    read: Sequence[Value]  # besides the operands
     counter: Value | None = None  # the number of the step, for the body
     condition: Body | None = None
     predicate: Value | None = None
@@ -134,7 +147,7 @@ class LoopCall:
 
     @property
     def buffers(self) -> list[Value]:
-        own = [carry.spare for carry in self.carries] + [self.scratch]
+        own = [carry.spare for carry in self.carries] + [self.scratch, *self.read]
         own += [value for value in (self.counter, self.predicate) if value is not None]
         return [*self.op.operands, *self.op.results, *own]
 
@@ -245,6 +258,7 @@ def _loop(plan: _Plan, op: Op, scratch: Value) -> LoopCall:
     layout = primitive.layout_of(op)
     *conditions, region = op.regions
     parameters = region.parameters
+    same = {region.parameters[n]: op.operands[layout.operand(n)] for n in range(layout.counters, layout.first_carry)}
     for number in range(layout.counters, layout.first_carry):
         for block in op.regions:
             memory.aliases[block.parameters[number]] = op.operands[layout.operand(number)]
@@ -268,10 +282,11 @@ def _loop(plan: _Plan, op: Op, scratch: Value) -> LoopCall:
         memory.cursor(step)
         stacked.append(Slices(result, step))
         targets.append(step)
-    body = plan.nested(region)
-    body.lower(list(zip(region.results, targets, strict=True)))
-    call = LoopCall(op, Body(body), carries, inputs, stacked, scratch)
     length = op.attributes.get("length")
+    body = plan.nested(region)
+    body.loop = Loop(plan, same, length if isinstance(length, int) else math.inf)
+    body.lower(list(zip(region.results, targets, strict=True)))
+    call = LoopCall(op, Body(body), carries, inputs, stacked, scratch, [*body.loop.read])
     if isinstance(length, Symbol):
         call.steps = plan.symbols[length]
     else:

@@ -271,16 +271,25 @@ def _copied(plan: _Plan, operand: Value, transposed: bool) -> tuple[Value, int, 
 
 
 def _turned(plan: _Plan, place: tuple[Value, int, list[int]], k: int, n: int) -> tuple[Value, int, list[int]]:
-    """A right operand that lies in columns, turned once for all the products that read it."""
+    """A right operand that lies in columns, turned once for all the products that read it: before the loops in which
+    it stays the same."""
     value, offset, steps = place
+    times: float = plan.columns_read.get((value, offset, steps[-1], k, n), 0)
+    loops = []
+    while (loop := plan.loop) is not None and value in loop.outside:
+        loops.append(loop)
+        times *= loop.steps
+        plan, value = loop.around, loop.outside[value]
     key = value, offset, steps[-1], k, n
-    if plan.columns_read.get(key, 0) < TURNED:
+    if key not in plan.turned and times < TURNED:
         return place
     turned = plan.turned.get(key)
     if turned is None:
         turned = plan.turned[key] = Value(TensorType(value.dtype, (k, n)))
         lying = Affine(((0, 1), (1, steps[-1])), offset)
         plan.copy(plan.flat(value), (lying,), turned, home_index(turned.shape), (k, n), title="transpose")
+    for loop in loops:
+        loop.read[turned] = None
     return turned, 0, [0] * (len(steps) - 2) + [n, 1]
 
 

@@ -26,6 +26,7 @@ from .control import (
     Body,
     BranchCall,
     CopyCall,
+    Loop,
     LoopCall,
     Memory,
     Place,
@@ -237,6 +238,8 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
 
 class _Plan:
     """The calls of a graph, or of one of its regions, and where their values are."""
+
+    loop: Loop | None = None  # of which the graph is a step
 
     def __init__(
         self, graph: Block, specialize: bool, host: bool, memory: Memory, symbols: Mapping[Symbol, int]

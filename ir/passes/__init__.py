@@ -24,6 +24,7 @@ from .fold import fold
 from .hoist import hoist
 from .inline import inline
 from .lookup import lookup
+from .narrow import narrow
 from .relax import relax
 from .rematerialize import rematerialize
 from .reroll import reroll
@@ -33,7 +34,7 @@ Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [reroll]  # on what has been traced: there the loops are
-PASSES: list[Pass] = [simplify, lookup, fold, inline, hoist, cse, dce, assemble]
+PASSES: list[Pass] = [simplify, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
@@ -103,5 +104,5 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "contract", "cse", "dce", "fold", "hoist",
-    "inline", "lookup", "optimize", "relax", "rematerialize", "reroll", "simplify",
+    "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify",
 ]  # fmt: skip

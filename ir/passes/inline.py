@@ -1,7 +1,8 @@
 """Branches and loops of which it is known how they go: their regions' ops take the place of the op.
 
 That is a ``case`` whose selector is a constant, a ``scan`` of one step or none, and a ``while`` that never begins.  And
-what regions get that is a constant, or one number many times, they get as such.
+what regions get that is a constant, or one number many times, they get as such; a matrix that was transposed for their
+products alone they get as it was.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..graph import Block, Constant, Emit, Graph, Op, Value
 from ..interpreter import own_symbols
+from ..primitives.contraction import dot
 from ..primitives.control import Control, case, scan, while_
-from ..primitives.view import broadcast_in_dim, reshape
+from ..primitives.view import broadcast_in_dim, reshape, transpose
 from ..types import int64
 
 
@@ -87,24 +89,25 @@ def _is_false(value: Value) -> bool:
 
 
 def _move_in(op: Op, operands: Sequence[Value], emit: Emit) -> Sequence[Value] | None:
-    """The op, whose regions know the constants that they get, and stretch by themselves what is stretched."""
+    """The op, whose regions know the constants that they get, and view by themselves what is a view."""
     primitive = op.primitive
     assert isinstance(primitive, Control)
     layout = primitive.layout_of(op)
     known: dict[Value, Value] = {}
     given = list(operands)
-    stretched: dict[int, Value] = {}
+    views: dict[int, Value] = {}
     for number in range(layout.selectors, layout.selectors + layout.constants):
         value = operands[number]
         if isinstance(value, Constant):
             known.update((region.parameters[layout.parameter(number)], value) for region in op.regions)
-        elif value.op is not None and value.op.primitive is broadcast_in_dim:
-            stretched[number] = value
+        elif _is_for_regions(op, layout.parameter(number), value):
+            assert value.op is not None
+            views[number] = value
             given[number] = value.op.operands[0]
-    if not known and not stretched:
+    if not known and not views:
         return None
     kept = [n for n in range(len(operands)) if layout.parameter(n) < layout.counters or not _is_known(op, n, known)]
-    regions = [_with_stretched(op, region, stretched, known) for region in op.regions]
+    regions = [_with_views(op, region, views, known) for region in op.regions]
     constants = sum(layout.selectors <= n < layout.selectors + layout.constants for n in kept)
     attributes = dict(op.attributes)
     if "constants" in attributes:
@@ -118,16 +121,31 @@ def _is_known(op: Op, operand: int, known: dict[Value, Value]) -> bool:
     return operand >= layout.selectors and op.regions[0].parameters[layout.parameter(operand)] in known
 
 
-def _with_stretched(op: Op, region: Block, stretched: dict[int, Value], known: dict[Value, Value]) -> Block:
-    """The region without the parameters that are known; what is stretched, it gets as it was before that."""
+def _is_for_regions(op: Op, parameter: int, value: Value) -> bool:
+    """Whether the regions had better see by themselves what a value is a view of."""
+    if value.op is None or value.op.primitive not in (broadcast_in_dim, transpose):
+        return False
+    if value.op.primitive is broadcast_in_dim:
+        return True
+    own = {region.parameters[parameter] for region in op.regions}
+    readers = [inner for region in op.regions for inner in region.ops if not own.isdisjoint(inner.operands)]
+    return (
+        value.op.attributes["permutation"] == (*range(value.ndim - 2), value.ndim - 1, value.ndim - 2)
+        and all(reader.primitive is dot for reader in readers)
+        and not any(result in own for region in op.regions for result in region.results)
+    )
+
+
+def _with_views(op: Op, region: Block, views: dict[int, Value], known: dict[Value, Value]) -> Block:
+    """The region without the parameters that are known; what is a view, it gets as it was before that."""
     assert isinstance(op.primitive, Control)
     layout = op.primitive.layout_of(op)
     parameters, ops = list(region.parameters), []
-    for number, value in stretched.items():
+    for number, value in views.items():
         old = parameters[layout.parameter(number)]
         assert value.op is not None
         source = parameters[layout.parameter(number)] = Value(value.op.operands[0].type)
-        again = Op(broadcast_in_dim, [source], value.op.attributes, [value.type], value.op.location)
+        again = Op(value.op.primitive, [source], value.op.attributes, [value.type], value.op.location)
         again.results = (old,)
         ops.append(again)
     return Block([p for p in parameters if p not in known], [*ops, *region.ops], region.results)

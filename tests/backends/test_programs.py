@@ -260,6 +260,24 @@ PROGRAMS = {
         %e = dot %x4, %w {transpose_rhs} : f32[3,20]
         return %a, %b, %c, %d, %e
     }""",
+    "a matrix that products read by columns in loops": """(%x: f32[2,3,40], %w: f32[40,40])
+                                                          -> (f32[3,40], f32[2,3,40]) {
+        %z = broadcast_in_dim 0.0 {shape=[3, 40], dimensions=[]} : f32[3,40]
+        %v = negate %w : f32[40,40]
+        %r, %s = scan %w, %v, %z, %x {carries=1, constants=2, length=2} : f32[3,40], f32[2,3,40]
+          (%i: i64[], %w: f32[40,40], %v: f32[40,40], %c: f32[3,40], %x: f32[3,40]) {
+            %a = dot %c, %w {transpose_rhs} : f32[3,40]
+            %b = add %a, %x : f32[3,40]
+            %k = scan %w, %v, %b {carries=1, constants=2, length=5} : f32[3,40]
+              (%j: i64[], %w: f32[40,40], %v: f32[40,40], %d: f32[3,40]) {
+                %e = dot %d, %v {transpose_rhs} : f32[3,40]
+                %f = dot %e, %w {transpose_rhs} : f32[3,40]
+                return %f
+              }
+            return %b, %k
+          }
+        return %r, %s
+    }""",
     "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
         %a = dot %x, %y : i8[3,2]
         return %a

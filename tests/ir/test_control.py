@@ -392,6 +392,34 @@ REWRITES = {
           return %a
         }""",
     ),
+    "what is transposed for products moves in": (
+        inline,
+        """func @f(%w: f32[3,2], %x: f32[4,3]) -> (f32[4,3]) {
+          %t = transpose %w {permutation=[1, 0]} : f32[2,3]
+          %u = transpose %w {permutation=[1, 0]} : f32[2,3]
+          %y = scan %t, %u, %x {carries=1, constants=2, length=3} : f32[4,3]
+            (%i: i64[], %t: f32[2,3], %u: f32[2,3], %x: f32[4,3]) {
+              %a = dot %x, %t {transpose_rhs} : f32[4,2]
+              %b = negate %u : f32[2,3]
+              %c = dot %a, %b : f32[4,3]
+              return %c
+            }
+          return %y
+        }""",
+        """func @f(%w: f32[3,2], %x: f32[4,3]) -> (f32[4,3]) {
+          %t = transpose %w {permutation=[1, 0]} : f32[2,3]
+          %u = transpose %w {permutation=[1, 0]} : f32[2,3]
+          %y = scan %w, %u, %x {carries=1, constants=2, length=3} : f32[4,3]
+            (%i: i64[], %v0: f32[3,2], %u: f32[2,3], %x: f32[4,3]) {
+              %t = transpose %v0 {permutation=[1, 0]} : f32[2,3]
+              %a = dot %x, %t {transpose_rhs} : f32[4,2]
+              %b = negate %u : f32[2,3]
+              %c = dot %a, %b : f32[4,3]
+              return %c
+            }
+          return %y
+        }""",
+    ),
     "a carry that no step changes is a constant": (
         hoist,
         """func @f(%x: f32[], %y: f32[]) -> (f32[], f32[]) {

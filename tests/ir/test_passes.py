@@ -21,6 +21,7 @@ from tracejit.ir.passes import (
     dce,
     fold,
     lookup,
+    narrow,
     optimize,
     relax,
     rematerialize,
@@ -538,6 +539,52 @@ def test_the_default_is_exact():
 
 # Assembling -----------------------------------------------------------------------------------------
 
+HALVES = """%b = slice %a {start=[0, 0], limit=[2, 2], strides=[1, 1]} : f32[2,2]
+            %c = slice %a {start=[0, 2], limit=[2, 4], strides=[1, 1]} : f32[2,2]
+"""
+NARROWED = {
+    "halves": (
+        "%a = multiply %x, %y : f32[2,4]" + HALVES + "%d = add %b, %c : f32[2,2] return %d",
+        """%v0 = slice %x {start=[0, 0], limit=[2, 2], strides=[1, 1]} : f32[2,2]
+           %v1 = slice %y {start=[0, 0], limit=[1, 2], strides=[1, 1]} : f32[1,2]
+           %b = multiply %v0, %v1 : f32[2,2]
+           %v2 = slice %x {start=[0, 2], limit=[2, 4], strides=[1, 1]} : f32[2,2]
+           %v3 = slice %y {start=[0, 2], limit=[1, 4], strides=[1, 1]} : f32[1,2]
+           %c = multiply %v2, %v3 : f32[2,2]
+           %d = add %b, %c : f32[2,2] return %d""",
+    ),
+    "read elsewhere": (
+        "%a = negate %x : f32[2,4]" + HALVES + "%e = reduce_sum %a {axes=[1]} : f32[2]"
+        "%f = reshape %e {shape=[2, 1]} : f32[2,1] %d = add %b, %c : f32[2,2] %g = add %d, %f : f32[2,2] return %g",
+        None,
+    ),
+    "overlapping": (
+        "%a = negate %x : f32[2,4]" + HALVES + """%e = slice %a {start=[0, 1], limit=[2, 3], strides=[1, 1]} : f32[2,2]
+         %d = add %b, %c : f32[2,2] %g = add %d, %e : f32[2,2] return %g""",
+        None,
+    ),
+    "part of a product": (
+        "%t = dot %x, %w : f32[2,4] %a = add %t, %x : f32[2,4]" + HALVES + "%d = add %b, %c : f32[2,2] return %d",
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "after"), NARROWED.values(), ids=NARROWED)
+def test_narrow(body, after):
+    parameters = "%x: f32[2,4], %y: f32[1,4], %w: f32[4,4]"
+    graph = function(parameters, "f32[2,2]", body)
+    narrowed = narrow(graph)
+    verify(narrowed)
+    if after is None:
+        assert narrowed is graph
+        return
+    assert dce(narrowed) == function(parameters, "f32[2,2]", after)
+    arguments = [np.arange(1.0, 1 + p.type.size, dtype=np.float32).reshape(p.shape) for p in graph.parameters]
+    for one, other in zip(interpret(graph, arguments), interpret(narrowed, arguments), strict=True):
+        assert same_bits(one, other)
+
+
 PADS = """%a = pad %x, 0.0 {low=[0, 1], high=[0, 4], interior=[0, 0]} : f32[2,8]
           %b = pad %y, 0.0 {low=[0, 5], high=[0, 0], interior=[0, 0]} : f32[2,8]
           %c = pad %x, 0.0 {low=[0, 3], high=[0, 2], interior=[0, 0]} : f32[2,8]
@@ -818,9 +865,9 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("reroll", 4), ("simplify", 4), ("lookup", 4), ("fold", 3), ("inline", 3), ("hoist", 3), ("cse", 2), ("dce", 2),
-        ("assemble", 2), ("simplify", 2), ("lookup", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
-        ("rematerialize", 2), ("dce", 2),
+        ("reroll", 4), ("simplify", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3), ("hoist", 3),
+        ("cse", 2), ("dce", 2), ("assemble", 2), ("simplify", 2), ("lookup", 2), ("narrow", 2), ("fold", 2),
+        ("inline", 2), ("hoist", 2), ("cse", 2), ("rematerialize", 2), ("dce", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 
