@@ -14,10 +14,10 @@ is left open.)
 
 **Packing.**  The tile functions take B in strips with arbitrary strides between rows and between strips, and A with two
 arbitrary strides.  Operands that already lie well in memory are read in place; others are first copied to scratch
-memory: B where its rows are not contiguous, or are pages apart and there are enough rows of A to repay the copy; a
-tile's rows of A where they would compete for the same few places in the cache.  Where A has a single row or very few,
-B is read but once, as it lies: by rows, or by columns that are transposed in registers.  One of the operands may be
-what windows show of an image (a convolution): no strides lead through it, so that it is always copied, by tables.
+memory: B where its rows are not contiguous, or are far apart and there are enough rows of A to repay the copy.  Where
+A has a single row or very few, B is read but once, as it lies: by rows, or by columns that are transposed in registers.
+One of the operands may be what windows show of an image (a convolution): no strides lead through it, so that it is
+always copied, by tables.  What will be needed of A and of C soon is asked for while a strip of B goes by.
 
 **No passes needed.**  The text is already what LLVM's mid-level passes would make of it, so that none need to run:
 vectors and their loops are explicit, and invariant addresses stand outside the loops.  There are few kinds of tile,
@@ -54,11 +54,15 @@ TABLES = ("places", "depths")  # read only by the kernels for windows
 
 NUMBER_BYTES = 64  # the widest vector
 
-# When to copy.
-PAGE_BYTES = 4096  # also, in most processors, the distance of addresses that share a set of the first-level cache
-FAR_BYTES = 3072  # B, where its rows are at least so far apart
-PACKED_TILES = 8  # and at least this many tiles share the panel
-COPIED_STRIPS = 8  # a tile of A, where its rows share a set and at least this many strips use it
+LINE_BYTES = 64  # of a cache
+
+# When to copy a panel of B whose rows are contiguous:
+FAR_BYTES = 2048  # they are at least so far apart,
+CACHED_BYTES = 1 << 20  # B is larger than this,
+PACKED_TILES = 8  # and at least this many tiles share the panel.
+
+CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
+CHUNKS = 4  # for each thread, where there are enough tiles
 
 
 def parallel_units(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int) -> int:
@@ -89,10 +93,9 @@ def grain(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, t
     """
     units = parallel_units(dtype, target, batch, m, n, k)
     share = -(-units // max(threads, 1))
-    parts = min(max(share // 16, 1), 4)
-    part = max(-(-share // parts), 1)
+    part = -(-share // min(max(share // CHUNK_TILES, 1), CHUNKS))
     tiles = -(-m // blocking(dtype, target).height)
-    return -(-part // tiles) * tiles if share > tiles and n != 1 else part
+    return -(-part // tiles) * tiles if n != 1 and part >= CHUNKS * tiles else part
 
 
 def kernel_name(
@@ -140,12 +143,11 @@ class ContractionWriter(TileWriter, PackingWriter):
                 self.pack_windows()
             else:
                 self.pack_b()
+                self.pack_rows()
                 for rounds in sorted(set(self.shuffles)):
                     self.shuffle(rounds)
             if windows == "lhs":
                 self.copy_windows()
-            else:
-                self.copy_a()
         self.write()
         self.kernel(name, few, windows)
         v, m, s = self.vector, self.mask, self.suffix
@@ -244,8 +246,7 @@ class ContractionWriter(TileWriter, PackingWriter):
                     self.do(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, i64 {row_bytes}, i1 false)")
 
                 by_row = self.compare("eq", b_column, self.size)
-                packed, copied = ("false", "false") if few else self.copies(a_row, a_k, b_k, by_row, rows, columns)
-                packed, copied = "true" if windows == "rhs" else packed, "true" if windows == "lhs" else copied
+                packed = "false" if few or windows == "rhs" else self.is_packed(b_k, k, by_row, rows, columns)
                 streamed = self.both(by_row, single)  # where k is 1, rows and columns of B may both be contiguous
                 if not self.target.has_masked_memory:
                     edge = self.let("edge", f"and i64 {n}, {shape.lanes - 1}")
@@ -294,41 +295,43 @@ class ContractionWriter(TileWriter, PackingWriter):
                     panel_of_b = f"ptr {tile_b}, i64 {tile_b_k}, i64 {tile_b_strip}"
                     if few:
                         function = self.select(streamed, "ptr", "@stream", f"@columns_{shape.low}")
-                        self.multiply(function, (a_block, a_row, a_k), panel_of_b, depth, columns, rows, into)
+                        nothing = "ptr null, i64 0, i64 0"
+                        self.multiply(function, (a_block, a_row, a_k), panel_of_b, depth, columns, rows, into, nothing)
                     else:
-                        copying = copied, copy, (places, depths) if windows == "lhs" else None
-                        self.tiles((a_block, a_row, a_k), copying, panel_of_b, depth, columns, rows, into)
+                        tables = (places, depths) if windows == "lhs" else None
+                        self.tiles((a_block, a_row, a_k), copy, tables, panel_of_b, depth, columns, rows, into)
                 units.step = count
 
-    def copies(self, a_row: str, a_k: str, b_k: str, by_row: str, rows: str, columns: str) -> tuple[str, str]:
-        """Whether to copy a panel of B, and whether to copy a tile of A."""
+    def is_packed(self, b_k: str, k: str, by_row: str, rows: str, columns: str) -> str:
+        """Whether to copy a panel of B."""
         shape = self.shape
         packed = self.negate(by_row)
         if not self.target.has_masked_memory:
             edge = self.let("edge", f"and i64 {columns}, {shape.strip - 1}")
             packed = self.let("or", f"or i1 {packed}, {self.compare('ne', edge, 0)}")
         distance = self.let("abs", f"call i64 @llvm.abs.i64(i64 {b_k}, i1 false)")
-        far = self.compare("sge", distance, FAR_BYTES)
-        reused = self.compare("sge", rows, PACKED_TILES * shape.height)
-        packed = self.let("or", f"or i1 {packed}, {self.both(far, reused)}")
-        along_k = self.compare("eq", a_k, self.size)
-        spacing = self.select(along_k, "i64", a_row, a_k)
-        crowded = self.compare("eq", self.let("and", f"and i64 {spacing}, {PAGE_BYTES - 1}"), 0)
-        return packed, self.both(crowded, self.compare("sge", columns, COPIED_STRIPS * shape.strip))
+        is_far = self.compare("sge", distance, FAR_BYTES)
+        is_large = self.compare("sgt", self.mul(distance, k), CACHED_BYTES)
+        is_reused = self.compare("sge", rows, PACKED_TILES * shape.height)
+        return self.let("or", f"or i1 {packed}, {self.both(self.both(is_far, is_large), is_reused)}")
 
     def both(self, x: str, y: str) -> str:
         return self.let("both", f"and i1 {x}, {y}")
 
     def tiles(
-        self, a: tuple[str, str, str], copying: tuple[str, str, tuple[str, str] | None], panel: str, depth: str,
-        columns: str, rows: str, into: list[tuple[str, ...]],
+        self, a: tuple[str, str, str], copy: str, tables: tuple[str, str] | None, panel: str, depth: str, columns: str,
+        rows: str, into: list[tuple[str, ...]],
     ) -> None:  # fmt: skip
         """Cut some rows into tiles, as high as possible, and multiply each by a panel of B."""
-        shape, (start, a_row, a_k), (copied, copy, tables) = self.shape, a, copying
-        along_k = "true" if tables else self.compare("eq", a_k, self.size)
+        shape, (start, a_row, a_k) = self.shape, a
+        # The next tile's part of A is asked for while the strips of this one go by: with each of them some of it.
+        along_k = self.compare("eq", a_k, self.size)
+        ahead_step = self.select(along_k, "i64", a_row, a_k)
+        ahead_strip = self.select(along_k, "i64", LINE_BYTES, self.mul(a_k, shape.height))
+        if tables:
+            a_row, a_k, ahead_step, ahead_strip = str(shape.copied_row_bytes), str(self.size), "0", "0"
         with self.loop("0", rows, 1) as tiles:
             left = self.sub(rows, tiles.index)
-            source = self.offset(start, self.mul(tiles.index, a_row))
             fits, single = self.compare("sge", left, shape.height), self.compare("eq", left, 1)
             height = self.select(fits, "i64", shape.height, self.min(left, shape.low))
             function = self.select(fits, "ptr", f"@tile_{shape.height}", f"@tile_{shape.low}")
@@ -338,29 +341,23 @@ class ContractionWriter(TileWriter, PackingWriter):
                     f"call void @copy_windows(ptr {start}, ptr {self.entry(tables[0], tiles.index)}, ptr {tables[1]}, "
                     f"i64 {height}, i64 {depth}, ptr {copy})"
                 )
+                source = ahead = copy
             else:
-                with self.when(copied):
-                    self.do(
-                        f"call void @copy_a(ptr {source}, i64 {a_row}, i64 {a_k}, i64 {height}, i64 {depth}, "
-                        f"ptr {copy})"
-                    )
-            source = self.select(copied, "ptr", copy, source)
-            row = self.select(along_k, "i64", shape.copied_row_bytes, self.size)
-            column = self.select(along_k, "i64", self.size, shape.height * self.size)
-            row = self.select(copied, "i64", row, a_row)
-            column = self.select(copied, "i64", column, a_k)
+                source = self.offset(start, self.mul(tiles.index, a_row))
+                ahead = self.offset(source, self.mul(height, a_row))
             here = [(self.offset(p, self.mul(tiles.index, step)), step, *rest) for p, step, *rest in into]
-            self.multiply(function, (source, row, column), panel, depth, columns, height, here)
+            coming = f"ptr {ahead}, i64 {ahead_step}, i64 {ahead_strip}"
+            self.multiply(function, (source, a_row, a_k), panel, depth, columns, height, here, coming)
             tiles.step = height
 
     def multiply(
         self, function: str, a: tuple[str, str, str], panel: str, depth: str, columns: str, rows: str,
-        into: list[tuple[str, ...]],
+        into: list[tuple[str, ...]], ahead: str,
     ) -> None:  # fmt: skip
         """Have a tile function multiply some rows of A by a panel of B."""
         (start, a_row, a_k), ((c, c_row), *sources) = a, into
         added = ", ".join(f"ptr {pointer}, i64 {step}, i64 {vector}" for pointer, step, vector in sources)
         self.do(
             f"call void {function}(ptr {start}, i64 {a_row}, i64 {a_k}, {panel}, i64 {depth}, ptr {c}, i64 {c_row}, "
-            f"i64 {columns}, i64 {rows}, {added})"
+            f"i64 {columns}, i64 {rows}, {added}, {ahead})"
         )

@@ -2,41 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .vectors import VectorWriter
+
+PACKED_ROWS = 4  # rows of B at a time
 
 
 class PackingWriter(VectorWriter):
-    """Writes the functions that copy panels of B and tiles of A."""
+    """Writes the functions that copy panels of B, and tiles of A out of windows."""
 
     def pack_b(self) -> None:
         """Copy a panel of B so that each strip is contiguous, row after row.  Columns beyond the last are left or
         filled with anything, for what they yield is not written."""
         parameters = "ptr %b, i64 %b_k, i64 %b_column, i64 %depth, i64 %columns, ptr %panel"
         with self.function(f"internal void @pack_b({parameters})"):
-            strip_bytes = self.mul("%depth", self.strip_bytes)
-            buffers = [self.buffer(self.lanes), self.buffer(self.lanes)]
-            with self.loop("0", "%columns", self.lanes) as vectors:
-                left = self.sub("%columns", vectors.index)
-                source = self.offset("%b", self.mul(vectors.index, "%b_column"))
-                strip = self.let("strip", f"lshr i64 {vectors.index}, {self.shape.strip.bit_length() - 1}")
-                half = self.let("half", f"and i64 {vectors.index}, {self.lanes}")
-                target = self.offset(self.offset("%panel", self.mul(strip, strip_bytes)), self.mul(half, self.size))
-                by_row = self.compare("eq", "%b_column", self.size)
-                by_column = self.compare("eq", "%b_k", self.size)
-                with self.choose(by_row, by_column) as case:
-                    case("row by row")
-                    with self.loop("0", "%depth", 1, [("ptr", source), ("ptr", target)], runs_once=True) as ks:
-                        self.copy_lanes(ks.carried[0], ks.carried[1], left)
-                        ks.next = [self.offset(ks.carried[0], "%b_k"), self.offset(ks.carried[1], self.strip_bytes)]
-                    case("column by column")
+            by_row = self.compare("eq", "%b_column", self.size)
+            by_column = self.compare("eq", "%b_k", self.size)
+            with self.choose(by_row, by_column) as case:
+                case("row by row")
+                self.do("call void @pack_rows(ptr %b, i64 %b_k, i64 %depth, i64 %columns, ptr %panel)")
+                case("column by column")
+                buffers = [self.buffer(self.lanes), self.buffer(self.lanes)]
+                with self.panel_vectors() as (source, target, left):
                     self.pack_transposed(source, target, left, buffers)
-                    case("one by one")
-                    with self.loop("0", "%depth", 1, [("ptr", source), ("ptr", target)], runs_once=True) as ks:
-                        element, to = ks.carried
-                        with self.loop("0", self.min(left, self.lanes), 1) as js:
-                            column = self.offset(element, self.mul(js.index, "%b_column"))
-                            self.copy_scalar(column, self.offset(to, self.mul(js.index, self.size)))
-                        ks.next = [self.offset(element, "%b_k"), self.offset(to, self.strip_bytes)]
+                case("one by one")
+                with (
+                    self.panel_vectors() as (source, target, left),
+                    self.loop("0", "%depth", 1, [("ptr", source), ("ptr", target)], runs_once=True) as ks,
+                ):
+                    element, to = ks.carried
+                    with self.loop("0", self.min(left, self.lanes), 1) as js:
+                        column = self.offset(element, self.mul(js.index, "%b_column"))
+                        self.copy_scalar(column, self.offset(to, self.mul(js.index, self.size)))
+                    ks.next = [self.offset(element, "%b_k"), self.offset(to, self.strip_bytes)]
+
+    @contextmanager
+    def panel_vectors(self) -> Iterator[tuple[str, str, str]]:
+        """Go through a panel's columns, a vector of them at a time: where these are in B and in the panel, and how many
+        are left."""
+        strip_bytes = self.mul("%depth", self.strip_bytes)
+        with self.loop("0", "%columns", self.lanes) as vectors:
+            left = self.sub("%columns", vectors.index)
+            source = self.offset("%b", self.mul(vectors.index, "%b_column"))
+            yield source, self.in_panel("%panel", vectors.index, strip_bytes), left
+
+    def in_panel(self, panel: str, column: str, strip_bytes: str) -> str:
+        """Where a vector of columns begins in a panel."""
+        strip = self.let("strip", f"lshr i64 {column}, {self.shape.strip.bit_length() - 1}")
+        half = self.let("half", f"and i64 {column}, {self.lanes}")
+        return self.offset(self.offset(panel, self.mul(strip, strip_bytes)), self.mul(half, self.size))
+
+    def pack_rows(self) -> None:
+        """Copy a panel of B whose rows are contiguous: a few rows at a time, as memory is read best, and those to come
+        are asked for meanwhile."""
+        parameters = "ptr %b, i64 %b_k, i64 %depth, i64 %columns, ptr %panel"
+        with self.function(f"internal void @pack_rows({parameters})", hot=True):
+            strip_bytes = self.mul("%depth", self.strip_bytes)
+            groups = self.let("groups", f"and i64 %depth, {-PACKED_ROWS}")
+            for count, first, last in ((PACKED_ROWS, "0", groups), (1, groups, "%depth")):
+                with self.loop(first, last, count) as ks:
+                    row = self.offset("%b", self.mul(ks.index, "%b_k"))
+                    to = self.offset("%panel", self.mul(ks.index, self.strip_bytes))
+                    start = [("ptr", row), ("ptr", to)]
+                    with self.loop(str(self.shape.strip - 1), "%columns", self.shape.strip, start) as strips:
+                        source, target = strips.carried
+                        strips.next = [self.offset(source, self.strip_bytes), self.offset(target, strip_bytes)]
+                        for number in range(count):
+                            if number:
+                                source, target = self.offset(source, "%b_k"), self.offset(target, self.strip_bytes)
+                            coming = self.offset(source, self.mul("%b_k", count)) if count > 1 else ""
+                            for distance in (0, self.vector_bytes):
+                                if coming:
+                                    at = self.offset(coming, distance)
+                                    self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 3, i32 1)")
+                                self.store(self.load(self.offset(source, distance)), self.offset(target, distance))
+                    (source, target), left = strips.carried, self.sub("%columns", strips.index)
+                    left = self.add(left, self.shape.strip - 1)
+                    with self.when(self.compare("sgt", left, 0)):
+                        for number in range(count):
+                            if number:
+                                source, target = self.offset(source, "%b_k"), self.offset(target, self.strip_bytes)
+                            self.copy_lanes(source, target, left)
+                            beyond = self.sub(left, str(self.lanes))
+                            with self.when(self.compare("sgt", beyond, 0)):
+                                places = (self.offset(p, self.vector_bytes) for p in (source, target))
+                                self.copy_lanes(*places, beyond)
 
     def pack_transposed(self, source: str, target: str, left: str, buffers: list[str]) -> None:
         """Copy columns that are contiguous: transpose squares of as many as there are lanes."""
@@ -155,31 +207,3 @@ class PackingWriter(VectorWriter):
                     self.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {element}, i64 {size}, i1 false)")
                 stretches.step = count
             rows.next = [self.offset(to, self.shape.copied_row_bytes)]
-
-    def copy_a(self) -> None:
-        """Copy a tile's rows of A: row after row where these are contiguous, otherwise column after column."""
-        height, size = self.shape.height, self.size
-        with self.function("internal void @copy_a(ptr %a, i64 %a_row, i64 %a_k, i64 %rows, i64 %depth, ptr %copy)"):
-            by_row, by_column = self.compare("eq", "%a_k", size), self.compare("eq", "%a_row", size)
-            start = [("ptr", "%a"), ("ptr", "%copy")]
-            row_bytes = self.mul("%depth", size)
-            with self.choose(by_row, by_column) as case:
-                case("row by row")
-                with self.loop("0", "%rows", 1, start, runs_once=True) as rows:
-                    source, target = rows.carried
-                    self.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {row_bytes}, i1 false)")
-                    rows.next = [self.offset(source, "%a_row"), self.offset(target, self.shape.copied_row_bytes)]
-                case("column by column")
-                with self.loop("0", "%depth", 1, start, runs_once=True) as ks:
-                    source, target = ks.carried
-                    for first in range(0, height, self.lanes):  # what is copied too much, the next column overwrites
-                        left = self.add("%rows", -first)
-                        self.copy_lanes(self.offset(source, first * size), self.offset(target, first * size), left)
-                    ks.next = [self.offset(source, "%a_k"), self.offset(target, height * size)]
-                case("one by one")
-                with self.loop("0", "%depth", 1, start, runs_once=True) as ks:
-                    source, target = ks.carried
-                    with self.loop("0", "%rows", 1) as rows:
-                        element = self.offset(source, self.mul(rows.index, "%a_row"))
-                        self.copy_scalar(element, self.offset(target, self.mul(rows.index, size)))
-                    ks.next = [self.offset(source, "%a_k"), self.offset(target, height * size)]

@@ -15,9 +15,9 @@ PREFETCHED_BYTES = 384  # how far ahead columns of B are asked for: more streams
 # and %addend_vector are the distances of the vectors there: those in memory, or 0.
 TILE_NAMES = (
     "%a %a_row %a_k %b %b_k %b_strip %depth %c %c_row %columns %rows %old %old_row %old_vector "
-    "%addend %addend_row %addend_vector"
+    "%addend %addend_row %addend_vector %ahead %ahead_step %ahead_strip"
 ).split()
-POINTERS = {"%a", "%b", "%c", "%old", "%addend"}
+POINTERS = {"%a", "%b", "%c", "%old", "%addend", "%ahead"}
 TILE_TYPES = ["ptr" if name in POINTERS else "i64" for name in TILE_NAMES]
 TILE_PARAMETERS = ", ".join(f"{kind} {name}" for kind, name in zip(TILE_TYPES, TILE_NAMES, strict=True))
 
@@ -53,19 +53,31 @@ class TileWriter(VectorWriter):
                 # long chain of additions of them.
                 bases = [self.freeze("ptr", self.offset("%a", self.mul("%a_row", i))) for i in range(0, height, 3)]
             buffer = self.buffer(2 * height)
-            start = [("ptr", "%b"), ("i64", "%columns"), *Corner().carried]
+            start = [("ptr", "%b"), ("i64", "%columns"), *Corner().carried, ("ptr", "%ahead")]
             with self.loop("0" if low else str(self.lanes), "%columns", 2 * self.lanes, start) as strips:
-                b, left, *corner = strips.carried
+                b, left, *corner, ahead = strips.carried
                 b_next = self.offset(b, self.vector_bytes)
+                if not low:
+                    self.prefetch(ahead, height, "%ahead_step", 1, write=False)
+                    self.prefetch(corner[0], height, "%c_row", 2, write=True)
                 self.strip(height, bases, [b, b_next], left, buffer, Corner(*corner))
                 strips.next = [
                     self.offset(b, "%b_strip"), self.sub(left, str(2 * self.lanes)),
-                    *self.moved(Corner(*corner), 2),
+                    *self.moved(Corner(*corner), 2), self.offset(ahead, "%ahead_strip"),
                 ]  # fmt: skip
             if not low:
-                b, left, *corner = strips.carried
+                b, left, *corner, _ = strips.carried
                 with self.when(self.compare("sgt", left, 0)):
                     self.strip(height, bases, [b], left, buffer, Corner(*corner))
+
+    def prefetch(self, start: str, count: int, step: str, width: int, write: bool) -> None:
+        """Ask for what lies some steps apart, each a few vectors wide: for what will be written soon in the first-level
+        cache, else in the second-level one."""
+        for number in range(count):
+            start = self.offset(start, step) if number else start
+            for column in range(width):
+                at = self.offset(start, column * self.vector_bytes) if column else start
+                self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 {int(write)}, i32 {3 if write else 2}, i32 1)")
 
     def row(self) -> None:
         """Multiply a single row of A: four whole strips at a time, for a single row by two vectors would leave the
