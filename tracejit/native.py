@@ -104,7 +104,7 @@ def _set_functions(apply: Any, compare: Any, choose: Any) -> None:
 def layout() -> tuple[Instances, Tape] | None:
     """How tensors and the tape are laid out; ``None`` where native code cannot handle them."""
     from tracejit.backends.cpu import objects
-    from tracejit.backends.cpu.instances import Instances
+    from tracejit.backends.cpu.instances import Instances, recycle
     from tracejit.backends.cpu.tape import Tape
 
     if objects.why_unsupported() is not None or not _node_is_as_expected():
@@ -114,6 +114,7 @@ def layout() -> tuple[Instances, Tape] | None:
     busy, _ = state.busy.buffer_info()
     instances = Instances((Tensor, Parameter), "_value", "_requires_grad", fresh, busy)
     tape = Tape("_node", "_accumulator", Node, Application, node_of, type_of, state.thread, "grad_enabled")
+    recycle(instances)
     return instances, tape
 
 

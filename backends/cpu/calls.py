@@ -211,13 +211,15 @@ class Calls:
 def compile_calls(instances: Instances, tape: Tape, callables: Callables) -> Calls:
     """Native code for calls of instances of a class."""
     writer = CallWriter(instances, tape, callables)
+    writer.recycling()
+    writer.instances()
     writer.interrupted()
     writer.program()
     writer.edge()
     writer.attempt()
     writer.call_of_instance()
     writer.binding()
-    named: dict[str, Any] = {cls.__name__: cls for cls in (np.ndarray, bool, int, float, tuple, list, dict)}
+    named: dict[str, Any] = {cls.__name__: cls for cls in (bool, int, float, tuple, list, dict)}
     named |= {"slow": callables.slow, "acquire": callables.acquire, "release": callables.release}
     named |= {"node_of": tape.node_of, "thread": tape.thread, "mode": sys.intern(tape.mode)}
     named |= {"float64": np.dtype(np.float64)}

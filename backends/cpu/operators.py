@@ -27,7 +27,6 @@ from .records import (
     ASKED,
     CALLS_WORTH_A_KERNEL,
     CELL,
-    DTYPES,
     GRADIENTS,
     KERNEL_BYTES,
     KERNELS,
@@ -35,7 +34,6 @@ from .records import (
     MOST_ROWS,
     NONE,
     NUMBER_ARRAY,
-    NUMBERS,
     OPERATOR,
     ORDER,
     RECORDED,
@@ -43,6 +41,7 @@ from .records import (
     UNARY,
     Record,
 )
+from .recycling import DTYPES, NUMBERS
 from .tape import Tape, TapeWriter
 
 MISS = "inttoptr (i64 1 to ptr)"  # in place of a result
@@ -412,6 +411,8 @@ def compile_operators(
 ) -> Operators:
     """``relations`` are those of <, <=, ==, !=, > and >=, in this order; ``choices`` have three operands."""
     writer = OperatorWriter(instances, tape)
+    writer.recycling()
+    writer.instances()
     writer.operation()
     writer.operation(chooses=True)
     writer.rows()
@@ -424,7 +425,7 @@ def compile_operators(
         writer.lookup(name, function.key)
     for name in choices:
         writer.choice(name)
-    named: dict[str, Any] = {cls.__name__: cls for cls in (np.ndarray, float, int)}
+    named: dict[str, Any] = {cls.__name__: cls for cls in (float, int)}
     named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread")}
     named |= {"mode": sys.intern(tape.mode)} | {f"slow.{name}": function.slow for name, function in functions.items()}
     named |= {f"slow.{name}": record.operator for name, record in choices.items()}
@@ -437,8 +438,6 @@ def compile_operators(
     known |= {f"record.{name}": record.address for name, record in [*operators.items(), *choices.items()]}
     known["request"] = objects.callback(_request(records))
     known["records.compare"] = objects.words([record.address for record in relations])
-    known["dtypes"] = objects.words([objects.immortal(DTYPES[n]) if n in DTYPES else 0 for n in range(NUMBERS)])
-    known["bytes"] = objects.words([DTYPES[n].itemsize if n in DTYPES else 0 for n in range(NUMBERS)])
     known["bounds"] = objects.words([bound for n in range(NUMBERS) for bound in _bounds(DTYPES.get(n))])
     scalars = [TensorType(DTYPES[n], ()) if n in DTYPES else None for n in range(NUMBERS)]
     known["scalar_types"] = objects.words([objects.immortal(type) for type in scalars])

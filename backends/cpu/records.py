@@ -14,19 +14,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tracejit.ir import Builder, Graph, Primitive, TensorType
-from tracejit.ir.types import KERNEL_DTYPES, DType, bool_, float32, int32
+from tracejit.ir.types import DType, bool_, float32, int32
 
 from .. import program
 from . import compiler, objects
+from .recycling import NUMBERS
 
 MOST_ELEMENTS = 8192  # beyond, the work counts and no longer the call; the GIL is held meanwhile
 MOST_ROWS = 256  # of arrays that are stretched: a kernel's call for each
 CALLS_WORTH_A_KERNEL = 100
 
-DTYPES: dict[int, DType] = {
-    dtype.num: dtype for dtype in KERNEL_DTYPES
-}  # by NumPy's numbers, which are less than this:
-NUMBERS = 16
 FORMS = UNARY, ARRAYS, ARRAY_NUMBER, NUMBER_ARRAY = 0, 0, 1, 2  # of the operands; a 0-d array is a number
 
 # Byte offsets in a record: the result's dtype, where it is not the operands'; the function that the operator calls in
