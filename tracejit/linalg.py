@@ -12,7 +12,7 @@ from .ops.decompositions import (
     matrix_norm,
     matrix_power,
     matrix_rank,
-    norm,
+    norm_of_either as norm,
     pinv,
     qr,
     slogdet,

@@ -20,7 +20,8 @@ from ..promotion import as_tensor, operands
 from ..tape import apply, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from . import arithmetic, creation, elementwise, linalg, manipulation, reduction
-from .axes import Axis
+from .arrangement import diagonal, moveaxis
+from .axes import Axis, normalize_axis
 
 
 class EighResult(NamedTuple):
@@ -142,20 +143,25 @@ def cholesky(x: Any, upper: bool = False) -> Tensor:
     return arithmetic.conj(manipulation.matrix_transpose(lower)) if upper else lower
 
 
-def eigh(x: Any) -> EighResult:
+def eigh(x: Any, UPLO: str = "L") -> EighResult:
     """The eigenvalues of symmetric (Hermitian) matrices in increasing order, and the eigenvectors as columns.
 
+    The lower triangles are read, with ``UPLO="U"`` the upper ones.
     The gradient is symmetric (Hermitian).  It is that of what does not depend on the vectors' phases (signs, of real
     ones), and where it depends on the vectors of equal eigenvalues it is infinite or NaN: they are not determined.
     """
     tensor = _matrices("eigh", x, True)
+    if UPLO not in ("L", "U"):
+        raise at_user_line(ValueError(f"eigh: UPLO must be 'L' or 'U', got {UPLO!r}"))
+    if UPLO == "U":
+        tensor = arithmetic.conj(manipulation.matrix_transpose(tensor))
     values, vectors = _parts(_apply(decomposition.eigh, tensor), decomposition.eigh_shapes(_type(tensor)))
     return EighResult(_real(values), vectors)
 
 
-def eigvalsh(x: Any) -> Tensor:
-    """The eigenvalues of symmetric (Hermitian) matrices, in increasing order."""
-    return eigh(x).eigenvalues
+def eigvalsh(x: Any, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of symmetric (Hermitian) matrices, in increasing order; see :func:`eigh`."""
+    return eigh(x, UPLO).eigenvalues
 
 
 def eig(x: Any) -> EigResult:
@@ -318,9 +324,41 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     return manipulation.reshape(result, (*tensor.shape[:-2], 1, 1)) if keepdims else result
 
 
-def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """:func:`vector_norm` under the name that NumPy and PyTorch have for it."""
-    return vector_norm(x, axis, keepdims, ord)
+def norm(x: Any, ord: Any = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """:func:`vector_norm` under PyTorch's name, of all elements by default; ``"fro"`` is 2, ``"nuc"`` of matrices."""
+    if ord == "nuc":
+        return norm_of_either(x, ord, (-2, -1) if axis is None else axis, keepdims)
+    return vector_norm(x, axis, keepdims, 2 if ord == "fro" else ord)
+
+
+def norm_of_either(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The norm of vectors or of matrices, as NumPy's ``linalg.norm`` tells them apart.
+
+    Along one ``axis``, or of a vector, it is :func:`vector_norm`; along two axes, or of a matrix, :func:`matrix_norm`.
+    Without an ``ord`` it is the root of the sum of squares, of all elements if there is no ``axis`` either.
+
+    >>> import tracejit as tj
+    >>> x = tj.tensor([[3.0, 4.0], [0.0, 0.0]])
+    >>> tj.linalg.norm(x), tj.linalg.norm(x, tj.inf), tj.linalg.norm(x, tj.inf, axis=1)
+    (tensor(5.), tensor(7.), tensor([4., 0.]))
+    """
+    tensor = as_tensor(x, "norm")
+    if ord is None:
+        return vector_norm(tensor, axis, keepdims)
+    if axis is None:
+        if tensor.ndim not in (1, 2):
+            shape = format_shape(tensor.shape)
+            raise at_user_line(ValueError(f"norm: ord={ord!r} needs a vector, a matrix or an axis, got shape {shape}"))
+        axis = tuple(range(tensor.ndim))
+    axes = [normalize_axis("norm", item, tensor.ndim) for item in (axis if isinstance(axis, tuple | list) else (axis,))]
+    if len(axes) == 1:
+        if not isinstance(ord, (int, float)):
+            raise at_user_line(ValueError(f"norm: ord of a vector must be a number, got {ord!r}"))
+        return vector_norm(tensor, axes, keepdims, ord)
+    if len(set(axes)) != 2 or len(axes) != 2:
+        raise at_user_line(ValueError(f"norm: expected one axis or two that differ, got {axis!r}"))
+    result = matrix_norm(moveaxis(tensor, axes, (-2, -1)), False, ord)
+    return manipulation.expand_dims(result, sorted(axes)) if keepdims else result
 
 
 def diag(x: Any, k: int = 0) -> Tensor:
@@ -332,8 +370,6 @@ def diag(x: Any, k: int = 0) -> Tensor:
             [0, 0, 2],
             [0, 0, 0]])
     """
-    from .arrangement import diagonal
-
     tensor = as_tensor(x, "diag")
     if tensor.ndim == 2:
         return diagonal(tensor, k)

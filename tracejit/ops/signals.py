@@ -22,7 +22,7 @@ from .indexing import take
 # Differences ----------------------------------------------------------------------------------------
 
 
-def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The differences of neighbours along ``axis``, ``n`` times over; those of bools tell where they differ.
 
     >>> import tracejit as tj
@@ -131,7 +131,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     widths: Any = dx
     if x is not None:
         points = as_tensor(x, "trapezoid")
-        widths = diff(points) if points.ndim == 1 else diff(points, axis)
+        widths = diff(points) if points.ndim == 1 else diff(points, axis=axis)
         if points.ndim == 1:
             widths = manipulation.reshape(widths, (-1, *(1,) * (values.ndim - along - 1)))
     lead = (slice(None),) * along

@@ -135,7 +135,9 @@ def rrelu(
 def prelu(input: Any, weight: Any) -> Tensor:
     """:func:`leaky_relu` with a slope that is learned: one, or one for each channel (axis 1)."""
     x, slope = as_tensor(input, "prelu"), as_tensor(weight, "prelu")
-    if slope.size != 1:
+    if slope.size == 1:
+        slope = manipulation.reshape(slope, ())
+    else:
         channels = x.shape[1] if x.ndim > 1 else 1
         if slope.size != channels:
             message = (

@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.types import format_shape
 
 from ...locations import at_user_line, warn_at_user_line
-from ...ops import elementwise, indexing, reduction as reductions
+from ...ops import arrangement, elementwise, indexing, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...tensor import Tensor
 from .normalization import norm_along
@@ -168,6 +168,8 @@ def gaussian_nll_loss(
     """Minus the logarithm of the normal density of ``target`` with mean ``input`` and variance ``var``."""
     x, wanted, variance = (as_tensor(item, "gaussian_nll_loss") for item in (input, target, var))
     indexing.check(reductions.all(elementwise.greater_equal(variance, 0)), ValueError, "var has negative entry/entries")
+    if variance.ndim == x.ndim - 1 and variance.shape == x.shape[:-1]:  # one for all elements of a sample
+        variance = manipulation.expand_dims(variance, -1)
     small = elementwise.less(variance, eps)
     variance = elementwise.where(small, eps, variance).detach() + (variance - variance.detach())
     difference = x - wanted
@@ -207,7 +209,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     >>> cosine_similarity(tj.tensor([[1.0, 0.0]]), tj.tensor([[3.0, 4.0]]))
     tensor([0.6])
     """
-    first, second = as_tensor(x1, "cosine_similarity"), as_tensor(x2, "cosine_similarity")
+    first, second = arrangement.broadcast_arrays(as_tensor(x1, "cosine_similarity"), as_tensor(x2, "cosine_similarity"))
     lengths = [elementwise.maximum(norm_along(x, 2, dim, keepdims=True), eps) for x in (first, second)]
     return reductions.sum((first / lengths[0]) * (second / lengths[1]), dim)
 

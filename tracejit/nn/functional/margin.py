@@ -29,7 +29,7 @@ def multi_margin_loss(
     x, labels = as_tensor(input, "multi_margin_loss"), as_tensor(target, "multi_margin_loss")
     if p not in (1, 2):
         raise at_user_line(ValueError("only p == 1 and p == 2 supported"))
-    single = x.ndim == 1
+    single = x.ndim < 2
     rows = manipulation.reshape(x, (1, -1)) if single else x
     labels = manipulation.reshape(labels, (-1, 1))
     if rows.ndim != 2 or labels.shape[0] != rows.shape[0]:
@@ -54,7 +54,7 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
     if x.shape != labels.shape:
         message = f"inconsistent target size: {list(labels.shape)} for input of size: {list(x.shape)}"
         raise at_user_line(RuntimeError(message))
-    single = x.ndim == 1
+    single = x.ndim < 2
     rows, labels = (manipulation.reshape(item, (1, -1)) if single else item for item in (x, labels))
     classes = rows.shape[1]
     counts = elementwise.astype(elementwise.greater_equal(labels, 0), int64)

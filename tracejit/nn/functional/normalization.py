@@ -8,6 +8,8 @@ from typing import Any
 
 from ml_dtypes import finfo
 
+from tracejit.ir.types import format_shape
+
 from ...autograd.modes import no_grad
 from ...locations import at_user_line
 from ...ops import elementwise, manipulation, reduction as reductions
@@ -107,6 +109,8 @@ def batch_norm(
         centered = x - _as_channels(running_mean, x.ndim)
         result = centered * elementwise.rsqrt(_as_channels(running_var, x.ndim) + eps)
         return _scaled_channels(result, weight, bias)
+    if x.ndim < 2:
+        raise at_user_line(ValueError(f"batch_norm: needs (N, C) or (N, C, …), got {format_shape(x.shape)}"))
     count = x.size // max(x.shape[1], 1)
     if count == 1:
         message = f"Expected more than 1 value per channel when training, got input size {list(x.shape)}"
@@ -198,7 +202,9 @@ def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> T
 
 
 def norm_along(x: Tensor, p: float, dim: int, keepdims: bool = False) -> Tensor:
-    """The ``p``-norm along ``dim``; its gradient at zero is zero."""
+    """The ``p``-norm along ``dim``, for a ``p`` of 0 how many are not zero; its gradient at zero is zero."""
+    if p == 0:
+        return reductions.sum(elementwise.astype(elementwise.not_equal(x, 0), x.dtype), dim, keepdims)
     if p == 2:
         total = reductions.sum(x * x, dim, keepdims)
         exponent = 0.5

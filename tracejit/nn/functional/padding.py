@@ -74,6 +74,7 @@ def padded_by_copies(x: Tensor, pads: Sequence[tuple[int, int]], mode: str) -> T
         if mode == "circular" and max(before, after) > extent:
             raise at_user_line(RuntimeError("Padding value causes wrapping around more than once."))
         kept = _part(x, axis, max(-before, 0), extent - max(-after, 0))
+        x = kept if mode == "circular" else x
         pieces = [*_continued(x, axis, before, mode, False), kept, *_continued(x, axis, after, mode, True)]
         x = manipulation.concat([piece for piece in pieces if piece.shape[axis]] or [kept], axis)
     return x
