@@ -362,6 +362,56 @@ def its_own_defaults():
 
 
 @change
+def a_tensor_that_becomes_a_number():
+    w = random(4, seed=5)
+    w.requires_grad_()
+
+    def become():
+        nonlocal w
+        w = 2.5
+
+    return lambda x: x * w, become
+
+
+@change
+def a_tensor_of_an_object_that_becomes_none():
+    node = Node()
+    node.w = random(4, seed=5)
+    return lambda x: x if node.w is None else x * node.w, setter(node, "w", None)
+
+
+@change
+def a_global_that_is_missing():
+    space = {"random": random}
+    exec("def f(x):\n    try:\n        return x * missing\n    except NameError:\n        return x", space)
+    return space["f"], lambda: space.update(missing=3)
+
+
+@change
+def a_builtin_that_a_global_hides():
+    space = {}
+    exec("def f(x):\n    return x * len('ab')", space)
+    return space["f"], lambda: space.update(len=lambda text: 7)
+
+
+@change
+def a_variable_that_has_no_value_yet():
+    def f(x):
+        try:
+            return x * value
+        except NameError:
+            return x
+
+    def give():
+        nonlocal value
+        value = 3
+
+    value = 1
+    del value
+    return f, give
+
+
+@change
 def code_that_is_replaced():
     def scale(x):
         return x * 2
@@ -671,6 +721,42 @@ def a_counter_of_the_function():
 
 
 @write
+def a_list_that_is_the_default_of_an_argument():
+    def f(x, seen=[]):  # noqa: B006
+        seen.append(x * 2)
+        return x * len(seen), list(seen)
+
+    return f, lambda: f.__defaults__
+
+
+@write
+def a_list_that_a_partial_was_given():
+    seen = []
+
+    def f(seen, x):
+        seen.append(x * 2)
+        return x * len(seen)
+
+    return functools.partial(f, seen), lambda: seen
+
+
+@write
+def a_global_that_is_made():
+    space = {}
+    exec(
+        "def f(x):\n"
+        "    global total\n"
+        "    try:\n"
+        "        total = total + x\n"
+        "    except NameError:\n"
+        "        total = x\n"
+        "    return total * 1",
+        space,
+    )
+    return space["f"], lambda: space["total"]
+
+
+@write
 def bytes_and_numbers():
     counts, seen = array.array("i", [1]), bytearray(b"a")
 
@@ -797,3 +883,18 @@ def test_what_an_argument_writes_when_it_is_called():
         assert jitted(X, see).tolist() == (X * 2 + 1).tolist()
         assert jitted(X, layer).tolist() == (tj.relu(X) + 1).tolist()
         assert seen == [2, 1] * number
+
+
+def test_a_variable_holds_an_argument_no_longer():
+    def running():
+        total = None
+
+        def add(x):
+            nonlocal total
+            total = x if total is None else total + x
+            return total
+
+        return add
+
+    jitted, eagerly, x = tj.jit(running()), running(), random(4)
+    assert [described(jitted(x)) for _ in range(8)] == [described(eagerly(x)) for _ in range(8)]

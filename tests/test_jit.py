@@ -1154,6 +1154,18 @@ def test_arguments_may_have_any_name():
         assert jitted(self=tj.ones(2), function=2).tolist() == [2.0, 2.0]
 
 
+def test_keyword_arguments_have_an_order_where_it_can_be_seen():
+    scaled = tj.jit(lambda x, **scales: [x * scale for scale in scales.values()])
+    summed = tj.jit(lambda x, a, b: x * a + b)
+    x = tj.ones(2)
+    for _ in range(8):  # the last ones in native code
+        assert [y.tolist() for y in scaled(x, a=tj.ones(1), b=3)] == [[1, 1], [3, 3]]
+        assert [y.tolist() for y in scaled(x, b=3, a=tj.ones(1))] == [[3, 3], [1, 1]]
+        assert summed(x, a=2, b=3).tolist() == summed(x, b=3, a=2).tolist() == [5, 5]
+    assert scaled.cache_info().misses == 2
+    assert summed.cache_info().misses == 1
+
+
 def test_generators_of_coroutines_are_refused():
     async def f(x):
         yield x

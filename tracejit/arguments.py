@@ -47,7 +47,7 @@ class StaticArguments:
         found: set[int] = set()
         count = 0
         given = [(self._positions.get(position), item) for position, item in enumerate(args)]
-        for name, item in [*given, *sorted(kwargs.items())]:
+        for name, item in [*given, *kwargs.items()]:
             own: list[Any] = []
             tree.flatten(item, own)
             if name in self._names:
@@ -60,14 +60,19 @@ class ArgumentsOfCall:
     """Arguments taken apart: tensors, floats, and a key for everything that the traced program depends on."""
 
     __slots__ = (
-        "_leaves", "_static", "args", "floats", "ints", "iterators", "key", "kwargs", "named_by_identity", "structure",
-        "tensors",
+        "_leaves", "_static", "args", "floats", "ints", "iterators", "key", "kwargs", "named_by_identity", "ordered",
+        "structure", "tensors",
     )  # fmt: skip
 
-    def __init__(self, static: StaticArguments | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, static: StaticArguments | None, args: tuple[Any, ...], kwargs: dict[str, Any], *, ordered: bool
+    ) -> None:
+        if not ordered and kwargs:
+            kwargs = dict(sorted(kwargs.items()))
         self.args, self.kwargs = args, kwargs
+        self.ordered = ordered  # calls with keyword arguments in another order are of another kind
         leaves: list[Any] = []
-        self.structure = tree.flatten((args, dict(sorted(kwargs.items()))), leaves)
+        self.structure = tree.flatten((args, kwargs), leaves)
         self._leaves = leaves
         self._static: frozenset[int] = frozenset() if static is None else static.leaves(args, kwargs)
         self.tensors: list[Tensor] = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import operator
 from collections.abc import Mapping, Sequence
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tracejit.backends.devices import in_use
@@ -12,7 +13,7 @@ from tracejit.ir import Location, Value
 
 from .contents import attributes_of_class, contents, holds_still
 from .device import name_of
-from .places import Place
+from .places import Itself, Place
 from .sources import Argument, Captured, Reached, Source
 from .state import changes
 from .tensor import Tensor
@@ -324,3 +325,39 @@ class SameValue(Guard):
             return f"{self._find()!r:.60}"
         except Exception:
             return "gone"
+
+
+class NoSuchGlobals(Guard):
+    """There are no globals of these names: they are those of builtins, or there is nothing."""
+
+    def __init__(self, space: dict[str, Any], names: Sequence[str]) -> None:
+        self._space, self._names = space, tuple(names)
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return all(name not in self._space for name in self._names)
+
+    def describe(self) -> str:
+        missing = [name for name in self._names if not hasattr(builtins, name)]
+        if missing:
+            return f"there is no global {' and no '.join(missing)}"
+        return "no global has the name of a builtin that it uses"
+
+    def tell(self, signing: Signing) -> None:
+        for name in self._names:
+            signing.lacks(Itself(self._space), name)
+
+
+class EmptyVariable(Guard):
+    """A variable of an enclosing function has no value."""
+
+    def __init__(self, name: str, cell: CellType) -> None:
+        self._name, self._cell = name, cell
+
+    def holds(self, arguments: Sequence[Tensor]) -> bool:
+        return self._cell == _EMPTY
+
+    def describe(self) -> str:
+        return f"{self._name} has no value"
+
+
+_EMPTY = CellType()

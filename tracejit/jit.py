@@ -21,6 +21,7 @@ from .arguments import ArgumentsOfCall, StaticArguments
 from .config import config
 from .lazy import Stretches, run_lazily
 from .listing import Listing
+from .names import sees_order_of_keywords
 from .paths import Segment, choose
 from .state import thread
 from .templates import Dimensions, following
@@ -199,6 +200,7 @@ class JittedFunction:
         self._name = getattr(function, "__name__", type(function).__name__).strip("<>")
         self._static_argnames, self._check, self._numerics = static_argnames, check, numerics
         self._static = StaticArguments(function, static_argnames) if static_argnames else None
+        self._ordered = sees_order_of_keywords(function)
         self._signatures: dict[Any, Signature] = {}
         self._families: dict[Any, Family] = {}
         self._lock = threading.RLock()
@@ -237,7 +239,7 @@ class JittedFunction:
             return self._function(*args, **kwargs)
         if config.disable_jit:
             return self._function(*args, **kwargs)
-        call = ArgumentsOfCall(self._static, args, kwargs)
+        call = ArgumentsOfCall(self._static, args, kwargs, ordered=self._ordered)
         if self._check:
             from .checking import checked_call
 
@@ -411,7 +413,7 @@ class JittedFunction:
 
     def _path(self, args: Any, kwargs: Any) -> Segment:
         """The first segment that a call goes through, compiled if need be."""
-        call = ArgumentsOfCall(self._static, args, kwargs)
+        call = ArgumentsOfCall(self._static, args, kwargs, ordered=self._ordered)
         signature = self._signatures.get(call.key)
         root = None if signature is None else choose(signature.roots, call.tensors)
         if signature is None or (root is None and signature.lazy is None):

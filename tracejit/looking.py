@@ -293,7 +293,8 @@ class Looking:
             if place.which == 0:
                 self._do(Do.ARGUMENT, register, place.key)
             else:
-                self._do(Do.KEYWORD, register, self._hold(place.key))
+                self._do(Do.KEYWORDS, register)
+                self._do(Do.ITEM, register, register, self._hold(place.key))
             return register
         of = self._at(place.of)
         container = place.of()

@@ -26,8 +26,8 @@ def names_read_by(
 ) -> list[tuple[str, Place, Any]]:
     """The variables from around them that a function, and those ``functions`` of the user's that it calls, read."""
     found: dict[Any, tuple[str, Place, Any]] = {}
-    for owner in _owners(function):
-        found[id(owner)] = ("self", Itself(owner), owner)
+    for name, owner in _owners(function):
+        found[id(owner)] = (name, Itself(owner), owner)
     for current in functions_read_by(function) if functions is None else functions:
         for name, find in _variables(current):
             try:
@@ -39,17 +39,34 @@ def names_read_by(
     return list(found.values())
 
 
-def _owners(function: Any) -> list[Any]:
+def names_not_found(
+    functions: Sequence[types.FunctionType],
+) -> tuple[list[tuple[dict[str, Any], list[str]]], list[tuple[str, types.CellType]]]:
+    """What functions look up and do not find: names in their globals (builtins among them), variables around them."""
+    spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}
+    cells = []
+    for function in functions:
+        space = function.__globals__
+        spaces.setdefault(id(space), (space, set()))[1].update(_global_names(function.__code__).difference(space))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if cell == types.CellType():
+                cells.append((name, cell))
+    return [(space, sorted(names)) for space, names in spaces.values() if names], cells
+
+
+def _owners(function: Any) -> list[tuple[str, Any]]:
     """The objects that a callable holds: a method's instance, what a partial was given, defaults, an instance."""
     if isinstance(function, types.MethodType):
-        return [function.__self__, *_owners(function.__func__)]
+        return [("self", function.__self__), *_owners(function.__func__)]
     if isinstance(function, functools.partial):
         given = [item for item in (*function.args, *function.keywords.values()) if not isinstance(item, _PLAIN)]
-        return [*_owners(function.func), *given]
+        return [*_owners(function.func), *[("an argument of the partial", item) for item in given]]
     if isinstance(function, types.FunctionType):
-        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-        return [item for item in defaults if isinstance(item, list | dict | set)]
-    return [] if isinstance(function, types.BuiltinFunctionType | type) else [function]
+        code, defaults = function.__code__, function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        owned = [*zip(names, defaults, strict=True), *(function.__kwdefaults__ or {}).items()]
+        return [(name, item) for name, item in owned if isinstance(item, list | dict | set)]
+    return [] if isinstance(function, types.BuiltinFunctionType | type) else [("self", function)]
 
 
 def functions_read_by(
@@ -191,6 +208,13 @@ def instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
             yield from instructions(constant)
 
 
+def sees_order_of_keywords(function: Callable[..., Any]) -> bool:
+    """Whether a function can tell in which order its keyword arguments were given."""
+    if isinstance(function, types.MethodType):
+        return sees_order_of_keywords(function.__func__)
+    return not isinstance(function, types.FunctionType) or bool(function.__code__.co_flags & inspect.CO_VARKEYWORDS)
+
+
 def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[str]:
     """A name for each leaf of the arguments, from the function's signature."""
     try:
@@ -199,7 +223,7 @@ def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         names = []
     count = len(args)
     labelled = [(names[i] if i < len(names) else f"arg{i}", item) for i, item in enumerate(args)]
-    for name, item in [*labelled[:count], *sorted(kwargs.items())]:
+    for name, item in [*labelled[:count], *kwargs.items()]:
         leaves: list[Any] = []
         structure = tree.flatten(item, leaves)
         yield from [name] if structure is None else [f"{name}.{i}" for i in range(len(leaves))]
@@ -207,6 +231,7 @@ def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool:
     """Whether the code does nothing with a list of this name but to call its ``append`` or ``extend``."""
+    found = False
     name = name.rpartition(".")[2]  # of a module's, or an object's, the attribute
     for function in functions:
         for code in _codes(function.__code__):
@@ -217,7 +242,8 @@ def only_appended_to(functions: Iterable[types.FunctionType], name: str) -> bool
                         return False
                     if following.argval not in ("append", "extend"):
                         return False
-    return True
+                    found = True
+    return found
 
 
 def only_stored(functions: Iterable[types.FunctionType], key: str) -> bool:

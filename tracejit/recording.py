@@ -20,10 +20,10 @@ from . import dispatch, tree
 from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import TooLarge, contents, is_module, is_plain_instance, users_classes
 from .disguise import Array
-from .guards import SameClasses, SameContents, SameFunctions, SameValue
+from .guards import EmptyVariable, NoSuchGlobals, SameClasses, SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
-from .names import functions_read_by, mentioned, names_read_by, only_appended_to, only_stored
+from .names import functions_read_by, mentioned, names_not_found, names_read_by, only_appended_to, only_stored
 from .paths import Segment, choose
 from .places import Attributes, Given, Item, Itself, Place
 from .promotion import weak_number
@@ -171,6 +171,11 @@ def _guard_names(
     trace: Trace, read: Sequence[tuple[str, Place, Any]], functions: Sequence[FunctionType], call: ArgumentsOfCall
 ) -> Iterator[SameContents]:
     trace.guard("functions", SameFunctions(functions))
+    spaces, cells = names_not_found(functions)
+    for space, missing in spaces:
+        trace.guard(("no globals", id(space)), NoSuchGlobals(space, missing))
+    for name, cell in cells:
+        trace.guard(("empty", id(cell)), EmptyVariable(name, cell))
     names = frozenset().union(*(mentioned(known.__code__) for known in functions))
     for what, find, value in read:
         if hasattr(type(value), "__next__"):
@@ -189,6 +194,10 @@ def _guard_names(
                 if not only_stored(functions, key):
                     place = Item(Itself(group), key)
                     trace.guard(("name", place.identity), SameValue(f"{label}[{key!r}]", place, value))
+    if trace.arguments_are_themselves:
+        for tensor in call.tensors:
+            for place in trace.world.places.get(id(tensor), ()):
+                trace.guard(("name", place.look_up.identity), SameValue(place.label, place.look_up, tensor))
     if trace.world.classes:
         trace.guard("classes", SameClasses(trace.world.classes))
     for kind, attributes in trace.world.classes:

@@ -113,10 +113,16 @@ class Signing(Looking):
             register = self._new()
             self._do(Do.ARGUMENT, register, position)
             self._unpack(item, register, leaves)
-        for name, item in sorted(self._call.kwargs.items()):
-            register = self._new()
-            self._do(Do.KEYWORD, register, self._hold(name))
-            self._unpack(item, register, leaves)
+        if self._call.kwargs:
+            keywords, position = self._new(), self._new()
+            self._do(Do.KEYWORDS, keywords)
+            for name, item in self._call.kwargs.items():
+                register = self._new()
+                if self._call.ordered:
+                    self._do(Do.NEXT_ITEM, register, keywords, self._hold(name), position)
+                else:
+                    self._do(Do.ITEM, register, keywords, self._hold(name))
+                self._unpack(item, register, leaves)
         return leaves
 
     def _unpack(self, item: Any, register: int, leaves: list[tuple[int, Any, int]]) -> None:

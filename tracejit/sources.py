@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .places import Place
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .tensor import Tensor
 
 
 class Input:
@@ -134,7 +132,11 @@ class Reached(Source):
         return Reached, self.label
 
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
-        return self.look_up()
+        try:
+            found = self.look_up()
+        except Exception:  # there is nothing
+            return None
+        return found if isinstance(found, Tensor) else None
 
     def first(self, arguments: Sequence[Tensor]) -> Tensor | None:
         return self.tensor

@@ -25,7 +25,7 @@ class Do(enum.IntEnum):
 
     # Taking things apart: a miss where they are not so.
     ARGUMENT = 0  # r[a] = the b-th positional argument
-    KEYWORD = enum.auto()  # r[a] = the keyword argument *b
+    KEYWORDS = enum.auto()  # r[a] = the dict of the keyword arguments
     SIZED = enum.auto()  # r[a] is a tuple or list of b items, and of the type *c
     DICT = enum.auto()  # r[a] is a dict of b items
     TUPLE_ITEM = enum.auto()  # r[a] = r[b][c]

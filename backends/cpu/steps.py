@@ -69,8 +69,8 @@ class StepWriter(TapeWriter, EntryWriter):
     def do_argument(self) -> None:
         self._set("a", self.load(self.offset("%args", self.mul(self._word("b"), 8)), objects.TUPLE_ITEMS))
 
-    def do_keyword(self) -> None:
-        self._set_item("%kwargs", "b")
+    def do_keywords(self) -> None:
+        self._set("a", "%kwargs")
 
     def _set_item(self, items: str, key: str) -> None:
         found = self.call("PyDict_GetItemWithError", "ptr", f"ptr {items}", f"ptr {self._object(key)}")
