@@ -622,3 +622,29 @@ def test_gradients_are_as_they_were_where_a_loop_cannot_be_captured():
         return found
 
     assert run(tj.jit(learn)) == run(learn)
+
+
+COLD = """
+import numpy as np
+import tracejit as tj
+
+@tj.jit
+def cube_root(x):
+    y = 0 * x + 1
+    step = y
+    while tj.max(tj.abs(step)) > 1e-5:
+        step = (y - x / (y * y)) / 3
+        y = y - step
+    return y
+
+cube_root(tj.tensor([8.0, 27.0]))
+print("Python code runs" in cube_root.explain())
+"""
+
+
+def test_loading_the_compiler_is_not_the_functions_doing(tmp_path):
+    program = tmp_path / "cold.py"
+    program.write_text(COLD)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TRACEJIT_CACHE_DIR": str(tmp_path)}
+    result = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
+    assert result.stdout == "False\n", result.stderr

@@ -97,7 +97,7 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
     if _is_importing(frame):
         return
     caller: FrameType | None = frame
-    while caller is not None and caller.f_code.co_filename.startswith(_STANDARD_LIBRARY):
+    while caller is not None and _serves_its_caller(caller.f_code.co_filename):
         caller = caller.f_back
     if caller is None or is_library(caller.f_code.co_filename):
         return
@@ -108,6 +108,11 @@ def _look(frame: FrameType, event: str, called: Any) -> None:
     if _is_collecting(frame):
         return
     raise Untraceable(f"it calls {name}")
+
+
+def _serves_its_caller(file: str) -> bool:
+    """Whether what code of a file does is its caller's doing: the standard library's, and the compiler's."""
+    return file.startswith(_STANDARD_LIBRARY) or _COMPILER in file
 
 
 def _note_collection(phase: str, info: dict[str, int]) -> None:
@@ -144,3 +149,4 @@ def _is_importing(frame: FrameType | None) -> bool:
 _MODULE = type(sys)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep, "<frozen "
+_COMPILER = f"{os.sep}llvmlite{os.sep}"

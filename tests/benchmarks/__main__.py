@@ -1,24 +1,29 @@
-"""Compares with peers, each implementation in processes of its own: ``python -m tests.benchmarks``.
+"""Compares with peers, each library in processes of its own: ``python -m tests.benchmarks``.
 
-Without arguments everything is measured: the demo's training and all workloads.  ``--peers PYTHON`` names an
-interpreter that has torch, jax and scipy, ``--write`` puts the tables into ``results.md``, a part of them into the
-README, and the figures into ``results.json``.
+Without arguments everything is measured: the demo's training, calls, and all workloads.  ``--peers PYTHON`` names an
+interpreter that has torch, jax and scipy, ``--numba PYTHON`` one that has Numba.  ``--write`` puts the figures into
+``results.json`` and the tables into ``results.md`` and, in part, the README.  ``--only`` measures a part, by regular
+expressions, and keeps what the file has of the rest; what an interrupted run has measured is kept, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from tracejit.backends.cpu.threads import available_processors
 
 from . import calls, digits_table
-from .suite import LIBRARIES, run_suite, summary, table
+from .floor import floors
+from .libraries import LIBRARIES
+from .report import HEAD, floors_text, line, summary, table
+from .suite import run_suite
+from .workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.json"
@@ -46,67 +51,80 @@ def processor() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("patterns", nargs="*", help="regular expressions: only workloads with such names, not the demo")
-    parser.add_argument("--peers", default=sys.executable, help="a Python that has torch, jax and scipy")
-    parser.add_argument("--libraries", nargs="+", default=["tracejit", "numpy", "torch", "torch.compile", "jax"],
-                        choices=LIBRARIES)  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=5, help="of the demo's training")
-    parser.add_argument("--in-turn", action="store_true",
-                        help="all libraries in one process, in turn: for a machine that is not at rest, best on one "
-                             "of its processors (taskset -c 0), where processor time is counted")  # fmt: skip
-    parser.add_argument("--calls", action="store_true", help="only what calls cost beside the work")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--write", action="store_true", help="update README.md, results.md and results.json")
-    options = parser.parse_args()
-    figures: dict[str, object] = {
-        "machine": f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    }
-    if options.calls or not options.patterns:
+    options = _options()
+    figures: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    figures["machine"] = f"{processor()}, {available_processors()} cores, Python {platform.python_version()}"
+
+    def keep() -> None:
+        if options.write:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+    if options.calls or not options.only:
         figures["calls"], text = calls.run(options.peers, options.repeats)
         print(f"{text}\n")
+        keep()
         if options.write:
             rounds = f"Calls in the best of {calls.ROUNDS} rounds, medians of {options.repeats} first calls"
-            note = f"{rounds}, on {figures['machine']}."
-            _put_into_readme(MARKERS_OF_CALLS, [text, note])
+            _put_into_readme(MARKERS_OF_CALLS, [text, f"{rounds}, on {figures['machine']}."])
     if options.calls:
         return
-    texts = []
-    if not options.patterns:
+    if not options.only:
         figures["digits"], text = digits_table.run(options.peers, options.repeats)
-        note = f"Medians of {options.repeats} runs on {figures['machine']}; × is against eager PyTorch."
-        texts += [text, note]
         print(f"{text}\n")
-    results = run_suite(options.patterns, options.libraries, options.peers, options.in_turn)
-    figures["workloads"] = results
-    if options.json or options.write:
-        (options.json or RESULTS).write_text(json.dumps(figures, indent=1) + "\n")
+        keep()
+    figures["floors"] = floors()
+    pythons = {name: _python(name, options) for name in options.libraries}
+    kept = {result["workload"]: result for result in figures.get("workloads", [])}
+    print(HEAD, flush=True)
+    measured = []
+    for result in run_suite(options.only, pythons):
+        print(line(result), flush=True)
+        measured.append(result)
+        kept[result["workload"]] = result
+        figures["workloads"] = [kept[w.name] for w in WORKLOADS if w.name in kept]
+        keep()
+    print(f"{summary(measured)}\n{floors_text(figures['floors'])}")
     if options.write:
-        how = _how(options)
-        FULL.write_text("\n\n".join(["# Workloads", table(results), *map(_wrapped, [summary(results), how])]) + "\n")
-        shown = table([result for result in results if result["workload"] in SHOWN])
-        more = "All workloads: [tests/benchmarks/results.md](tests/benchmarks/results.md)."
-        _put_into_readme(MARKERS, [*texts, shown, summary(results), f"{how} {more}"])
+        _write_tables(figures, options.repeats)
 
 
-def _how(options: argparse.Namespace) -> str:
-    """How the workloads were measured."""
-    cores = available_processors()
-    clock = "processor time on one core" if cores == 1 else f"{cores} cores"
-    machine = f"{processor()}, {clock}, Python {platform.python_version()}"
-    floor = (
-        '"Of the floor" is the time that the bytes or the arithmetic need at the least, in parts of tracejit\'s; '
-        "small and serial work is far from it."
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help="only workloads with such names")
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="one that has torch, jax and scipy")
+    parser.add_argument("--numba", metavar="PYTHON", help="one that has Numba; without it, Numba is not measured")
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES,
+                        default=["tracejit", "numpy", "torch", "torch.compile", "jax", "numba"])  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=3, help="of the demo's training")
+    parser.add_argument("--calls", action="store_true", help="only what calls cost beside the work")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="the file of the figures")
+    parser.add_argument("--write", action="store_true", help="update it, results.md and README.md")
+    options = parser.parse_args()
+    if not options.numba:
+        options.libraries = [name for name in options.libraries if name != "numba"]
+    return options
+
+
+def _python(library: str, options: argparse.Namespace) -> str:
+    if library.startswith("tracejit"):
+        return sys.executable
+    return options.numba if library == "numba" else options.peers
+
+
+def _write_tables(figures: dict[str, Any], repeats: int) -> None:
+    results = figures["workloads"]
+    how = (
+        f"On {figures['machine']}, each library in a process of its own, in turn (`python -m tests.benchmarks`); of "
+        "tracejit and JAX there is a new one for each workload, with empty caches for the first call, and another "
+        'with warm ones. "Of the floor" is the time that the bytes or the arithmetic need at the least, in parts of '
+        "tracejit's; small and serial work is far from it. Memory is the peak of the process beyond the library's "
+        f"import. {floors_text(figures['floors'])}"
     )
-    if options.in_turn:
-        return (
-            f"On {machine}, all libraries in one process, in turn (`python -m tests.benchmarks --in-turn`); the "
-            f"first call finds what the workloads before it have left. {floor}"
-        )
-    return (
-        f"On {machine}, each library and workload in processes of its own (`python -m tests.benchmarks`); the first "
-        f"call is with empty caches. {floor}"
-    )
+    FULL.write_text("\n\n".join(["# Workloads", table(results), *map(_wrapped, [summary(results), how])]) + "\n")
+    note = f"Medians of {repeats} runs on {figures['machine']}; × is against eager PyTorch."
+    shown = table([result for result in results if result["workload"] in SHOWN])
+    more = f"{how} All workloads: [tests/benchmarks/results.md](tests/benchmarks/results.md)."
+    _put_into_readme(MARKERS, [digits_table.table(figures["digits"]), note, shown, summary(results), more])
 
 
 def _put_into_readme(markers: tuple[str, str], texts: list[str]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .libraries import LIBRARIES
-from .suite import environment
+from .workers import environment
 from .workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,6 @@ def first_calls(peers: str, repeats: int) -> dict[str, dict[str, float]]:
             with tempfile.TemporaryDirectory() as cache:
                 command = [python, "-m", "tests.benchmarks.calls", "first", library, program]
                 variables = environment(cache)
-                variables.pop("PYTHONDONTWRITEBYTECODE", None)
                 times: list[float] = []
                 for _ in range(1 + repeats):
                     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """The physical floor: what this machine's memory and multipliers can do at most, measured.
 
-Bandwidth is that of copying, with all processors, within as much memory as a workload touches; the peak is that of
-fused multiply-additions in registers.
+Bandwidth is that of copying, and of reading where more is read than written, with all processors, within as much
+memory as a workload touches; the peak is that of fused multiply-additions in registers.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from tracejit.backends.cpu import threads
 from tracejit.backends.cpu.target import host_target
 
-SMALLEST, LARGEST = 1 << 18, 1 << 28  # fewer bytes are copied in less time than it takes to ask for it
+SMALLEST, LARGEST = 1 << 18, 1 << 28  # fewer bytes are moved in less time than it takes to ask for it
+AT_ONCE = 1 << 26  # bytes moved between two looks at the clock, so that starting threads does not count
 CHAINS = 12  # independent sums, to hide the latency of one
 ROUNDS = 1 << 20
 
@@ -38,6 +40,24 @@ done:
   ret void
 }}
 declare {vector} @llvm.fma.v{lanes}f{bits}({vector}, {vector}, {vector})
+"""
+
+READ_LOOP = """
+define void @read(ptr %source, i64 %bytes, ptr %out) {
+entry:
+  br label %loop
+loop:
+  %at = phi i64 [ 0, %entry ], [ %next, %loop ]
+{phis}
+{body}
+  %next = add i64 %at, {step}
+  %more = icmp ult i64 %next, %bytes
+  br i1 %more, label %loop, label %done
+done:
+{ors}
+  store <8 x i64> %or.{last}, ptr %out
+  ret void
+}
 """
 
 
@@ -61,28 +81,75 @@ def in_threads(work: list[Callable[[], object]]) -> None:
         other.join()
 
 
+def compiled(text: str, name: str, *arguments: Any) -> Callable[..., None]:
+    """A function of LLVM's text form, for this processor."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = host_target()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, jit=True
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(None, *arguments)(engine.get_function_address(name))
+    _ENGINES.append(engine)
+    return function
+
+
+_ENGINES: list[Any] = []  # that hold the functions' code
+
+
 @cache
-def bandwidth(size: int) -> float:
-    """Bytes a second, read and written, when ``size`` bytes are touched."""
-    size = min(max(size, SMALLEST), LARGEST)
+def _read() -> Callable[..., None]:
+    """Reads so many bytes, a multiple of 512."""
+    count = 8
+    phis = [f"  %old.{i} = phi <8 x i64> [ zeroinitializer, %entry ], [ %new.{i}, %loop ]" for i in range(count)]
+    body = []
+    for i in range(count):
+        body.append(f"  %at.{i} = add i64 %at, {64 * i}")
+        body.append(f"  %from.{i} = getelementptr i8, ptr %source, i64 %at.{i}")
+        body.append(f"  %value.{i} = load <8 x i64>, ptr %from.{i}, align 64")
+        body.append(f"  %new.{i} = or <8 x i64> %old.{i}, %value.{i}")
+    ors = ["  %or.0 = or <8 x i64> %new.0, %new.0"]
+    ors += [f"  %or.{i} = or <8 x i64> %or.{i - 1}, %new.{i}" for i in range(1, count)]
+    text = READ_LOOP.replace("{phis}", "\n".join(phis)).replace("{body}", "\n".join(body))
+    text = text.replace("{ors}", "\n".join(ors)).replace("{step}", str(64 * count)).replace("{last}", str(count - 1))
+    return compiled(text, "read", ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
+
+
+def _aligned(size: int) -> tuple[np.ndarray, int]:
+    """Bytes that have been written, and the first address in them that is a multiple of 64."""
+    array = np.ones(size + 64, np.uint8)
+    return array, -(-array.ctypes.data // 64) * 64
+
+
+@cache
+def bandwidth(size: int, copied: bool) -> float:
+    """Bytes a second when ``size`` bytes are touched: half of them copied to the other half, or all of them read."""
     count = threads.available_processors() if size > 1 << 20 else 1
-    parts = [(np.ones(size // 2 // count, np.uint8), np.ones(size // 2 // count, np.uint8)) for _ in range(count)]
-    repeats = max(1, (1 << 24) // size)
+    repeats = max(1, AT_ONCE // size)
+    step, out = size // count // 1024 * 512, np.zeros(64 * count + 64, np.int64)
+    parts = [(_aligned(step), _aligned(step)) for _ in range(count)]
+    read, base = _read(), -(-out.ctypes.data // 64) * 64
 
-    def copy(source: np.ndarray, target: np.ndarray) -> None:
+    def pass_over(which: int) -> None:
+        at, other = (address for _, address in parts[which])
         for _ in range(repeats):
-            np.copyto(target, source)
+            if copied:
+                ctypes.memmove(other, at, step)
+            else:
+                read(at, step, base + 512 * which)
+                read(other, step, base + 512 * which)
 
-    return repeats * size / seconds(lambda: in_threads([lambda pair=pair: copy(*pair) for pair in parts]))
+    work = [lambda which=which: pass_over(which) for which in range(count)]
+    return repeats * count * 2 * step / seconds(lambda: in_threads(work))
 
 
 @cache
 def peak(bits: int) -> float:
     """Floating-point operations a second, with floats of so many bits."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
     target = host_target()
     lanes = target.vector_bits // bits
     vector = f"<{lanes} x {'float' if bits == 32 else 'double'}>"
@@ -98,13 +165,7 @@ def peak(bits: int) -> float:
         phis="\n".join(phis), body="\n".join(body), sums="\n".join(sums), vector=vector, lanes=lanes, bits=bits,
         rounds=ROUNDS, last=CHAINS - 1,
     )  # fmt: skip
-    module = llvm.parse_assembly(text)
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, jit=True
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("multiply_add"))
+    function = compiled(text, "multiply_add", ctypes.c_void_p)
     count = threads.available_processors()
     out = np.zeros(64 * count + 64)
     base = -(-out.ctypes.data // 64) * 64
@@ -112,6 +173,23 @@ def peak(bits: int) -> float:
     return count * 2 * lanes * CHAINS * ROUNDS / seconds(lambda: in_threads(work))
 
 
-def floor_seconds(bytes: float, flops: float, bits: int) -> float:
-    """No program can be faster than this."""
-    return max(bytes / bandwidth(1 << int(bytes).bit_length()), flops / peak(64 if bits == 64 else 32))
+def floor_seconds(read: int, written: int, passes: int, flops: float, bits: int) -> float:
+    """No program can be faster than this that reads and writes so many bytes in each pass."""
+    size = min(max(read + written, SMALLEST), LARGEST)
+    copied = 2 * min(read, written)
+    moving = copied / bandwidth(size, copied=True)
+    if more := read + written - copied:
+        moving += more / bandwidth(size, copied=written > read)
+    return max(passes * moving, flops / peak(64 if bits == 64 else 32))
+
+
+def floors() -> dict[str, float]:
+    """The measured figures themselves: bytes and floating-point operations a second."""
+    return {
+        "copied, 4 MiB": bandwidth(1 << 22, copied=True),
+        "copied, 128 MiB": bandwidth(1 << 27, copied=True),
+        "read, 4 MiB": bandwidth(1 << 22, copied=False),
+        "read, 128 MiB": bandwidth(1 << 27, copied=False),
+        "float32": peak(32),
+        "float64": peak(64),
+    }

@@ -39,6 +39,12 @@ class Library:
         """The result, once it is there."""
         return result
 
+    def forget(self) -> None:
+        """Forget what was compiled for another workload in this process."""
+
+    def settle(self) -> None:
+        """Return when the background has compiled all that it is going to."""
+
     def updated(self, x: Any, where: Any, value: Any) -> Any:
         """A copy of ``x`` with another value at an index."""
         x = x.copy()
@@ -75,6 +81,10 @@ class Torch(Library):
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
         return self.module.compile(program) if self.compiled else program
 
+    def forget(self) -> None:
+        if self.compiled:
+            self.module.compiler.reset()
+
     def updated(self, x: Any, where: Any, value: Any) -> Any:
         x = x.clone()
         x[where] = value
@@ -105,9 +115,9 @@ class Jax(Library):
 
 
 class Tracejit(Library):
-    def __init__(self, compiled: bool = True) -> None:
-        super().__init__("tracejit" if compiled else "tracejit, eager", import_module("tracejit"))
-        self.compiled = compiled
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, import_module("tracejit"))
+        self.options = options
         self.nn, self.optim = import_module("tracejit.nn"), import_module("tracejit.optim")
         self.F = self.nn.functional
 
@@ -115,7 +125,7 @@ class Tracejit(Library):
         return self.module.tensor(array)
 
     def compile(self, program: Callable[..., Any]) -> Callable[..., Any]:
-        return self.module.jit(program) if self.compiled else program
+        return self.module.jit(program, **self.options) if self.name != "tracejit, eager" else program
 
     def updated(self, x: Any, where: Any, value: Any) -> Any:
         x = x.clone()
@@ -126,7 +136,6 @@ class Tracejit(Library):
         return self.module.histogram(x, bins, range)[0]
 
     def settle(self) -> None:
-        """Return when the background has compiled all that it is going to."""
         import_module("tracejit.backends.cpu.compiler").wait()
 
     def _array(self, x: Any) -> np.ndarray:
@@ -138,11 +147,18 @@ def numpy() -> Library:
     return Library("numpy", np, erf=erf, histogram=lambda x, bins, range: np.histogram(x, bins, range)[0])
 
 
+def numba() -> Library:
+    """Programs of its own: see :mod:`.loops`."""
+    return Library("numba", np, loops=import_module(".loops", __package__))
+
+
 LIBRARIES: dict[str, Callable[[], Library]] = {
-    "tracejit": Tracejit,
-    "tracejit, eager": lambda: Tracejit(compiled=False),
+    "tracejit": lambda: Tracejit("tracejit"),
+    "tracejit, fast": lambda: Tracejit("tracejit, fast", numerics="fast"),
+    "tracejit, eager": lambda: Tracejit("tracejit, eager"),
     "numpy": numpy,
     "torch": lambda: Torch(compiled=False),
     "torch.compile": lambda: Torch(compiled=True),
     "jax": Jax,
+    "numba": numba,
 }

@@ -1,8 +1,8 @@
 """The table of workloads: a name, the inputs, the program, and what it costs at the least.
 
 ``program(library)`` makes what is timed, a function of the input tensors; ``others`` has the programs of libraries
-for which another is the natural one, ``None`` where there is none.  ``flops`` and ``bytes`` give the floor: by default
-each input is read once and each result written once.
+for which another is the natural one, ``None`` where there is none.  ``flops`` and ``passes`` give the floor: in each
+pass each input is read once and each result written once.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Workload:
     inputs: tuple[Make, ...]
     program: Program
     flops: float = 0
-    bytes: float | None = None
+    passes: int = 1
     others: dict[str, Program | None] = field(default_factory=dict)
 
     def program_for(self, library: str) -> Program | None:
-        return self.others.get(library, self.program)
+        return self.others.get(library, None if library == "numba" else self.program)
 
     def arrays(self) -> list[np.ndarray]:
         generator = np.random.default_rng(0)
@@ -59,6 +59,11 @@ class Workload:
 def of(function: Callable[..., Any]) -> Program:
     """The program that is ``function(library, *tensors)``, compiled where the library compiles."""
     return lambda m: m.compile(partial(function, m))
+
+
+def loops(name: str) -> dict[str, Program | None]:
+    """Numba's program: the function of that name in :mod:`.loops`."""
+    return {"numba": lambda m: getattr(m.loops, name)}
 
 
 # Maps -------------------------------------------------------------------------------------------------
@@ -256,15 +261,17 @@ NO_LIBRARY: dict[str, Program | None] = {"numpy": None}
 LARGE, ROWS, WIDE = 1 << 24, (4096, 1024), (64, 50257)
 
 WORKLOADS: list[Workload] = [
-    *(Workload(f"GELU {n}", (normal(n),), of(gelu)) for n in (16, 1024, 1 << 20, LARGE)),
+    *(Workload(f"GELU {n}", (normal(n),), of(gelu), others=loops("gelu")) for n in (16, 1024, 1 << 20, LARGE)),
     Workload(
         "Black-Scholes 1M",
         (uniform(50, 150, 1 << 20), uniform(50, 150, 1 << 20), uniform(0.1, 2, 1 << 20)),
-        of(black_scholes),
+        of(black_scholes), others=loops("black_scholes"),
     ),
-    Workload("escape time 1M", (uniform(-2, 1, 1 << 20), uniform(-1.5, 1.5, 1 << 20)), of(escape_time)),
-    Workload("log-sum-exp 1M", (normal(1 << 20), normal(1 << 20)), of(log_sum_exp)),
-    Workload("complex 1M", (complex_normal(1 << 20), complex_normal(1 << 20)), of(complex_map)),
+    Workload("escape time 1M", (uniform(-2, 1, 1 << 20), uniform(-1.5, 1.5, 1 << 20)), of(escape_time),
+             others=loops("escape_time")),
+    Workload("log-sum-exp 1M", (normal(1 << 20), normal(1 << 20)), of(log_sum_exp), others=loops("log_sum_exp")),
+    Workload("complex 1M", (complex_normal(1 << 20), complex_normal(1 << 20)), of(complex_map),
+             others=loops("complex_map")),
     *(
         Workload(f"{name} {rows}×{columns}", (normal(rows, columns), *(normal(columns),) * extra), of(function))
         for name, function, extra in (("softmax", softmax, 0), ("layer norm", layer_norm, 2), ("RMS norm", rms_norm, 1))
@@ -275,15 +282,16 @@ WORKLOADS: list[Workload] = [
     Workload("sum of rows 4096×4096", (normal(4096, 4096),), of(lambda m, x: m.sum(x, axis=1))),
     Workload("sum of columns 4096×4096", (normal(4096, 4096),), of(lambda m, x: m.sum(x, axis=0))),
     Workload("argmax 4096×1024", (normal(*ROWS),), of(lambda m, x: m.argmax(x, axis=1))),
-    Workload("cumulative sum 4096×1024", (normal(*ROWS),), of(lambda m, x: m.cumulative_sum(x, axis=1))),
+    Workload("cumulative sum 4096×1024", (normal(*ROWS),), of(lambda m, x: m.cumulative_sum(x, axis=1)),
+             others=loops("cumulative_sum")),
     Workload("sort 1M", (normal(1 << 20),), of(lambda m, x: m.sort(x))),
     Workload("histogram 1M", (normal(1 << 20),), of(lambda m, x: m.histogram(x, 64, (-4.0, 4.0)))),
     Workload("transposed copy 4096×1024", (normal(*ROWS),), of(lambda m, x: m.matrix_transpose(x) + 1.0),
              others={"numpy": of(lambda m, x: np.ascontiguousarray(x.T) + 1.0),
                      "torch": of(lambda m, x: x.T.contiguous() + 1.0),
                      "torch.compile": of(lambda m, x: x.T.contiguous() + 1.0)}),
-    Workload("heat 1024², 10 steps", (normal(1024, 1024),), of(heat), bytes=80 * (1 << 20)),
-    Workload("heat 128³, 10 steps", (normal(128, 128, 128),), of(heat), bytes=80 * (1 << 21)),
+    Workload("heat 1024², 10 steps", (normal(1024, 1024),), of(heat), passes=10, others=loops("heat")),
+    Workload("heat 128³, 10 steps", (normal(128, 128, 128),), of(heat), passes=10, others=loops("heat")),
     *(product(n, n, n) for n in (4, 16, 64, 256, 512, 1024, 2048)),
     *(product(n, n, n, np.float64) for n in (64, 512, 1024)),
     product(1024, 1024, 1024, ml_dtypes.bfloat16, numpy=None),
@@ -317,8 +325,9 @@ WORKLOADS: list[Workload] = [
     *gpt_model(4, 128, 4, 8),
     *gpt_model(6, 384, 6, 8),
     Workload("n-body 512 f64", (normal(512, 3, dtype=np.float64), normal(512, 3, dtype=np.float64),
-             uniform(1, 2, 512, dtype=np.float64)), of(n_body), flops=512 * 512 * 20),
-    Workload("Newton, while loop, 1k", (uniform(1, 9, 1024),), of(cube_root), others={"jax": of(cube_root_jax)}),
+             uniform(1, 2, 512, dtype=np.float64)), of(n_body), flops=512 * 512 * 20, others=loops("n_body")),
+    Workload("Newton, while loop, 1k", (uniform(1, 9, 1024),), of(cube_root),
+             others={"jax": of(cube_root_jax), **loops("cube_root")}),
     Workload(f"ODE {ODE_STEPS} steps", (normal(8), normal(8, 8)), of(ode), flops=ODE_STEPS * 2 * 160,
-             others={"jax": of(ode_jax), "torch.compile": None}),
+             others={"jax": of(ode_jax), "torch.compile": None, **loops("ode")}),
 ]  # fmt: skip
