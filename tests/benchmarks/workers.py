@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 240  # seconds, for an answer
+TIMEOUT = 120  # seconds, for an answer: torch.compile takes a minute for the largest
 
 
 def environment(cache: str) -> dict[str, str]:
