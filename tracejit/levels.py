@@ -93,6 +93,7 @@ class Level:
     """One running transformation, open while the transformed function runs; used as a context manager."""
 
     name = "transformed"
+    differentiates = True
 
     def __init__(self) -> None:
         self.is_open = False
@@ -257,6 +258,14 @@ def depth_here() -> int:
     """How many transformations are running, those included that the block that is recorded does not know of."""
     level = thread.level or thread.hidden
     return 0 if level is None else level.depth
+
+
+def is_differentiated() -> bool:
+    """Whether any of those takes a derivative."""
+    level = thread.level or thread.hidden
+    while level is not None and not level.differentiates:
+        level = level.outer
+    return level is not None
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
 from .disguise import disguised
-from .levels import Box, depth_here, hidden
-from .tape import BlockInput, Node, node_of
+from .levels import Box, depth_here, hidden, is_differentiated
+from .state import thread
+from .tape import HAS_RULES, BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Region:
     constant: set[Value] = field(default_factory=set)  # computed without gradients
     stopped: dict[Value, Value] = field(default_factory=dict)  # those, behind what stops gradients
     checks: list[tuple[Value, Check]] = field(default_factory=list)
+    has_rules: bool = False  # it calls functions with derivatives of their own, which no op in it knows
     depth: int = field(default_factory=depth_here)  # of the transformations around it
 
     def local(self, value: Value, node: Node | None = None) -> Value:
@@ -72,6 +74,13 @@ class Region:
             self.stopped[value] = builder.apply(stop_gradient, [value], {})
             self.own.add(self.stopped[value])
         return self.stopped[value]
+
+
+def note_rule() -> None:
+    """A function with a derivative of its own is called: a block that may be differentiated cannot hold that."""
+    region = thread.trace.region if thread.trace is not None and thread.grad_enabled else None
+    while region is not None:
+        region.has_rules, region = True, region.outer
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,9 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
         cells = [cell for cell, value, *_ in before.values() if cell._value is not value]
         if trace.gradients() != gradients:
             trace.refuse("a loop's body or a branch writes gradients of tensors from outside")
+        histories = [node for (_, node), _ in region.imports.values()]
+        if region.has_rules and (is_differentiated() or any(like.has_history for like in likes) or any(histories)):
+            trace.refuse(HAS_RULES)
     finally:
         trace.builder.graph, trace.region = graph, region.outer
         for cell, value, node, flag in before.values():

@@ -29,6 +29,7 @@ from .tensor import Tensor, concrete_tensor, new_tensor
 if TYPE_CHECKING:
     from .tracing import Trace
 
+HAS_RULES = "a loop's body or a branch uses a function with a derivative of its own"
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
     "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
@@ -161,7 +162,7 @@ class CallNode(Node):
         super().__init__(None, edges, TensorType(float32, ()), location)
         trace = thread.trace
         if trace is not None and trace.region is not None and not call.is_of_graph:
-            trace.refuse("a loop's body or a branch uses a function with a derivative of its own")
+            trace.refuse(HAS_RULES)
         self.call: Call | None = call  # None once freed
         if thread.region is not None:
             thread.region.add(self)

@@ -100,10 +100,14 @@ hypot = _two("hypot", np.hypot, functions.hypot, (_hypot_share(0), _hypot_share(
 
 
 def _softmax_share(first: int) -> Rule:
+    """``g`` times the logistic of the difference, which is 0 for equal infinities."""
+
     def rule(e: Emitter, g: Any, op: Application) -> Any:
         x, y = op.operands[first], op.operands[1 - first]
-        share = e.logistic(e.subtract(x, y))
-        return e.multiply(g, e.select(e.compare(x, y, direction="eq"), e.scalar(0.5, op.result_type.dtype), share))
+        difference = e.subtract(x, y)
+        unequal = e.compare(difference, 0, direction="ne")
+        is_infinite = getattr(e, "and")(e.compare(x, y, direction="eq"), unequal)
+        return e.multiply(g, e.logistic(e.select(is_infinite, e.scalar(0, op.result_type.dtype), difference)))
 
     return rule
 

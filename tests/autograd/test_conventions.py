@@ -118,6 +118,30 @@ def test_second_derivatives_at_zero_are_numbers(function: Callable[[Any], Any]) 
     assert second is None or bool(tj.isfinite(second).all())
 
 
+# (what, function, where its pieces meet, its second derivative there)
+SEAMS: list[tuple[str, Callable[[Any], Any], float, float]] = [
+    ("logaddexp", lambda x: tj.logaddexp(x, 2.0), 2.0, 0.25),
+    ("logaddexp, in the second", lambda x: tj.logaddexp(2.0, x), 2.0, 0.25),
+    ("logaddexp, far apart", lambda x: tj.logaddexp(x, -inf), 2.0, 0.0),
+    ("logaddexp, both infinite", lambda x: tj.logaddexp(x, inf), inf, 0.0),
+    ("softplus", tj.softplus, 0.0, 0.25),
+    ("F.softplus", F.softplus, 0.0, 0.25),
+    ("logsigmoid", F.logsigmoid, 0.0, -0.25),
+    ("binary_cross_entropy_with_logits", lambda x: F.binary_cross_entropy_with_logits(x, tj.ones_like(x)), 0.0, 0.25),
+    ("soft_margin_loss", lambda x: F.soft_margin_loss(x, tj.ones_like(x)), 0.0, 0.25),
+    ("smooth_l1_loss", lambda x: F.smooth_l1_loss(x, tj.full_like(x, 3.0), beta=0.5), 3.0, 2.0),
+    ("huber_loss", lambda x: F.huber_loss(x, tj.full_like(x, 3.0)), 3.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("function", "at", "expected"), [row[1:] for row in SEAMS], ids=[row[0] for row in SEAMS])
+def test_second_derivatives_where_pieces_meet(function: Callable[[Any], Any], at: float, expected: float) -> None:
+    second = tj.grad(tj.grad(function))
+    x = tj.tensor(at, dtype="float64")
+    assert second(x).item() == pytest.approx(expected, abs=1e-15)
+    assert tj.jit(second)(x).item() == pytest.approx(expected, abs=1e-15)
+
+
 def test_vectors_of_equal_eigenvalues_have_no_derivative() -> None:
     """It is not a number, where a loss depends on them."""
     x = tj.tensor(EYE, requires_grad=True)

@@ -65,6 +65,52 @@ def test_the_rule_is_used(f: Any) -> None:
         assert leaf.grad.tolist() == [10, 10]
 
 
+BLOCKS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
+    "cond": lambda f: lambda x: tj.cond(x.sum() > 0, f, lambda x: x, x),
+    "switch": lambda f: lambda x: tj.switch(tj.tensor(1), [lambda x: x, f], x),
+    "scan": lambda f: lambda x: tj.scan(lambda c, _: (f(c), None), x, length=1)[0],
+    "fori_loop": lambda f: lambda x: tj.fori_loop(0, 1, lambda i, c: f(c), x),
+    "while_loop": lambda f: lambda x: tj.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, f(s[1])), (0, x))[1],
+    "map": lambda f: lambda x: tj.map(f, x),
+    "cond in scan": lambda f: BLOCKS["scan"](BLOCKS["cond"](f)),
+    "a loop": lambda f: lambda x: looped(f, x),
+}  # fmt: skip
+
+
+def looped(f: Any, x: Any) -> Any:
+    count = 0 * x.sum()
+    while count < 1:
+        x, count = f(x), count + 1
+    return x
+
+
+@pytest.mark.parametrize("f", [marked_vjp(), marked_jvp(), Marked.apply], ids=["vjp", "jvp", "Function"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_rule_is_used_in_a_block(block: str, f: Any) -> None:
+    x, within = tj.tensor([1.0, 2.0]), BLOCKS[block](f)
+    total = lambda x: within(x).sum()  # noqa: E731
+    for run in (lambda f: f, tj.jit):
+        assert run(within)(x).tolist() == [2, 4]
+        assert run(tj.grad(total))(x).tolist() == [10, 10]
+        assert run(lambda x: tj.jvp(within, (x,), (x,)))(x)[1].tolist() == [10, 20]
+        assert tj.jvp(run(within), (x,), (x,))[1].tolist() == [10, 20]
+        assert tj.grad(run(total))(x).tolist() == [10, 10]
+        assert run(tj.linearize(within, x)[1])(x).tolist() == [10, 20]
+        assert run(tj.jacfwd(within))(x).tolist() == [[10, 0], [0, 10]]
+        second = [tj.hvp(lambda x, g=g: (g(x) * x).sum(), (x,), (x,)).tolist() for g in (f, run(within))]
+        assert second[0] == second[1]
+
+
+@pytest.mark.parametrize("f", [marked_vjp(), marked_jvp(), Marked.apply], ids=["vjp", "jvp", "Function"])
+def test_the_rule_is_used_on_a_carry_that_is_constant_at_first(f: Any) -> None:
+    x = tj.tensor(3.0)
+    power = lambda x: tj.scan(lambda c, _: (f(c) * x, None), tj.tensor(1.0), length=2)[0]  # noqa: E731
+    for run in (lambda f: f, tj.jit):  # 2 (2 x) x, whose second factor 2 counts as 10
+        assert run(power)(x).item() == 36
+        assert run(tj.grad(power))(x).item() == 10 * 2 * 3 + 2 * 2 * 3
+        assert run(lambda x: tj.jvp(power, (x,), (tj.tensor(1.0),))[1])(x).item() == 10 * 2 * 3 + 2 * 2 * 3
+
+
 def test_arguments_in_containers() -> None:
     @tj.custom_vjp
     def f(p: Any, scale: Any) -> Any:

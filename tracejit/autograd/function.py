@@ -11,6 +11,7 @@ from tracejit.ir.types import TensorType, is_differentiable
 from .. import dispatch
 from ..dispatch import fields
 from ..locations import at_user_line
+from ..regions import note_rule
 from ..state import thread
 from ..tape import FREED, Call, CallNode, CallOutput, Node, node_of, with_history
 from ..tensor import Tensor, new_tensor
@@ -104,6 +105,7 @@ class Function:
 
             if is_transformed(arguments):
                 return apply_function(cls, arguments)
+        note_rule()
         edges = tuple(node_of(a) if isinstance(a, Tensor) and thread.grad_enabled else None for a in arguments)
         ctx = FunctionContext(tuple(edge is not None for edge in edges))
         before = [(fields(a), fields(a)._value) for a in arguments if isinstance(a, Tensor)]

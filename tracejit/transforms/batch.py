@@ -61,6 +61,7 @@ class Batch(Level):
     """A level whose values are batches."""
 
     name = "vmap"
+    differentiates = False
 
     def __init__(self, size: int, axis_name: Any, randomness: str) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from ..autograd.modes import enable_grad, no_grad
 from ..levels import HIDDEN, Box, level_of
 from ..locations import at_user_line
 from ..ops import manipulation, reduction
+from ..regions import note_rule
 from ..state import thread
 from ..tape import Call, CallNode, CallOutput, node_of, tensor_emitter, with_history
 from ..tensor import Tensor, new_tensor
@@ -87,6 +88,7 @@ def apply_operation(operation: Operation, operands: Sequence[Tensor]) -> list[Te
 
 def _at_base(operation: Operation, operands: Sequence[Tensor]) -> list[Tensor]:
     """On tensors that hold no boxes: what the function reaches by itself gets no gradient."""
+    note_rule()
     edges = _edges(operands)
     values = [dispatch.payload(operand) for operand in operands]
     with no_grad():

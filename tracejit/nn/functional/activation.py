@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.types import is_floating
 
 from ...locations import at_user_line
-from ...ops import creation, elementwise, manipulation, reduction as reductions
+from ...ops import creation, elementary, elementwise, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...random import default_generator
 from ...tensor import Tensor
@@ -195,8 +195,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 def logsigmoid(input: Any) -> Tensor:
     """The logarithm of the sigmoid, without overflow."""
-    x = as_tensor(input, "logsigmoid")
-    return elementwise.minimum(x, 0) - elementwise.log1p(elementwise.exp(-elementwise.abs(x)))
+    return -elementary.logaddexp(-as_tensor(input, "logsigmoid"), 0)
 
 
 def mish(input: Any, inplace: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from tracejit.ir.types import int64, is_floating, is_integer
 
 from ... import dispatch
 from ...locations import at_user_line
-from ...ops import elementwise, indexing, manipulation, reduction as reductions
+from ...ops import elementary, elementwise, indexing, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...tensor import Tensor, new_tensor
 from .activation import log_softmax, shifted_by_max, type_name
@@ -111,7 +111,7 @@ def binary_cross_entropy_with_logits(
     if x.shape != wanted.shape:
         message = f"Target size ({wanted.shape}) must be the same as input size ({x.shape})"
         raise at_user_line(ValueError(message))
-    softplus = elementwise.log1p(elementwise.exp(-elementwise.abs(x))) + elementwise.maximum(-x, 0)  # of -x
+    softplus = elementary.logaddexp(-x, 0)  # of -x
     if pos_weight is not None:
         softplus = softplus * (1 + (as_tensor(pos_weight, "binary_cross_entropy") - 1) * wanted)
     losses = (1 - wanted) * x + softplus

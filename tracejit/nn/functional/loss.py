@@ -8,7 +8,7 @@ from typing import Any
 from tracejit.ir.types import format_shape
 
 from ...locations import at_user_line, warn_at_user_line
-from ...ops import arrangement, elementwise, indexing, manipulation, reduction as reductions
+from ...ops import arrangement, elementary, elementwise, indexing, manipulation, reduction as reductions
 from ...promotion import as_tensor
 from ...tensor import Tensor
 from .normalization import norm_along
@@ -78,9 +78,10 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
         return l1_loss(input, target, reduction)
     x, wanted = as_tensor(input, "smooth_l1_loss"), as_tensor(target, "smooth_l1_loss")
     warn_of_broadcasting(x, wanted)
-    distance = elementwise.abs(x - wanted)
+    difference = x - wanted
+    distance = elementwise.abs(difference)
     near = elementwise.less(distance, beta)
-    return reduced(elementwise.where(near, 0.5 * distance * distance / beta, distance - 0.5 * beta), reduction)
+    return reduced(elementwise.where(near, 0.5 * difference * difference / beta, distance - 0.5 * beta), reduction)
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -89,9 +90,10 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
         raise at_user_line(RuntimeError("huber_loss does not support non-positive values for delta."))
     x, wanted = as_tensor(input, "huber_loss"), as_tensor(target, "huber_loss")
     warn_of_broadcasting(x, wanted)
-    distance = elementwise.abs(x - wanted)
+    difference = x - wanted
+    distance = elementwise.abs(difference)
     near = elementwise.less_equal(distance, delta)
-    return reduced(elementwise.where(near, 0.5 * distance * distance, delta * (distance - 0.5 * delta)), reduction)
+    return reduced(elementwise.where(near, 0.5 * difference * difference, delta * (distance - 0.5 * delta)), reduction)
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -180,9 +182,7 @@ def gaussian_nll_loss(
 def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     """``log(1 + exp(-target * input))``, for targets of 1 and -1."""
     x, wanted = as_tensor(input, "soft_margin_loss"), as_tensor(target, "soft_margin_loss")
-    margin = -wanted * x
-    near_zero = elementwise.log1p(elementwise.exp(-elementwise.abs(margin)))
-    return reduced(elementwise.maximum(margin, 0) + near_zero, reduction)
+    return reduced(elementary.logaddexp(-wanted * x, 0), reduction)
 
 
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
