@@ -19,7 +19,7 @@ import numpy as np
 from tracejit.ir.types import DType
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
+    from .cuda.codegen import Entry
     from .products import DotCall
 
 ALIGNMENT = 16  # bytes, at which each array that a kernel gets starts: its widest load
@@ -33,11 +33,9 @@ class Unplaced(np.ndarray):
 class Launch:
     """A kernel's launch.  Its arguments are 64-bit words: those numbered ``slots`` of ``words``, when it is made."""
 
-    kernel: Kernel
-    name: str  # of the kernel's function
+    entry: Entry
     function: Any
     grid: int
-    threads: int
     words: Words[int]
     slots: Sequence[int]
 
@@ -117,8 +115,8 @@ class Device(ABC):
         """Copy bytes that do not overlap."""
 
     @abstractmethod
-    def load(self, kernels: Sequence[Kernel]) -> Mapping[str, Any]:
-        """The kernels' functions by name, compiled if need be."""
+    def load(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        """The functions by name, compiled if need be."""
 
     @abstractmethod
     def runner(self, work: Sequence[Work]) -> Callable[[], None]:

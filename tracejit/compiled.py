@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 RUNS_BEFORE_COMPILING = 2  # with extents that may not be met again
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
-_DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
+# A function's name, and its kernel's at the end of it: on a GPU there are several forms of one kernel.
+_DEFINITION = re.compile(
+    r"(?:^define .*@|^|__global__.* |\.entry )((?:(?:held_\d+x\d+x\d+|rows|shared)_)?(\w+_[0-9a-f]{12}))(?=[(:])"
+)
 
 
 class Effects:
@@ -148,9 +151,13 @@ class Backward:
 
     @functools.cached_property
     def program(self) -> Program:
+        return self.planned(host=self.device is None)
+
+    def planned(self, *, host: bool) -> Program:
+        """The program for the CPU, or for devices."""
         from tracejit.backends.program import plan
 
-        return plan(self.optimized, host=self.device is None)
+        return plan(self.optimized, host=host)
 
     @property
     def executable(self) -> Executable:
@@ -398,11 +405,15 @@ class Code:
 
     @functools.cached_property
     def program(self) -> Program:
+        return self.planned(host=self.device is None)
+
+    def planned(self, *, host: bool) -> Program:
+        """The program for the CPU, or for devices."""
         from tracejit.backends.program import plan
 
         optimized = self.optimized
         with self._timed("lower"):
-            return plan(optimized, specialize=self.specialize, host=self.device is None)
+            return plan(optimized, specialize=self.specialize, host=host)
 
     @functools.cached_property
     def executable(self) -> Any:
@@ -592,8 +603,9 @@ def _text(segment: Segment, stage: str) -> str:
         case "asm":
             return _with_lines(program, compiler.assembly(compiler.module_text(program.kernels)), "#")
     from tracejit.backends.cuda import codegen, nvrtc
+    from tracejit.backends.cuda.executable import entries
 
-    source = codegen.module_source(program.kernels)
+    source = codegen.module_source(entries(program))
     try:
         _, reports = nvrtc.compile_to_cubin(source) if program.kernels else (b"", [])
     except nvrtc.NotAvailable:
@@ -613,11 +625,12 @@ def _with_lines(program: Program, text: str, comment: str, notes: Mapping[str, s
         if isinstance(call, KernelCall):
             found = lines.setdefault(call.kernel.name, {})
             found.update(dict.fromkeys(str(location) for location in call.locations))
-    result = []
+    result, seen = [], set()
     for line in text.split("\n"):
         match = _DEFINITION.search(line)
-        if match is not None and match[1] in lines:
-            result.append(f"{comment} {', '.join(lines.pop(match[1]))}")
+        if match is not None and match[2] in lines and match[1] not in seen:
+            seen.add(match[1])
+            result.append(f"{comment} {', '.join(lines[match[2]])}")
             if notes and match[1] in notes:
                 result.append(f"{comment} {notes[match[1]]}")
         result.append(line)

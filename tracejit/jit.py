@@ -8,7 +8,7 @@ import inspect
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
@@ -403,13 +403,15 @@ class JittedFunction:
 
     def programs(self, *args: Any, **kwargs: Any) -> list[Program]:
         """The programs that a call with these arguments may run, those of its gradient included, without running it."""
-        found: list[Program] = []
+        return [code.program for code in self.codes(args, kwargs)]
+
+    def codes(self, args: Any, kwargs: Any) -> Iterator[Any]:
+        """What a call with these arguments may run: graphs with their programs."""
         for segment in self._path(args, kwargs).walk():
             if segment.code is not None:
-                found.append(segment.code.program)
+                yield segment.code
             if segment.ending is not None and segment.ending.backward is not None:
-                found.append(segment.ending.backward.program)
-        return found
+                yield segment.ending.backward
 
     def _path(self, args: Any, kwargs: Any) -> Segment:
         """The first segment that a call goes through, compiled if need be."""

@@ -31,21 +31,22 @@ def precompile(function: JittedFunction, specs: Iterable[Any], arch: str = "sm_9
     (22, 0)
     """
     from tracejit.backends.cuda import cubins, libraries
-    from tracejit.backends.kernel import Kernel
+    from tracejit.backends.cuda.codegen import Entry
+    from tracejit.backends.cuda.executable import entries
     from tracejit.backends.program import DotCall, walk
 
     if not isinstance(function, JittedFunction):
         raise at_user_line(TypeError(f"precompile: expected a jitted function, got {type(function).__name__}"))
-    kernels: dict[str, Kernel] = {}
+    needed: dict[str, Entry] = {}
     for spec in specs:
         given = spec if isinstance(spec, tuple) else (spec,)
         arguments = tree.map_leaves(_argument, given)
-        for program in function.programs(*arguments):
-            kernels.update({kernel.name: kernel for kernel in program.kernels})
+        for code in function.codes(arguments, {}):
+            program = code.planned(host=False)
             dtypes = {call.dtype for call in walk(program.calls) if isinstance(call, DotCall)}
-            kernels.update({kernel.name: kernel for kernel in map(libraries.copy_kernel, dtypes)})
-    cubins.compile_kernels(list(kernels.values()), arch)
-    return cubins.report(list(kernels.values()), arch) if kernels else []
+            needed.update({entry.name: entry for entry in [*entries(program), *map(libraries.copy_entry, dtypes)]})
+    cubins.compile_entries(list(needed.values()), arch)
+    return cubins.report(list(needed.values()), arch) if needed else []
 
 
 def _argument(leaf: Any) -> Any:

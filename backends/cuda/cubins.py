@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import cache as disk
-from ..kernel import Kernel
 from . import codegen, nvrtc
+from .codegen import Entry
 from .nvrtc import KernelReport
 
 TOGETHER = 8  # kernels of a module: the compiler's own time is then shared by enough
@@ -22,26 +22,26 @@ _lock = threading.Lock()
 _known: dict[tuple[str, str], bytes] = {}  # by kernel and architecture: the module that holds it
 
 
-def compile_kernels(kernels: Sequence[Kernel], arch: str) -> Mapping[str, bytes]:
-    """For each kernel's name a module (an ELF file) that holds its machine code for ``arch`` (``"sm_90"``)."""
+def compile_entries(entries: Sequence[Entry], arch: str) -> Mapping[str, bytes]:
+    """For each function's name a module (an ELF file) that holds its machine code for ``arch`` (``"sm_90"``)."""
     with _lock:
-        sources = {kernel.name: codegen.module_source([kernel]) for kernel in kernels}
-        missing = [kernel for kernel in kernels if not _find(kernel.name, sources[kernel.name], arch)]
+        sources = {entry.name: codegen.module_source([entry]) for entry in entries}
+        missing = [entry for entry in entries if not _find(entry.name, sources[entry.name], arch)]
         parts = [missing[first : first + TOGETHER] for first in range(0, len(missing), TOGETHER)]
         if parts:
             with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
                 for part, (cubin, _) in zip(parts, pool.map(lambda part: _compile(part, arch), parts), strict=True):
                     _keep(part, sources, arch, cubin)
-        return {kernel.name: _known[kernel.name, arch] for kernel in kernels}
+        return {entry.name: _known[entry.name, arch] for entry in entries}
 
 
-def report(kernels: Sequence[Kernel], arch: str) -> list[KernelReport]:
-    """What each kernel takes of the machine, as the assembler reports it."""
-    return _compile(kernels, arch)[1]
+def report(entries: Sequence[Entry], arch: str) -> list[KernelReport]:
+    """What each function takes of the machine, as the assembler reports it."""
+    return _compile(entries, arch)[1]
 
 
-def _compile(kernels: Sequence[Kernel], arch: str) -> tuple[bytes, list[KernelReport]]:
-    return nvrtc.compile_to_cubin(codegen.module_source(kernels), arch)
+def _compile(entries: Sequence[Entry], arch: str) -> tuple[bytes, list[KernelReport]]:
+    return nvrtc.compile_to_cubin(codegen.module_source(entries), arch)
 
 
 def _find(name: str, source: str, arch: str) -> bool:
@@ -55,12 +55,12 @@ def _find(name: str, source: str, arch: str) -> bool:
     return cubin is not None
 
 
-def _keep(kernels: Sequence[Kernel], sources: Mapping[str, str], arch: str, cubin: bytes) -> None:
+def _keep(entries: Sequence[Entry], sources: Mapping[str, str], arch: str, cubin: bytes) -> None:
     where = f"cubin {hashlib.sha256(cubin).hexdigest()}"
     disk.write(where, cubin)
-    for kernel in kernels:
-        disk.write(_key(sources[kernel.name], arch), where.encode())
-        _known[kernel.name, arch] = cubin
+    for entry in entries:
+        disk.write(_key(sources[entry.name], arch), where.encode())
+        _known[entry.name, arch] = cubin
 
 
 def _key(source: str, arch: str) -> str:

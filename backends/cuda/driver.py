@@ -20,11 +20,12 @@ import numpy as np
 from tracejit.ir.types import DType
 
 from ..devices import Copy, Device, Launch, Product, Work
-from ..kernel import Kernel
-from . import codegen, cubins
+from . import cubins
+from .codegen import Entry
 from .libraries import Products
 
 HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
+SHARED_BYTES, MAX_DYNAMIC_SHARED_BYTES = 48 << 10, 8  # what a block has without asking; CU_FUNC_ATTRIBUTE_*
 WORTH_A_GRAPH = 4  # launches: so many cost the host more than to look for their graph
 MOST_GRAPHS = 4  # of one stretch of work, each for other addresses
 MOST_MISSES = 32  # in a row, after which no more addresses are remembered
@@ -134,16 +135,16 @@ class CupyDevice(Device):
 
     # Work -------------------------------------------------------------------------------------------
 
-    def load(self, kernels: Sequence[Kernel]) -> Mapping[str, Any]:
+    def load(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
         with self._lock:
-            missing = [kernel for kernel in kernels if kernel.name not in self._functions]
+            missing = {entry.name: entry for entry in entries if entry.name not in self._functions}
             if missing:
                 with self._here():
-                    compiled = cubins.compile_kernels(missing, self.arch)
-                    for kernel in missing:
-                        module = self._module(compiled[kernel.name])
-                        for name in codegen.function_names(kernel):
-                            self._functions[name] = module.get_function(name)
+                    compiled = cubins.compile_entries(list(missing.values()), self.arch)
+                    for name, entry in missing.items():
+                        function = self._functions[name] = self._module(compiled[name]).get_function(name)
+                        if entry.shared_bytes > SHARED_BYTES:
+                            self._driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED_BYTES, entry.shared_bytes)
             return self._functions
 
     def _module(self, cubin: bytes) -> Any:
@@ -164,7 +165,7 @@ class CupyDevice(Device):
             case Launch():
                 places = [start + 8 * slot for slot in item.slots]
                 table = (ctypes.c_void_p * len(places))(*places)
-                shape = item.function.ptr, item.grid, 1, 1, item.threads, 1, 1, 0
+                shape = item.function.ptr, item.grid, 1, 1, item.entry.form.threads, 1, 1, item.entry.shared_bytes
                 return self._launch(shape, table)
             case Product(call):
                 return self._products.prepare(call, item.words, item.slots)

@@ -19,11 +19,22 @@ from tracejit.ir.types import Symbol, int64
 
 from ..control import Carry, Slices
 from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved
-from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program
+from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import codegen
 
 Step = Callable[[], None]
 SMALL = 256  # bytes: the host's inputs up to that size are sent together
+
+
+def kernel_calls(program: Program) -> list[KernelCall]:
+    """The calls of kernels in a program, those in branches and loops included."""
+    return [call for call in walk(program.calls) if isinstance(call, KernelCall)]
+
+
+def entries(program: Program) -> list[codegen.Entry]:
+    """The functions that a program launches, each once."""
+    found = [codegen.launch_of(call.kernel, call.parameters).entry for call in kernel_calls(program)]
+    return list({entry.name: entry for entry in found}.values())
 
 
 class Executable:
@@ -31,7 +42,9 @@ class Executable:
 
     def __init__(self, program: Program, device: Device) -> None:
         self.program, self.device = program, device
-        self.functions = device.load(program.kernels)
+        launches = [(call, codegen.launch_of(call.kernel, call.parameters)) for call in kernel_calls(program)]
+        self.launches = {id(call): launch for call, launch in launches}
+        self.functions = device.load([launch.entry for _, launch in launches])
         self.constants = [device.upload(constant) for constant in program.constants]
         self._frames: dict[int, list[_Frame]] = {}  # by the stream that uses their memory
         self._lock = threading.Lock()
@@ -205,10 +218,9 @@ class _Frame:
         return steps
 
     def _launch(self, call: KernelCall) -> Launch:
-        shape = codegen.launch_shape(call.kernel, call.parameters)
+        launch = self._executable.launches[id(call)]
         slots = [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
-        function = self._executable.functions[shape.name]
-        return Launch(call.kernel, shape.name, function, shape.grid[0], shape.block[0], self._words, slots)
+        return Launch(launch.entry, self._executable.functions[launch.entry.name], launch.grid, self._words, slots)
 
     def _host_call(self, call: HostCall) -> Step:
         from ..cpu import runtime

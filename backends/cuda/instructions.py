@@ -24,6 +24,45 @@ HELPERS = {
 // Neighbouring elements, which are read and written at once.
 template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
 """,
+    "tj_load": """\
+// So many neighbouring elements: at once where they are aligned, else one by one.
+template <int N, typename T> __device__ __forceinline__ tj_vector<T, N> tj_load(const T *from, bool aligned) {
+  if (aligned) return *(const tj_vector<T, N> *)from;
+  tj_vector<T, N> elements;
+  #pragma unroll
+  for (int e = 0; e < N; ++e) elements.e[e] = from[e];
+  return elements;
+}
+""",
+    "tj_store": """\
+template <int N, typename T>
+__device__ __forceinline__ void tj_store(T *to, const tj_vector<T, N> &elements, bool aligned) {
+  if (aligned) {
+    *(tj_vector<T, N> *)to = elements;
+    return;
+  }
+  #pragma unroll
+  for (int e = 0; e < N; ++e) to[e] = elements.e[e];
+}
+""",
+    "tj_fetch": """\
+// A row from memory to shared memory, by all threads of a block.
+template <typename T, int N> __device__ __forceinline__ void tj_fetch(T *row, const T *from, long long extent) {
+  long long done = 0;
+  if ((unsigned long long)from % (N * sizeof(T)) == 0) {
+    done = extent / N * N;
+    for (long long at = threadIdx.x * N; at < done; at += blockDim.x * N)
+      *(tj_vector<T, N> *)(row + at) = *(const tj_vector<T, N> *)(from + at);
+  }
+  for (long long at = done + threadIdx.x; at < extent; at += blockDim.x) row[at] = from[at];
+}
+""",
+    "TJ_DYNAMIC": """\
+// The shared memory whose size a launch decides.
+#ifndef TJ_DYNAMIC
+#define TJ_DYNAMIC(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+""",
     "tj_maximum": """\
 // IEEE 754-2019: a NaN wins, and -0 < +0.
 template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {

@@ -205,6 +205,12 @@ def copy_kernel(dtype: DType) -> k.Kernel:
     return k.Kernel(buffers, parameters, body, f"strided_copy_{short_name(dtype)}")
 
 
+def copy_entry(dtype: DType) -> codegen.Entry:
+    """The function of :func:`copy_kernel`, which serves all strides."""
+    kernel = copy_kernel(dtype)
+    return codegen.launch_of(kernel, [1] * len(kernel.parameters)).entry
+
+
 class _StridedCopy:
     """Copies the matrices of a product that the library cannot read: to memory of their own, or to the result.
 
@@ -230,12 +236,10 @@ class _StridedCopy:
         self._ends = (source, matrices.offset * size), (target, call.out.offset * size * isinstance(target, int))
         self._device = device
         parameters = [*shape, *matrices.strides, *strides]
-        launch = codegen.launch_shape(kernel, parameters)
+        launch = codegen.launch_of(kernel, parameters)
         self._words = array("q", [0, 0, *parameters])
-        function = device.load([kernel])[launch.name]
-        item = Launch(
-            kernel, launch.name, function, launch.grid[0], launch.block[0], self._words, range(len(self._words))
-        )
+        function = device.load([launch.entry])[launch.entry.name]
+        item = Launch(launch.entry, function, launch.grid, self._words, range(len(self._words)))
         self._launch = device.prepare(item)
 
     def __call__(self, words: array[int], stream: int) -> None:

@@ -40,13 +40,13 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     stores = tuple(statement for statement in inner.body if isinstance(statement, k.Store))
     loads = tuple(
         statement for statement in inner.body
-        if isinstance(statement, k.Load) and _is_along(statement.address, inner.axis)
+        if isinstance(statement, k.Load) and is_along(statement.address, inner.axis)
     )  # fmt: skip
     written = {store.buffer for store in stores}
     read = {statement.buffer for statement in k.walk(kernel.body) if isinstance(statement, k.Load)}
     if not stores or written & read or len(written) < len(stores):
         return None
-    if any(store.accumulate or not _is_along(store.address, inner.axis) for store in stores):
+    if any(store.accumulate or not is_along(store.address, inner.axis) for store in stores):
         return None
     dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
     accesses: list[k.Load | k.Store] = [*loads, *stores]
@@ -66,7 +66,7 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     return Wide(width, loads, stores, " && ".join(conditions))
 
 
-def _is_along(address: k.Address, axis: str) -> bool:
+def is_along(address: k.Address, axis: str) -> bool:
     """Whether neighbours along an axis are neighbours in memory."""
     others = [stride for name, stride in address.terms.items() if name != axis]
     return address.terms.get(axis) == 1 and not address.dynamic and 1 not in others

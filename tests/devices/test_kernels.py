@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backends.cuda.programs import CASES, programs
+from tests.backends.cuda.programs import CASES, entries_of, programs
 from tests.ir.random_graphs import same_bits
 from tracejit.backends.cpu import runtime
 from tracejit.backends.cuda.executable import Executable
@@ -16,7 +16,7 @@ TESTED = list(CASES)[::8]
 
 @pytest.mark.parametrize("name", TESTED)
 def test_a_kernel(name: str, gpusim: Device) -> None:
-    gpusim.load([kernel for case in TESTED for program in programs(CASES[case]).values() for kernel in program.kernels])
+    gpusim.load([entry for case in TESTED for entry in entries_of(CASES[case])])
     inputs = CASES[name].inputs()
     for how, program in programs(CASES[name]).items():
         found = Executable(program, gpusim)(inputs)

@@ -16,8 +16,9 @@ from tests.ops.rows import ROWS
 from tests.ops.table import Row
 from tracejit.backends.cpu import runtime
 from tracejit.backends.cuda import evaluation
+from tracejit.backends.cuda.codegen import Entry
+from tracejit.backends.cuda.executable import entries
 from tracejit.backends.devices import Device, on_host
-from tracejit.backends.kernel import Kernel
 from tracejit.backends.program import plan
 from tracejit.ir import Builder, Graph, Primitive, TensorType
 from tracejit.ir.primitive import View
@@ -36,7 +37,7 @@ class Kernels:
     """Stands for :func:`evaluation.evaluate`: computes on the CPU, and collects the kernels that would be needed."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Kernel] = {}
+        self.found: dict[str, Entry] = {}
         self._evaluate = evaluation.evaluate
 
     def __call__(
@@ -48,7 +49,7 @@ class Kernels:
         builder = Builder(graph)
         operands = [builder.parameter(TensorType(a.dtype, tuple(a.shape))) for a in arrays]
         graph.results = [builder.apply(primitive, operands, attributes)]
-        self.found.update({kernel.name: kernel for kernel in plan(graph, specialize=False).kernels})
+        self.found.update({entry.name: entry for entry in entries(plan(graph, specialize=False, host=False))})
         return device.upload(runtime.evaluate(primitive, [on_host(array) for array in arrays], attributes))
 
 

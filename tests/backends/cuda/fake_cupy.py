@@ -116,6 +116,7 @@ class GPU:
         self.capturing: list[Callable[[], None]] | None = None
         self.launches = self.graph_launches = self.products = 0
         self.functions: dict[int, tuple[Module, str]] = {}
+        self.shared_bytes: dict[int, int] = {}  # of dynamic shared memory, that functions have asked for
         self.threads: list[int] = []  # one entry for each time that a thread chose the device
 
     def empty(self, shape: Any, dtype: Any) -> Array:
@@ -147,7 +148,7 @@ class GPU:
 
     def launch(self, function: int, *arguments: int) -> None:
         gx, gy, gz, bx, by, bz, shared, stream, table, extra = arguments
-        assert (gy, gz, by, bz, shared, extra) == (1, 1, 1, 1, 0, 0)
+        assert (gy, gz, by, bz, extra) == (1, 1, 1, 1, 0)
         module, name = self.functions[function]
         count = module.arguments(name)
         pointers = (ctypes.c_void_p * count).from_address(table)
@@ -155,9 +156,14 @@ class GPU:
 
         def run() -> None:
             self.launches += 1
-            module.launch(name, min(gx, MOST_BLOCKS[Order.SHUFFLED]), bx, values, Order.SHUFFLED)
+            assert shared <= self.shared_bytes.get(function, driver.SHARED_BYTES)
+            module.launch_named(name, min(gx, MOST_BLOCKS[Order.SHUFFLED]), bx, shared, values, Order.SHUFFLED)
 
         self.do(run, stream)
+
+    def set_attribute(self, function: int, attribute: int, value: int) -> None:
+        assert attribute == driver.MAX_DYNAMIC_SHARED_BYTES
+        self.shared_bytes[function] = value
 
     def load(self, cubin: bytes) -> Callable[[str], Any]:
         assert cubin.startswith(b"\x7fELF")
@@ -234,6 +240,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[GPU]:
     )  # fmt: skip
     api: Any = ModuleType("cupy_backends.cuda.api.driver")
     api.launchKernel = gpu.launch
+    api.funcSetAttribute = gpu.set_attribute
     for name, module in (
         ("cupy", cupy), ("cupy_backends", ModuleType("cupy_backends")),
         ("cupy_backends.cuda", ModuleType("cupy_backends.cuda")),

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.backends.kernel import Kernel
+from tracejit.backends.cuda.codegen import Entry
+from tracejit.backends.cuda.executable import entries
 from tracejit.backends.program import Program, plan
 from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, bool_, int64, is_floating, uint32
@@ -85,9 +86,10 @@ def programs(case: Case) -> dict[str, Program]:
     return {"specialized": plan(graph, host=False), "for any shape": plan(graph, specialize=False, host=False)}
 
 
-def kernels(case: Case) -> Iterator[Kernel]:
+def entries_of(case: Case) -> Iterator[Entry]:
+    """The functions that the case's programs launch."""
     for program in programs(case).values():
-        yield from program.kernels
+        yield from entries(program)
 
 
 # The table -------------------------------------------------------------------------------------------------
@@ -268,6 +270,11 @@ for _dtype in ("bool", "i8", "u16", "i32", "u64", "f32", "f64"):
     _add(f"column reductions of {_dtype}", _reductions(0), f"{_dtype}[70,19]")
     _add(f"short reductions of {_dtype}", _reductions(1), f"{_dtype}[50,6]")
 _add("reductions of special numbers", _reductions(0), "f32[300]")
+_add("softmax of rows of 20000", _softmax, "f32[3,20000]")
+_add("softmax of rows of 60000", _softmax, "f32[8,60000]")
+_add("products of rows of 9000", lambda e, x: e.reduce_product(x, axes=(1,)), "f32[3,9000]")
+for _extent in (900, 2048, 9000):
+    _add(f"layer norm of rows of {_extent}", _normalize, f"f32[5,{_extent}]", f"f32[{_extent}]")
 _add("layer norm", _normalize, "f32[10,257]", "f32[257]")
 _add("layer norm f64", _normalize, "f64[3,4,40]", "f64[40]")
 _add("layer norm of short rows", _normalize, "f32[40,8]", "f32[8]")

@@ -15,17 +15,18 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.ir.random_graphs import BACKEND_OPS, random_arguments, random_graphs, same_bits
 from tracejit.backends import kernel as k
 from tracejit.backends.cpu import runtime
-from tracejit.backends.cuda import codegen, instructions
+from tracejit.backends.cuda import codegen, forms, instructions
+from tracejit.backends.cuda.executable import entries
 from tracejit.backends.program import KernelCall, Program, plan
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, bool_, float16, float32, float64, int32, uint8
 
-from .programs import CASES, INTEGERS, Case, kernels, programs
+from .programs import CASES, INTEGERS, Case, entries_of, programs
 from .shim import shim
 from .shim.shim import Guarded, Module, Order, ShimError
 
 GOLDEN = Path(__file__).with_name("golden")
 MODULES = 8  # the kernels of all cases are compiled in so many
-MOST_BLOCKS = {Order.UP: codegen.MAX_BLOCKS, Order.DOWN: 1, Order.SHUFFLED: 3}
+MOST_BLOCKS = {Order.UP: forms.MAX_BLOCKS, Order.DOWN: 1, Order.SHUFFLED: 3}
 
 needs_shim = pytest.mark.skipif(bool(shim.why_unavailable()), reason=shim.why_unavailable() or "the shim is there")
 
@@ -37,7 +38,9 @@ def module_of(shim_folder: Path) -> Callable[[Case], Module]:
     groups = [names[first::MODULES] for first in range(MODULES)]
 
     def compile(group: list[str]) -> Module:
-        return Module(codegen.module_source([kernel for name in group for kernel in kernels(CASES[name])]), shim_folder)
+        return Module(
+            codegen.module_source([entry for name in group for entry in entries_of(CASES[name])]), shim_folder
+        )
 
     with ThreadPoolExecutor(2) as pool:
         modules = list(pool.map(compile, groups))
@@ -64,13 +67,52 @@ def test_the_bits_are_the_cpus(name: str, module_of: Callable[[Case], Module]) -
 
 
 @needs_shim
-@pytest.mark.parametrize("name", ["sums of rows of 9000", "softmax of rows of 4097"])
-def test_long_rows_by_warps(name: str, module_of: Callable[[Case], Module], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_by_warps(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there are many of them."""
-    monkeypatch.setattr(codegen, "FEW_ROWS", 0)
-    program = programs(CASES[name])["for any shape"]
-    assert differences(program, module_of(CASES[name]), CASES[name].inputs()) == []
-    assert codegen.launch_shape(program.calls[0].kernel, program.calls[0].parameters).block[0] == 256
+    monkeypatch.setattr(forms, "FEW_ROWS", 0)
+    tested = CASES["sums of rows of 9000"]
+    program = programs(tested)["for any shape"]
+    (entry,) = entries(program)
+    assert entry.form.kind == "warp"
+    assert differences(program, Module(codegen.module_source([entry]), shim_folder), tested.inputs()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "threads"),
+    [
+        ("softmax of rows of 33", "held", 32),
+        ("layer norm of rows of 900", "held", 128),
+        ("softmax of rows of 4096", "held", 256),
+        ("softmax of rows of 9000", "held", 1024),
+        ("softmax of rows of 20000", "shared row", 0),
+        ("softmax of rows of 60000", "row", None),
+    ],
+)
+def test_where_rows_are_held(name: str, kind: str, threads: int | None) -> None:
+    (entry,) = entries(programs(CASES[name])["for any shape"])
+    assert entry.form.kind == kind
+    assert (entry.form.held.threads if entry.form.held else None) == threads
+
+
+@needs_shim
+def test_rows_that_are_not_aligned(shim_folder: Path) -> None:
+    """As the slices that a loop takes may be: they are read and written element by element."""
+    tested = CASES["layer norm of rows of 2048"]
+    (entry,) = entries(programs(tested)["for any shape"])
+    (call,) = programs(tested)["for any shape"].calls
+    assert isinstance(call, KernelCall)
+    sizes = [value.type.nbytes for value in call.buffers]
+    given = dict(zip(programs(tested)["for any shape"].inputs, tested.inputs(), strict=True))
+    found = []
+    for shift in (0, 4):
+        buffers = [Guarded(size + shift) for size in sizes]
+        for buffer, value in zip(buffers, call.buffers, strict=True):
+            if value.op is None:
+                buffer.bytes[shift:].view(value.dtype)[...] = given[value.type].reshape(-1)
+        arguments = [*(buffer.address + shift for buffer in buffers), *call.parameters]
+        Module(codegen.module_source([entry]), shim_folder).launch(entry, 3, arguments, Order.SHUFFLED)
+        found.append([buffer.bytes[shift:].tobytes() for buffer in buffers])
+    assert found[0] == found[1]
 
 
 # What no primitive uses yet ----------------------------------------------------------------------------------
@@ -107,8 +149,9 @@ def test_integer_instructions(shim_folder: Path) -> None:
         for name in names
         for dtype in map(DTYPES_BY_SHORT_NAME.__getitem__, INTEGERS)
     }
-    module = Module(codegen.module_source(list(table.values())), shim_folder)
-    for (name, dtype), kernel in table.items():
+    functions = {key: codegen.launch_of(kernel, [1]).entry for key, kernel in table.items()}
+    module = Module(codegen.module_source(functions.values()), shim_folder)
+    for (name, dtype), entry in functions.items():
         limits, bits = np.iinfo(dtype), 8 * dtype.itemsize
         numbers = [limits.min, limits.max, 0, 1, 7, 100] + [-1, -7, -100] * (limits.min < 0)
         seconds = [0, 1, bits - 1] if name.startswith("shift") else [y for y in numbers if y]
@@ -118,7 +161,7 @@ def test_integer_instructions(shim_folder: Path) -> None:
         for number in (0, 1):
             buffers[number].bytes.view(dtype)[...] = [pair[number] for pair in pairs]
         arguments = [*(buffer.address for buffer in buffers), len(pairs)]
-        module.launch(kernel.name, 1, codegen.launch_shape(kernel, [len(pairs)]).block[0], arguments, Order.UP)
+        module.launch(entry, 1, arguments, Order.UP)
         assert buffers[2].bytes.view(dtype).tolist() == wrapped, (name, dtype)
 
 
@@ -152,7 +195,7 @@ def random_programs(family: str) -> list[tuple[Program, list[np.ndarray]]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_programs(family: str, shim_folder: Path) -> None:
     drawn = random_programs(family)
-    module = Module(codegen.module_source([kernel for program, _ in drawn for kernel in program.kernels]), shim_folder)
+    module = Module(codegen.module_source([entry for program, _ in drawn for entry in entries(program)]), shim_folder)
     for program, inputs in drawn:
         assert differences(program, module, inputs) == [], program
 
@@ -178,8 +221,19 @@ FAULTS = {
     ),
     "blocks not dealt out to the lanes": ("sums of rows of 9000", "round + lane * 4096ll < n1", "lane == 0", 1),
     "a row's first barrier left out": ("sums of rows of 9000", BARRIER, "", 1),
-    "a row's last barrier left out": ("softmax of rows of 9000", f"}}\n      {BARRIER}\n    }}", "}\n    }", 1),
-    "the warps' results read too early": ("softmax of rows of 9000", f"[warp] = v1;\n    {BARRIER}", "[warp] = v1;", 1),
+    "a row's last barrier left out": ("softmax of rows of 60000", f"}}\n      {BARRIER}\n    }}", "}\n    }", 1),
+    "the warps' results read too early": (
+        "softmax of rows of 60000",
+        f"[warp] = v1;\n    {BARRIER}",
+        "[warp] = v1;",
+        1,
+    ),
+    "a held row summed too early": ("softmax of rows of 4096", f"{BARRIER}\n    for (int b", "for (int b", 1),
+    "a held row's sums read too early": ("softmax of rows of 4097", f"}}\n    {BARRIER}\n    if", "}\n    if", 1),
+    "a held row read beyond its end": ("layer norm of rows of 900", "if (start < n1)", "", 1),
+    "a row in shared memory used too early": ("softmax of rows of 20000", f"n1);\n    {BARRIER}", "n1);", 1),
+    "a row in shared memory overwritten": ("softmax of rows of 20000", f"{BARRIER}  //", "//", 1),
+    "too little shared memory": ("softmax of rows of 20000", "+ i1", "+ i1 + 1", 1),
     "one element too many": ("gelu", "i0 < n0", "i0 <= n0", 1),
     "one group of neighbours too many": ("gelu", "group < done / 4", "group <= done / 4", 1),
     "the rest left out": ("random bits", "long long i0 = done +", "long long i0 = n0 +", 1),
@@ -197,7 +251,7 @@ FAULTS = {
 def test_the_shim_notices(fault: str, shim_folder: Path) -> None:
     name, old, new, count = FAULTS[fault]
     program = programs(CASES[name])["for any shape"]
-    source = codegen.module_source(program.kernels)
+    source = codegen.module_source(entries(program))
     assert old in source, "the kernels' text has changed: so must this test"
     module = Module(source.replace(old, new, count), shim_folder)
     with suppress(ShimError):
@@ -219,12 +273,14 @@ GOLDEN_CASES = {
     "between_threads": "sum of a long vector",
     "scatter": "scatter add of rows",
     "scatter_of_columns": "scatter add of columns",
-    "long_rows": "softmax of rows of 9000",
+    "long_rows": "softmax of rows of 60000",
     "layer_norm": "layer norm f64",
     "layer_norm_of_columns": "layer norm of a middle axis",
     "reductions_of_integers": "row reductions of u64",
     "reductions_of_bools": "column reductions of bool",
     "argmax": "argmax of rows of 40",
+    "rows_in_registers": "layer norm of rows of 2048",
+    "rows_in_shared_memory": "softmax of rows of 20000",
     "sum_over_outer_axes": "sum over the outer axes",
     "few_long_rows": "sums of few long rows",
     "gather": "gather rows of a gelu",
@@ -243,7 +299,7 @@ GOLDEN_CASES = {
 
 @pytest.mark.parametrize("file", GOLDEN_CASES)
 def test_golden(file: str, request: pytest.FixtureRequest) -> None:
-    text = codegen.module_source(programs(CASES[GOLDEN_CASES[file]])["specialized"].kernels)
+    text = codegen.module_source(entries(programs(CASES[GOLDEN_CASES[file]])["specialized"]))
     path = GOLDEN / f"{file}.cu"
     if request.config.getoption("update_golden", default=False):
         path.write_text(text, encoding="utf-8")
@@ -254,8 +310,8 @@ def test_golden(file: str, request: pytest.FixtureRequest) -> None:
 def test_launch_shape() -> None:
     def launches(name: str) -> list[tuple[int, int]]:
         program = programs(CASES[name])["for any shape"]
-        shapes = [codegen.launch_shape(call.kernel, call.parameters) for call in program.calls]
-        return [(shape.grid[0], shape.block[0]) for shape in shapes]
+        found = [codegen.launch_of(call.kernel, call.parameters) for call in program.calls]
+        return [(launch.grid, launch.threads) for launch in found]
 
     def launch(blocks: int, threads: int) -> tuple[int, int]:
         return blocks, threads
@@ -270,8 +326,8 @@ def test_launch_shape() -> None:
 
 def test_one_source_for_equal_kernels() -> None:
     program = programs(CASES["gelu"])["specialized"]
-    source = codegen.module_source([*program.kernels, *program.kernels])
-    assert source == codegen.module_source(program.kernels)
+    source = codegen.module_source([*entries(program), *entries(program)])
+    assert source == codegen.module_source(entries(program))
 
 
 def test_other_dtypes_are_refused() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 import tracejit as tj
 from tracejit.backends.cuda import codegen, cubins, libraries, nvrtc
-from tracejit.backends.kernel import Kernel
+from tracejit.backends.cuda.codegen import Entry
+from tracejit.backends.cuda.executable import entries
 from tracejit.ir.types import float32, float64
 
-from .programs import CASES, kernels, programs
+from .programs import CASES, entries_of, programs
 
 
 def why_unavailable() -> str:
@@ -26,10 +27,10 @@ def why_unavailable() -> str:
 needs_nvrtc = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable() or "NVRTC is there")
 
 
-def batches(count: int) -> Iterator[list[Kernel]]:
-    """All kernels of all cases, in so many parts: a module costs more than a kernel in it."""
-    distinct = {kernel.name: kernel for case in CASES.values() for kernel in kernels(case)}
-    distinct |= {kernel.name: kernel for kernel in map(libraries.copy_kernel, (float32, float64))}
+def batches(count: int) -> Iterator[list[Entry]]:
+    """All functions of all cases, in so many parts: a module costs more than a function in it."""
+    distinct = {entry.name: entry for case in CASES.values() for entry in entries_of(case)}
+    distinct |= {entry.name: entry for entry in map(libraries.copy_entry, (float32, float64))}
     for first in range(count):
         yield list(distinct.values())[first::count]
 
@@ -37,12 +38,10 @@ def batches(count: int) -> Iterator[list[Kernel]]:
 @needs_nvrtc
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_every_kernel_compiles_without_spills(arch: str) -> None:
-    def compile(batch: list[Kernel]) -> list[nvrtc.KernelReport]:
+    def compile(batch: list[Entry]) -> list[nvrtc.KernelReport]:
         cubin, reports = nvrtc.compile_to_cubin(codegen.module_source(batch), arch)
         assert cubin.startswith(b"\x7fELF")
-        assert {report.name for report in reports} == {
-            name for kernel in batch for name in codegen.function_names(kernel)
-        }
+        assert {report.name for report in reports} == {entry.name for entry in batch}
         return reports
 
     with ThreadPoolExecutor(2) as pool:
@@ -54,9 +53,9 @@ def test_every_kernel_compiles_without_spills(arch: str) -> None:
 
 @needs_nvrtc
 def test_ptx() -> None:
-    (kernel,) = programs(CASES["softmax of rows of 33"])["specialized"].kernels
-    ptx = nvrtc.compile_to_ptx(codegen.module_source([kernel]))
-    assert f".entry {kernel.name}(" in ptx
+    (entry,) = entries(programs(CASES["softmax of rows of 33"])["specialized"])
+    ptx = nvrtc.compile_to_ptx(codegen.module_source([entry]))
+    assert f".entry {entry.name}(" in ptx
     assert "div.rn.f32" in ptx
     assert "approx" not in ptx
     assert ".ftz" not in ptx
@@ -130,28 +129,28 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_kernel_is_compiled_once_for_an_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = counting(monkeypatch)
     first = list(
-        {k.name: k for name in ("gelu", "softmax of rows of 33", "scalars") for k in kernels(CASES[name])}.values()
+        {e.name: e for name in ("gelu", "softmax of rows of 33", "scalars") for e in entries_of(CASES[name])}.values()
     )
-    found = cubins.compile_kernels(first, "sm_90")
+    found = cubins.compile_entries(first, "sm_90")
     assert compiled == ["sm_90"]
-    assert all(f"{kernel.name}(".encode() in found[kernel.name] for kernel in first)
-    cubins.compile_kernels(first[::-1], "sm_90")
+    assert all(f"{entry.name}(".encode() in found[entry.name] for entry in first)
+    cubins.compile_entries(first[::-1], "sm_90")
     cubins.forget()
-    assert cubins.compile_kernels(first[1:], "sm_90") == {k.name: found[k.name] for k in first[1:]}
+    assert cubins.compile_entries(first[1:], "sm_90") == {e.name: found[e.name] for e in first[1:]}
     assert compiled == ["sm_90"]
-    cubins.compile_kernels(first, "sm_80")
+    cubins.compile_entries(first, "sm_80")
     assert compiled == ["sm_90", "sm_80"]
     for path in folder.iterdir():  # damaged entries are compiled anew
         path.write_bytes(path.read_bytes()[:-1])
     cubins.forget()
-    assert cubins.compile_kernels(first, "sm_90") == found
+    assert cubins.compile_entries(first, "sm_90") == found
     assert compiled == ["sm_90", "sm_80", "sm_90"]
 
 
 def test_many_kernels_share_few_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = counting(monkeypatch)
-    distinct = list({k.name: k for case in list(CASES.values())[:40] for k in kernels(case)}.values())
-    cubins.compile_kernels(distinct, "sm_90")
+    distinct = list({e.name: e for case in list(CASES.values())[:40] for e in entries_of(case)}.values())
+    cubins.compile_entries(distinct, "sm_90")
     assert len(compiled) == -(-len(distinct) // cubins.TOGETHER)
 
 
@@ -169,8 +168,9 @@ def test_precompile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(folder.iterdir()) != []
     cubins.forget()
     monkeypatch.setattr(nvrtc, "compile_to_cubin", lambda *_: pytest.fail("it was compiled again"))
-    needed = [kernel for program in f.programs(tj.ones(3, 8), 0.5) for kernel in program.kernels]
-    assert all(code.startswith(b"\x7fELF") for code in cubins.compile_kernels(needed, "sm_90").values())
+    codes = f.codes((tj.ones(3, 8), 0.5), {})
+    needed = [entry for code in codes for entry in entries(code.planned(host=False))]
+    assert all(code.startswith(b"\x7fELF") for code in cubins.compile_entries(needed, "sm_90").values())
     with pytest.raises(TypeError, match="expected a jitted function, got function"):
         tj.precompile(lambda x: x, [])  # type: ignore[arg-type]
 

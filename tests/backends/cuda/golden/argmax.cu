@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
 }
 
 // One warp for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_compare_select_etc_d64f443ff17f(
+extern "C" __global__ void __launch_bounds__(256, 1) held_32x4x1_reduce_max_compare_select_etc_d64f443ff17f(
     const float *__restrict__ b0,
     const long long *__restrict__ b1,
     long long *__restrict__ b2,
@@ -47,22 +47,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_compare_select_e
 ) {
   const int lane = threadIdx.x % 32;
   for (long long i0 = blockIdx.x * 8ll + threadIdx.x / 32; i0 < n0; i0 += gridDim.x * 8ll) {
+    float read0[4];
     float v1 = __int_as_float(0xff800000);
-    {
-      long long next = lane;
-      const long long end = n1;
-      for (; next + 224 < end; next += 256) {
+    #pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int start = (c * 32 + lane) * 1;
+      if (start < n1) {
+        const int i1 = start;
         #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const long long i1 = next + e * 32;
-          const float v0 = b0[i0 * s2 + i1];
+        for (int e = 0; e < 1; ++e) {
+          const long long i1 = start + e;
+          read0[c * 1 + e] = b0[i0 * s2 + i1];
+          const float v0 = read0[c * 1 + e];
           v1 = tj_maximum(v1, v0);
         }
-      }
-      for (; next < end; next += 32) {
-        const long long i1 = next;
-        const float v0 = b0[i0 * s2 + i1];
-        v1 = tj_maximum(v1, v0);
       }
     }
     #pragma unroll
@@ -71,27 +69,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_max_compare_select_e
       v1 = tj_maximum(v1, other);
     }
     long long v6 = 9223372036854775807ll;
-    {
-      long long next = lane;
-      const long long end = n1;
-      for (; next + 224 < end; next += 256) {
+    #pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int start = (c * 32 + lane) * 1;
+      if (start < n1) {
+        const int i1 = start;
         #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const long long i1 = next + e * 32;
-          const float v2 = b0[i0 * s2 + i1];
+        for (int e = 0; e < 1; ++e) {
+          const long long i1 = start + e;
+          const float v2 = read0[c * 1 + e];
           const bool v3 = v2 == v1;
           const long long v4 = b1[i1];
           const long long v5 = v3 ? v4 : 40ll;
           v6 = v6 < v5 ? v6 : v5;
         }
-      }
-      for (; next < end; next += 32) {
-        const long long i1 = next;
-        const float v2 = b0[i0 * s2 + i1];
-        const bool v3 = v2 == v1;
-        const long long v4 = b1[i1];
-        const long long v5 = v3 ? v4 : 40ll;
-        v6 = v6 < v5 ? v6 : v5;
       }
     }
     #pragma unroll

@@ -42,8 +42,8 @@ extern "C" __global__ void __launch_bounds__(32, 1) reduce_sum_8c26bcda8c62(
     float *__restrict__ b1,
     const long long n0
 ) {
+  const int lane = threadIdx.x % 32;
   if (blockIdx.x == 0 && threadIdx.x < 32) {
-    const int lane = threadIdx.x % 32;
     float v1 = -0.0f;
     {
       long long next = lane;

@@ -1,7 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
 // One warp for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_etc_decd9f264056(
+extern "C" __global__ void __launch_bounds__(256, 1) held_32x4x1_reduce_sum_divide_subtract_etc_decd9f264056(
     const double *__restrict__ b0,
     double *__restrict__ b1,
     double *__restrict__ b2,
@@ -12,22 +12,20 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_
 ) {
   const int lane = threadIdx.x % 32;
   for (long long i0 = blockIdx.x * 8ll + threadIdx.x / 32; i0 < 12; i0 += gridDim.x * 8ll) {
+    double read0[4];
     double v1 = -0.0;
-    {
-      long long next = lane;
-      const long long end = n1;
-      for (; next + 224 < end; next += 256) {
+    #pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int start = (c * 32 + lane) * 1;
+      if (start < n1) {
+        const int i1 = start;
         #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const long long i1 = next + e * 32;
-          const double v0 = b0[i0 * s1 + i1];
+        for (int e = 0; e < 1; ++e) {
+          const long long i1 = start + e;
+          read0[c * 1 + e] = b0[i0 * s1 + i1];
+          const double v0 = read0[c * 1 + e];
           v1 = v1 + v0;
         }
-      }
-      for (; next < end; next += 32) {
-        const long long i1 = next;
-        const double v0 = b0[i0 * s1 + i1];
-        v1 = v1 + v0;
       }
     }
     #pragma unroll
@@ -37,25 +35,19 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_
     }
     const double v2 = v1 / 40.0;
     double v6 = -0.0;
-    {
-      long long next = lane;
-      const long long end = n1;
-      for (; next + 224 < end; next += 256) {
+    #pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int start = (c * 32 + lane) * 1;
+      if (start < n1) {
+        const int i1 = start;
         #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const long long i1 = next + e * 32;
-          const double v3 = b0[i0 * s1 + i1];
+        for (int e = 0; e < 1; ++e) {
+          const long long i1 = start + e;
+          const double v3 = read0[c * 1 + e];
           const double v4 = v3 - v2;
           const double v5 = v4 * v4;
           v6 = v6 + v5;
         }
-      }
-      for (; next < end; next += 32) {
-        const long long i1 = next;
-        const double v3 = b0[i0 * s1 + i1];
-        const double v4 = v3 - v2;
-        const double v5 = v4 * v4;
-        v6 = v6 + v5;
       }
     }
     #pragma unroll
@@ -69,13 +61,22 @@ extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_divide_subtract_
     const double v10 = 1.0 / v9;
     if (lane == 0) b1[i0] = v2;
     if (lane == 0) b2[i0] = v7;
-    for (long long i1 = lane; i1 < n1; i1 += 32) {
-      const double v11 = b0[i0 * s1 + i1];
-      const double v12 = v11 - v2;
-      const double v13 = v12 * v10;
-      const double v14 = b3[i1];
-      const double v15 = v13 * v14;
-      b4[i0 * s1 + i1] = v15;
+    #pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int start = (c * 32 + lane) * 1;
+      if (start < n1) {
+        const int i1 = start;
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          const long long i1 = start + e;
+          const double v11 = read0[c * 1 + e];
+          const double v12 = v11 - v2;
+          const double v13 = v12 * v10;
+          const double v14 = b3[i1];
+          const double v15 = v13 * v14;
+          b4[i0 * s1 + i1] = v15;
+        }
+      }
     }
   }
 }

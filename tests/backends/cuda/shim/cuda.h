@@ -10,6 +10,7 @@
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define TJ_DYNAMIC(name) unsigned char *const name = shim::dynamic
 #define __shared__ static __attribute__((section("shared_memory")))
 
 #define threadIdx (shim::current->index)

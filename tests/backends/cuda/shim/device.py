@@ -18,8 +18,8 @@ import numpy as np
 
 from tracejit.backends import devices
 from tracejit.backends.cuda import codegen
+from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.devices import Copy, Launch, Product, Work
-from tracejit.backends.kernel import Kernel
 from tracejit.backends.products import DotCall, Matrices
 from tracejit.ir.types import DType
 
@@ -72,7 +72,7 @@ class ShimDevice(devices.Device):
     launches = 0  # made so far
 
     def __init__(self) -> None:
-        self._functions: dict[str, _Function] = {}
+        self._modules: dict[str, Module] = {}  # by function
         self._starts: list[int] = []
         self._memory: weakref.WeakValueDictionary[int, Guarded] = weakref.WeakValueDictionary()
 
@@ -127,15 +127,13 @@ class ShimDevice(devices.Device):
 
     # Work -------------------------------------------------------------------------------------------
 
-    def load(self, kernels: Sequence[Kernel]) -> Mapping[str, Any]:
-        missing = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
+    def load(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        missing = {entry.name: entry for entry in entries if entry.name not in self._modules}
         if missing:
             if self.folder is None:
                 self.folder = Path(tempfile.mkdtemp(prefix="tracejit-shim-"))
-            for name, module in _modules(list(missing.values()), self.folder).items():
-                for function in codegen.function_names(missing[name]):
-                    self._functions[function] = _Function(module, missing[name])
-        return self._functions
+            self._modules.update(_modules(list(missing.values()), self.folder))
+        return self._modules
 
     def runner(self, work: Sequence[Work]) -> Callable[[], None]:
         items = list(work)
@@ -154,8 +152,8 @@ class ShimDevice(devices.Device):
         return run
 
     def _launch(self, launch: Launch, values: list[int]) -> None:
-        kernel, function = launch.kernel, launch.function
-        written = [value for buffer, value in zip(kernel.buffers, values, strict=False) if buffer.written]
+        entry = launch.entry
+        written = [value for buffer, value in zip(entry.kernel.buffers, values, strict=False) if buffer.written]
         memory = {id(m): m for m in (self._memory_of(address) for address in written)}
         before = [m.bytes.copy() for m in memory.values()]
         first: list[np.ndarray] = []
@@ -163,10 +161,10 @@ class ShimDevice(devices.Device):
         for order in self.orders:
             for m, old in zip(memory.values(), before, strict=True):
                 m.bytes[...] = old
-            function.module.launch(launch.name, min(launch.grid, MOST_BLOCKS[order]), launch.threads, values, order)
+            launch.function.launch(entry, min(launch.grid, MOST_BLOCKS[order]), values, order)
             now = [m.bytes.copy() for m in memory.values()]
             if first and not all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
-                raise ShimError(f"{launch.name}: what it writes depends on the order of the threads")
+                raise ShimError(f"{entry.name}: what it writes depends on the order of the threads")
             first = first or now
 
     def _memory_of(self, address: int) -> Guarded:
@@ -198,36 +196,31 @@ class ShimDevice(devices.Device):
         return np.ndarray(shape, call.dtype, memory, -first * size, tuple(size * stride for stride in matrices.strides))
 
 
-TOGETHER = 32  # kernels of a module
+TOGETHER = 32  # functions of a module
 MOST_BLOCKS = {Order.UP: 1 << 30, Order.DOWN: 1, Order.SHUFFLED: 3}
 
 
-class _Function:
-    def __init__(self, module: Module, kernel: Kernel) -> None:
-        self.module, self.kernel = module, kernel
-
-
-def _modules(kernels: Sequence[Kernel], folder: Path) -> dict[str, Module]:
-    """A module for each kernel: those that were compiled before with others, the rest together."""
+def _modules(entries: Sequence[Entry], folder: Path) -> dict[str, Module]:
+    """A module for each function: those that were compiled before with others, the rest together."""
     found: dict[str, Module] = {}
-    missing: dict[str, tuple[Kernel, Path]] = {}
+    missing: dict[str, tuple[Entry, Path]] = {}
     known: dict[Path, Module] = {}
-    for kernel in kernels:
-        digest = hashlib.sha256((codegen.module_source([kernel]) + Module.fingerprint()).encode()).hexdigest()[:20]
-        note = folder / f"{kernel.name}-{digest}.module"
+    for entry in entries:
+        digest = hashlib.sha256((codegen.module_source([entry]) + Module.fingerprint()).encode()).hexdigest()[:20]
+        note = folder / f"{entry.name}-{digest}.module"
         library = folder / note.read_text() if note.exists() else None
         if library is None or not library.exists():
-            missing[kernel.name] = kernel, note
+            missing[entry.name] = entry, note
         else:
-            found[kernel.name] = known[library] = known.get(library) or Module.at(library)
+            found[entry.name] = known[library] = known.get(library) or Module.at(library)
     rest = list(missing.values())
     parts = [rest[first : first + TOGETHER] for first in range(0, len(rest), TOGETHER)]
     with ThreadPoolExecutor(2) as pool:
-        sources = [codegen.module_source([kernel for kernel, _ in part]) for part in parts]
+        sources = [codegen.module_source([entry for entry, _ in part]) for part in parts]
         for part, module in zip(parts, pool.map(lambda source: Module(source, folder), sources), strict=True):
-            for kernel, note in part:
+            for entry, note in part:
                 note.write_text(module.path.name)
-                found[kernel.name] = module
+                found[entry.name] = module
     return found
 
 

@@ -96,15 +96,20 @@ class Module:
         """How many arguments a kernel takes."""
         return int(getattr(self._library, f"arguments_{name}")())
 
-    def launch(self, name: str, blocks: int, threads: int, arguments: Sequence[int], order: Order) -> None:
+    def launch(self, entry: codegen.Entry, blocks: int, arguments: Sequence[int], order: Order) -> None:
         """One launch; the arguments are addresses and 64-bit integers."""
+        self.launch_named(entry.name, blocks, entry.form.threads, entry.shared_bytes, arguments, order)
+
+    def launch_named(
+        self, name: str, blocks: int, threads: int, shared_bytes: int, arguments: Sequence[int], order: Order
+    ) -> None:
         values = (ctypes.c_int64 * len(arguments))(*arguments)
         first = ctypes.addressof(values)
         table = (ctypes.c_void_p * len(arguments))(*(first + 8 * number for number in range(len(arguments))))
         message = ctypes.create_string_buffer(256)
         function = getattr(self._library, f"launch_{name}")
         function.restype = ctypes.c_bool
-        if not function(table, blocks, threads, order, message):
+        if not function(table, blocks, threads, shared_bytes, order, message):
             raise ShimError(f"{name}: {message.value.decode()}")
 
 
@@ -157,10 +162,9 @@ def run(
 
     for call in program.calls:
         assert isinstance(call, KernelCall), "the shim has no matrix product"
-        launch = codegen.launch_shape(call.kernel, call.parameters)
+        launch = codegen.launch_of(call.kernel, call.parameters)
         arguments = [at(program.places[value], value.type).address for value in call.buffers]
-        blocks = min(launch.grid[0], most_blocks)
-        module.launch(launch.name, blocks, launch.block[0], [*arguments, *call.parameters], order)
+        module.launch(launch.entry, min(launch.grid, most_blocks), [*arguments, *call.parameters], order)
     types = {"input": program.inputs, "output": program.outputs, "constant": list(map(type_of, program.constants))}
     results = [(place, types[place.space][place.number]) for place in program.results]
     return [at(place, type).view(type) for place, type in results]

@@ -43,6 +43,9 @@ static Extent block, block_extent, grid_extent;
 static int threads, at_barrier, barrier_line;
 static ucontext_t scheduler;
 static unsigned char *stacks;
+static const size_t MOST_DYNAMIC = 227 << 10;
+static unsigned char *dynamic_end, *dynamic;  // the shared memory of a launch's own size ends at an unreadable page
+static size_t dynamic_bytes;
 static char *error;  // 256 bytes; empty while all is well
 
 [[noreturn]] static void fail(const char *format, ...) {
@@ -155,6 +158,7 @@ static void run_block(Order order) {
   static unsigned random = 1;
   at_barrier = 0;
   memset(warps, 0, sizeof warps);
+  if (dynamic_bytes) memset(dynamic, 0xff, dynamic_bytes);
   if (__start_shared_memory) memset(__start_shared_memory, 0xff, __stop_shared_memory - __start_shared_memory);
   for (int i = 0; i < threads; ++i) {
     start(fibres[i], i);
@@ -184,7 +188,7 @@ static void on_fault(int signal, siginfo_t *info, void *) {
   fail("undefined behaviour: overflow, bad shift, index or conversion, division by zero");
 }
 
-static bool launch(int blocks, int block_threads, Order order, bool is_plain, char *message) {
+static bool launch(int blocks, int block_threads, size_t shared_bytes, Order order, bool is_plain, char *message) {
   error = message;
   error[0] = 0;
   threads = block_threads;
@@ -192,6 +196,18 @@ static bool launch(int blocks, int block_threads, Order order, bool is_plain, ch
   grid_extent = {(unsigned)blocks, 1, 1};
   const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   if (!stacks) stacks = (unsigned char *)mmap(nullptr, MOST_THREADS * STACK_BYTES, protection, flags, -1, 0);
+  if (!dynamic_end) {
+    const size_t page = 4096, bytes = (MOST_DYNAMIC + page - 1) / page * page;
+    unsigned char *start = (unsigned char *)mmap(nullptr, bytes + page, protection, flags, -1, 0);
+    dynamic_end = start + bytes;
+    mprotect(dynamic_end, page, PROT_NONE);
+  }
+  if (shared_bytes > MOST_DYNAMIC || threads > MOST_THREADS) {
+    snprintf(error, 256, "%zu bytes of shared memory, %d threads: more than a block has", shared_bytes, threads);
+    return false;
+  }
+  dynamic_bytes = shared_bytes;
+  dynamic = dynamic_end - (shared_bytes + 15) / 16 * 16;
   const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
   struct sigaction action = {}, before[4];
   action.sa_sigaction = on_fault;
@@ -216,12 +232,12 @@ template <typename... A> auto caller(void (*)(A...)) { return &call_kernel<A...>
 
 }  // namespace shim
 
-// `launch_<name>(arguments, blocks, threads, order, message)`; the arguments as cuLaunchKernel takes them.
+// `launch_<name>(arguments, blocks, threads, shared_bytes, order, message)`; the arguments as cuLaunchKernel takes them.
 #define SHIM_EXPORT(name, is_plain) \
   extern "C" int arguments_##name() { return shim::count(name); } \
-  extern "C" bool launch_##name(void **values, int blocks, int threads, int order, char *message) { \
+  extern "C" bool launch_##name(void **values, int blocks, int threads, int shared_bytes, int order, char *message) { \
     shim::call = shim::caller(name); \
     shim::kernel = (void *)name; \
     shim::arguments = values; \
-    return shim::launch(blocks, threads, (shim::Order)order, is_plain, message); \
+    return shim::launch(blocks, threads, shared_bytes, (shim::Order)order, is_plain, message); \
   }
