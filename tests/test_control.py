@@ -9,7 +9,7 @@ import pytest
 
 import tracejit as tj
 from tests.ir.random_graphs import same_bits
-from tracejit import tree
+from tracejit import nn, tree
 
 X = np.array([0.3, -1.2, 2.5])
 XS = np.array([[0.5, -0.1, 0.2], [1.5, 0.3, -0.7], [-0.4, 0.9, 0.1], [0.2, -1.1, 0.6]])
@@ -305,6 +305,119 @@ def test_tensors_are_changed_in_place(jit):
         assert last.item() == sum(ys.tolist())
     assert total.item() == 12
     assert seen.tolist() == [((0 * 2 + 1 + 1) * 2 + 1 + 1)] * 3
+
+
+@both
+@pytest.mark.parametrize("look", [lambda i: None, int], ids=["recorded", "by Python"])
+def test_a_carry_is_changed_in_place(jit, look):
+    def fill(x):
+        def step(i, c):
+            look(i)
+            c[i] = x[i] * 2
+            c += x
+            return c
+
+        start = x * 3
+        return tj.fori_loop(0, 3, step, start), start
+
+    def python_fill(x):
+        c = x * 3
+        for i in range(3):
+            c[i] = x[i] * 2
+            c = c + x
+        return c, x * 3
+
+    x = tj.tensor([1.0, 2.0, 3.0])
+    for _ in range(2):
+        assert [t.tolist() for t in jit(fill)(x)] == [t.tolist() for t in python_fill(x)]
+    weights = tj.tensor([1.0, 10.0, 100.0])
+    gradients = [tj.grad(lambda x, f=f: (f(x)[0] * weights).sum())(x).tolist() for f in (jit(fill), python_fill)]
+    assert gradients[0] == gradients[1]
+
+    def shifted(xs):
+        def step(c, x):
+            look(x)
+            x.mul_(c[0])
+            return c.add_(1), x
+
+        return tj.scan(step, tj.ones(2), xs), tj.map(lambda x: x.exp_(), xs), xs
+
+    (last, ys), mapped, xs = jit(shifted)(x)
+    assert (last.tolist(), ys.tolist(), xs.tolist()) == ([4, 4], [1, 4, 9], [1, 2, 3])
+    assert mapped.tolist() == x.exp().tolist()
+    looped = jit(lambda x: tj.while_loop(lambda c: c[0] < 20, lambda c: c.mul_(2), x))
+    assert (looped(x).tolist(), x.tolist()) == ([32, 64, 96], [1, 2, 3])
+
+
+@both
+def test_state_and_random_numbers_are_carried_together(jit):
+    mean, layer = tj.zeros(2), nn.BatchNorm1d(2)
+
+    @jit
+    def f(xs):
+        def step(c, x):
+            mean.mul_(0.5).add_(x.mean(0))
+            return c + layer(x).sum(), tj.random.rand(2)
+
+        return tj.scan(step, tj.tensor(0.0), xs)[1]
+
+    xs = tj.arange(24.0).reshape(3, 4, 2)
+    for n in range(2):
+        tj.manual_seed(n)
+        drawn = f(xs)
+        tj.manual_seed(n)
+        assert drawn.tolist() == [tj.random.rand(2).tolist() for _ in range(3)]
+    expected, kept = tj.zeros(2), nn.BatchNorm1d(2)
+    for x in (*xs, *xs):
+        expected = expected * 0.5 + x.mean(0)
+        kept(x)
+    assert mean.tolist() == expected.tolist()
+    assert layer.running_mean.tolist() == kept.running_mean.tolist()
+
+
+@both
+def test_what_changes_python_objects_is_called_at_each_step(jit):
+    seen, count, node = [], 0, State(tj.zeros(()), tj.zeros(()))
+
+    @jit
+    def f(x):
+        def step(i, c):
+            nonlocal count
+            seen.append(c * 1)
+            count += 1
+            node.h = c
+            return c + count
+
+        def chosen(c):
+            seen.append(c)
+            return c
+
+        return tj.cond(x > 0, chosen, lambda c: c - 1, tj.fori_loop(0, 3, step, x))
+
+    assert [f(tj.tensor(v)).item() for v in (1.0, -40.0)] == [1 + 1 + 2 + 3, -40 + 4 + 5 + 6 - 1]
+    assert [t.item() for t in seen] == [1, 2, 4, 7, -40, -36, -31]
+    assert (count, node.h.item()) == (6, -31)
+
+
+@both
+def test_a_backward_within_a_step(jit):
+    w = tj.ones(2, requires_grad=True)
+
+    @jit
+    def f(x):
+        def step(i, c):
+            loss = (w * c).sum()
+            w.grad = None
+            loss.backward()
+            with tj.no_grad():
+                w.sub_(w.grad * 0.5)
+            return c + 1
+
+        return tj.fori_loop(0, 3, step, x)
+
+    for n in (1, 2):
+        assert f(tj.ones(2)).tolist() == [4, 4]
+        assert w.tolist() == [1 - 3.0 * n] * 2
 
 
 @both

@@ -16,11 +16,12 @@ import numpy as np
 from tracejit.ir import Constant, Value
 from tracejit.ir.types import DType
 
-from . import tree
+from . import dispatch, tree
 from .guards import Guard
 from .impurity import Watch
 from .locations import at_user_line
 from .loops import Loops
+from .names import functions_read_by, names_read_by
 from .ops import elementwise
 from .ops.creation import tensor
 from .paths import Check, Segment
@@ -32,6 +33,7 @@ from .tape import Node, node_of, with_history
 from .tensor import Tensor, concrete_tensor
 from .tracing import Shadow, Trace, Untraceable
 from .transforms.arguments import shown
+from .world import Untracked, World
 
 # Containers -----------------------------------------------------------------------------------------
 
@@ -58,6 +60,11 @@ class Packed:
     @property
     def tensors(self) -> list[Tensor]:
         return [leaf.tensor for leaf in self.leaves]
+
+    @property
+    def copies(self) -> list[Tensor]:
+        """Others with the same values: what a function does to those in place, it does to those alone."""
+        return [with_history(dispatch.payload(leaf.tensor), node_of(leaf.tensor)) for leaf in self.leaves]
 
     def unpack(self, values: Sequence[Tensor]) -> Any:
         """A container like this one."""
@@ -245,12 +252,33 @@ class BlockTrace(Trace):
 
 
 @contextmanager
+def _left_as_it_was(functions: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    """What functions change of Python's objects is to be changed at each step: no block holds that."""
+    called = [known for function in functions for known in functions_read_by(function)]
+    roots = [found for function in functions for found in names_read_by(function, called)]
+    try:
+        world = World(roots, called)
+    except Untracked as reason:
+        raise CannotCapture(str(reason)) from None
+    try:
+        yield
+        changes = [change.label for change in world.changes()]
+    except Untracked as reason:
+        raise CannotCapture(str(reason)) from None
+    finally:
+        world.restore()
+    if changes:
+        raise CannotCapture(f"it changes {changes[0]}")
+
+
+@contextmanager
 def recording(functions: Sequence[Callable[..., Any]]) -> Iterator[Trace]:
     """The trace in which blocks are recorded; ``Unrecorded`` where there is none around, and a block cannot be."""
     around: Any = thread.trace
     if isinstance(around, Trace):
         try:
-            yield around
+            with _left_as_it_was(functions):
+                yield around
         except CannotCapture as reason:
             if around.capturing:
                 raise
@@ -262,6 +290,7 @@ def recording(functions: Sequence[Callable[..., Any]]) -> Iterator[Trace]:
     try:
         with ExitStack() as stack:
             for function in functions[:1]:
+                stack.enter_context(_left_as_it_was(functions))
                 stack.enter_context(Watch(function))
             yield trace
         if trace.failed is not None:  # swallowed by a bare except

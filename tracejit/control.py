@@ -155,7 +155,8 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     """Repeat ``val = body_fun(val)`` while ``cond_fun(val)``, from ``init_val``; what ``val`` is then.
 
     ``val`` may be a container of tensors and numbers; ``body_fun`` must return the same structure, shapes and
-    dtypes.  Gradients flow through any number of steps, in memory proportional to that number.  Raises ``TypeError``
+    dtypes.  What it does in place to the ``val`` that it gets, it does to that alone, not to ``init_val``.  Gradients
+    flow through any number of steps, in memory proportional to that number.  Raises ``TypeError``
     where what ``body_fun`` returns does not fit, naming what and how, and where ``cond_fun`` returns no scalar.
 
     >>> import tracejit as tj
@@ -186,7 +187,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
             results = carry.settled(trace, lambda: while_block(trace, condition(trace), body(trace), carry.tensors))
         return carry.unpack(results)
     except Unrecorded:
-        value = carry.unpack(carry.tensors)
+        value = carry.unpack(carry.copies)
         while cond_fun(value):
             value = body_fun(value)
         return value
@@ -301,7 +302,7 @@ def _scan(
         return carry.unpack(results[:count]), stacked.unpack(results[count:])
     except Unrecorded:
         pass
-    value, ys = carry.unpack(carry.tensors), []
+    value, ys = carry.unpack(carry.copies), []
     for i in reversed(range(length)) if reverse else range(length):
         x = tensor(i) if what == "fori_loop" else inputs.unpack([whole[i] for whole in inputs.tensors])
         value, y = result_of(value, x)

@@ -196,8 +196,9 @@ def _guard_names(
                     trace.guard(("name", place.identity), SameValue(f"{label}[{key!r}]", place, value))
     if trace.arguments_are_themselves:
         for tensor in call.tensors:
-            for place in trace.world.places.get(id(tensor), ()):
-                trace.guard(("name", place.look_up.identity), SameValue(place.label, place.look_up, tensor))
+            for reached in trace.world.places.get(id(tensor), ()):
+                guard = SameValue(reached.label, reached.look_up, tensor)
+                trace.guard(("name", reached.look_up.identity), guard)
     if trace.world.classes:
         trace.guard("classes", SameClasses(trace.world.classes))
     for kind, attributes in trace.world.classes:

@@ -128,7 +128,9 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
     likes = [argument if isinstance(argument, Like) else Like.of(argument) for argument in arguments]
     twins = [_twin(region, like) for like in likes]
     parameters: list[Value] = [twin._value for twin in twins]
-    before = {id(cell): (cell, cell._value, cell._node, _needs_gradient(cell)) for cell in trace.cells()}
+    own = {id(twin) for twin in twins}
+    around = [cell for cell in trace.cells() if id(cell) not in own]
+    before = {id(cell): (cell, cell._value, cell._node, _needs_gradient(cell)) for cell in around}
     gradients = trace.gradients()
     graph, trace.builder.graph, trace.region = trace.builder.graph, region.block, region
     try:

@@ -64,19 +64,20 @@ def while_loop(
     """Repeat ``carries = body(*carries)`` while ``condition(*carries)``."""
     count, start = len(carries), list(carries)
     step = trace_block(trace, body, start)
-    if step.cells or step.checks:
+    written = step.cells
+    if written or step.checks:
         cells = _Cells(trace, step, count)
         start += cells.values()
         condition, body = cells.read_by(condition, count), cells.written_by(body, count)
         step = trace_block(trace, body, start)
     test = trace_block(trace, condition, start)
-    if test.checks or not all(any(cell is other for other in step.cells) for cell in test.cells):
+    if test.checks or not all(any(cell is other for other in written) for cell in test.cells):
         raise CannotCapture("its condition has effects")
     _check_alike("a loop's variables before and after a trip", start, step.result)
     imports = unite([test, step])
     blocks = [_finished(test, [test.result]), _finished(step, step.result)]
     results = _applied(trace, control.while_, [], imports, start, {"constants": len(imports)}, blocks)
-    return _settle(trace, results, step.result, step.cells, [step])
+    return _settle(trace, results, step.result, written, [step])
 
 
 def scan(
@@ -94,7 +95,8 @@ def scan(
     count, start = len(carries), list(carries)
     number, slices = Like(TensorType(int64, ())), [Like.slice_of(x) for x in inputs]
     step = trace_block(trace, body, [number, *start, *slices])
-    if step.cells or step.checks:
+    written = step.cells
+    if written or step.checks:
         cells = _Cells(trace, step, count)
         start += cells.values()
         step = trace_block(trace, cells.written_by(body, 1 + count), [number, *start, *slices])
@@ -105,7 +107,7 @@ def scan(
     attributes = {"constants": len(imports), "carries": len(start), "length": length, "reverse": reverse}
     blocks = [_finished(step, step.result)]
     results = _applied(trace, control.scan, [], imports, [*start, *inputs], attributes, blocks)
-    last = _settle(trace, results[: len(start)], carried, step.cells, [step])
+    last = _settle(trace, results[: len(start)], carried, written, [step])
     return [*last, *results[len(start) : len(start) + len(stacked)]]
 
 

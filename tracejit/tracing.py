@@ -335,6 +335,11 @@ class Trace:
         """The function does something that no graph holds."""
         raise Untraceable(what)
 
+    def refuse_in_block(self, what: str) -> None:
+        """What needs a tape, which blocks do not have."""
+        if self.region is not None:
+            self.refuse(f"{what} in a loop's body or a branch")
+
     # Tensors ----------------------------------------------------------------------------------------
 
     def shadow(self, tensor: Tensor) -> Shadow:
