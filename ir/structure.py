@@ -55,28 +55,36 @@ def content_key(block: Block) -> list[Any] | None:
 
 
 def _content_key(block: Block) -> list[Any]:
-    numbers: dict[Value, int] = {}
+    known: dict[Value, Any] = {}
     parts: list[Any] = []
     for number, parameter in enumerate(block.parameters):
-        numbers[parameter] = number
+        known[parameter] = number
         if not parameter.type.is_static:
             raise KeyError(parameter)
         parts.append((short_name(parameter.dtype), parameter.shape))
+    count = len(known)
 
-    def operand(value: Value) -> Any:
-        if not isinstance(value, Constant):
-            return numbers[value]
-        return short_name(value.dtype), value.shape, value.array.tobytes()
+    def told(values: Sequence[Value]) -> list[Any]:
+        found = []
+        for value in values:
+            told = known.get(value)
+            if told is None:
+                if not isinstance(value, Constant):
+                    raise KeyError(value)
+                told = known[value] = short_name(value.dtype), value.shape, value.array.tobytes()
+            found.append(told)
+        return found
 
     for op in block.ops:
         attributes = op.attributes and [
             (name, _portable(op.attributes[name])) for name in sorted(op.attributes) if op.attributes[name] is not False
         ]
         regions = op.regions and [_content_key(region) for region in op.regions]
-        parts.append((op.primitive.name, [operand(value) for value in op.operands], attributes, regions))
+        parts.append((op.primitive.name, told(op.operands), attributes, regions))
         for result in op.results:
-            numbers[result] = len(numbers)
-    parts.append([operand(value) for value in block.results])
+            known[result] = count
+            count += 1
+    parts.append(told(block.results))
     return parts
 
 

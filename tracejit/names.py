@@ -177,13 +177,13 @@ def _of_module(name: str, module: Any, code: types.CodeType) -> Iterator[tuple[s
 @functools.lru_cache(1 << 12)
 def _global_names(code: types.CodeType) -> frozenset[str]:
     """The globals that the code reads (``co_names`` has the names of attributes too)."""
-    return frozenset(i.argval for i in instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return named(code, "LOAD_GLOBAL", "LOAD_NAME")
 
 
 @functools.lru_cache(1 << 12)
 def _imported(code: types.CodeType) -> frozenset[str]:
     """The modules that the code imports."""
-    return frozenset(i.argval for i in instructions(code) if i.opname == "IMPORT_NAME")
+    return named(code, "IMPORT_NAME")
 
 
 @functools.lru_cache(1 << 12)
@@ -200,12 +200,24 @@ def mentioned(code: types.CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
-def instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
-    """The instructions of the code and of the functions that are made in it."""
-    yield from dis.get_instructions(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from instructions(constant)
+def named(code: types.CodeType, *operations: str) -> frozenset[str]:
+    """The names that such operations in the code, and in the functions that are made in it, are about."""
+    wanted = {dis.opmap[operation] for operation in operations}
+    return frozenset(name for each in _codes(code) for name in _named(each, wanted))
+
+
+def _named(code: types.CodeType, wanted: set[int]) -> Iterator[str]:
+    """As ``dis`` has it, which takes twenty times as long: most code does not have what is rare, or only globals."""
+    found = wanted.intersection(code.co_code[::2])
+    if found <= {_LOAD_GLOBAL}:
+        extended = 0
+        for opcode, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True) if found else ():
+            argument |= extended
+            extended = argument << 8 if opcode == dis.EXTENDED_ARG else 0
+            if opcode == _LOAD_GLOBAL:
+                yield code.co_names[argument >> 1]  # the lowest bit says whether it is called
+    else:
+        yield from (instruction.argval for instruction in dis.get_instructions(code) if instruction.opcode in found)
 
 
 def sees_order_of_keywords(function: Callable[..., Any]) -> bool:
@@ -267,6 +279,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
+_LOAD_GLOBAL = dis.opmap["LOAD_GLOBAL"]
 MAX_OBJECTS = 5000  # that are looked through for functions
 _METHODS = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
 _PLAIN = (int, float, str, bytes, bool, type(None))

@@ -403,6 +403,15 @@ class RegionCall(Call):
 
 def order_of(roots: Sequence[Node]) -> list[Node]:
     """All nodes that the roots reach, each after every node that feeds it (no recursion: graphs are deep)."""
+    is_paused = pause()
+    try:
+        return _order_of(roots)
+    finally:
+        if is_paused:
+            resume()
+
+
+def _order_of(roots: Sequence[Node]) -> list[Node]:
     seen: set[int] = set()
     order: list[Node] = []
     for root in roots:
@@ -561,10 +570,14 @@ def propagate(
                 raise RuntimeError(FREED)
             if trace is not None:
                 trace.differentiated = node.location
-            application = saved(node)
-            for index, edge in enumerate(node.edges):
-                if edge is not None and id(edge) in needed:
-                    gathered.add(edge, *_checked(emitter, index, cotangent, mask, application, node))
+            application, is_paused = saved(node), pause()
+            try:
+                for index, edge in enumerate(node.edges):
+                    if edge is not None and id(edge) in needed:
+                        gathered.add(edge, *_checked(emitter, index, cotangent, mask, application, node))
+            finally:
+                if is_paused:
+                    resume()
             if not retain_graph:
                 node.application = None
     finally:

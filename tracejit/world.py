@@ -38,7 +38,7 @@ from .contents import (
     slots,
     users_classes,
 )
-from .names import instructions, mentioned
+from .names import mentioned, named
 from .places import Attribute, Attributes, Item, Itself, Place
 from .sources import Reached
 from .tensor import Tensor
@@ -386,11 +386,7 @@ def _content(cell: types.CellType) -> Any:
 @functools.lru_cache(1 << 12)
 def _stored(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """The variables around it, and the globals, that the code binds."""
-    found = [(i.opname, i.argval) for i in instructions(code)]
-    return (
-        frozenset(name for opcode, name in found if opcode in ("STORE_DEREF", "DELETE_DEREF")),
-        frozenset(name for opcode, name in found if opcode in ("STORE_GLOBAL", "DELETE_GLOBAL")),
-    )
+    return named(code, "STORE_DEREF", "DELETE_DEREF"), named(code, "STORE_GLOBAL", "DELETE_GLOBAL")
 
 
 def _numpy_random_state() -> bytes | None:

@@ -20,6 +20,7 @@ from ..autograd.modes import enable_grad, no_grad
 from ..device import follow
 from ..disguise import disguised
 from ..guards import Guard, SameValue
+from ..impurity import pause, resume
 from ..locations import at_user_line
 from ..nn.module import zero_gradients
 from ..ops import elementwise
@@ -225,12 +226,17 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    gradient = parameter.grad
-                    if gradient is not None:
-                        self._update(parameter, gradient, self._complete_state(parameter, group), group)
+        is_paused = type(self).__module__.startswith("tracejit.") and pause()
+        try:
+            with no_grad():
+                for group in self.param_groups:
+                    for parameter in group["params"]:
+                        gradient = parameter.grad
+                        if gradient is not None:
+                            self._update(parameter, gradient, self._complete_state(parameter, group), group)
+        finally:
+            if is_paused:
+                resume()
         if thread.trace is not None:
             thread.trace.guard(("optimizer", id(self)), SameTensors(self))
         return loss
