@@ -32,7 +32,7 @@ from .structured import CannotCapture
 from .tape import Node, node_of, with_history
 from .tensor import Tensor, concrete_tensor
 from .tracing import Shadow, Trace, Untraceable
-from .transforms.arguments import shown
+from .transforms.arguments import paths, shown
 from .world import Untracked, World
 
 # Containers -----------------------------------------------------------------------------------------
@@ -116,10 +116,10 @@ def pack(name: str, item: Any) -> Packed:
     """Take a container apart; ``TypeError`` for what is neither a tensor nor a number nor ``None``."""
     found: list[Any] = []
     structure = tree.flatten(item, found)
-    paths = list(_paths(structure, name))
+    places = list(paths(structure, name))
     leaves = [
         Leaf(path, as_tensor(path, leaf), isinstance(leaf, bool | int | float | complex) or _is_weak(leaf))
-        for path, leaf in zip(paths, found, strict=True)
+        for path, leaf in zip(places, found, strict=True)
         if leaf is not None
     ]
     return Packed(name, structure, leaves, [leaf is not None for leaf in found])
@@ -136,21 +136,6 @@ def as_tensor(what: str, item: Any) -> Tensor:
 
 def _is_weak(item: Any) -> bool:
     return isinstance(item, Tensor) and item._weak
-
-
-def _paths(structure: tree.Structure, path: str) -> Iterator[str]:
-    """What leads to each leaf, as an expression."""
-    if structure is None:
-        yield path
-        return
-    container, keys, children = structure
-    for position, child in enumerate(children):
-        if keys is None:
-            yield from _paths(child, f"{path}[{position}]")
-        elif container is dict:
-            yield from _paths(child, f"{path}[{keys[position]!r}]")
-        else:
-            yield from _paths(child, f"{path}.{keys[position]}")
 
 
 def same_structure(what: str, rule: str, first: Packed, other: Packed) -> None:

@@ -208,14 +208,14 @@ def test_context_of_a_function() -> None:
 
 
 def closes_over(kind: str) -> Callable[[Any], Any]:
-    def outer(x: Any) -> Any:
+    def outer(x: Any, argument: Any = None) -> Any:
         if kind == "vjp":
             f = tj.custom_vjp(lambda y: y * x)
             f.defvjp(lambda y: (y * x, None), lambda residuals, g: (g * x,))
         else:
             f = tj.custom_jvp(lambda y: y * x)
             f.defjvp(lambda primals, tangents: (primals[0] * x, tangents[0] * x))
-        return f(x)
+        return f(x if argument is None else argument)
 
     return outer
 
@@ -225,6 +225,8 @@ def test_what_is_transformed_must_be_an_argument(kind: str) -> None:
     for run in (tj.grad, lambda f: lambda x: tj.jvp(f, (x,), (x,)), lambda f: lambda x: tj.vmap(f)(tj.ones(2))):
         with pytest.raises(RuntimeError, match="reaches a tensor that is being transformed by another way"):
             run(closes_over(kind))(tj.tensor(2.0))
+        with pytest.raises(RuntimeError, match="reaches a tensor that is being transformed by another way"):
+            run(lambda x: closes_over(kind)(x, tj.tensor(3.0)))(tj.tensor(2.0))
     inner = lambda x: tj.grad(lambda y: tj.stop_gradient(closes_over(kind)(tj.tensor(2.0))) * y)(x)  # noqa: E731
     assert inner(tj.tensor(1.0)).item() == 4
 
@@ -261,10 +263,19 @@ def with_rule(rule: Any) -> Any:
         (lambda: with_rules(lambda x: x, lambda r, g: (g,)), TypeError, "the forward rule of f must return a pair"),
         (lambda: with_rules(lambda x: (x, 0), lambda r, g: g), TypeError, "the backward rule of f must return a tuple"),
         (lambda: with_rules(lambda x: (x, 0), lambda r, g: (g, g)), TypeError, "built as the arguments, [*], got"),
-        (lambda: with_rules(lambda x: (x, 0), lambda r, g: (g[0],)), ValueError, "a tensor of shape () for (2,)"),
+        (
+            lambda: with_rules(lambda x: (x, 0), lambda r, g: (g[0],)),
+            ValueError,
+            "shape () for the arguments[0]",
+        ),
+        (lambda: with_rules(lambda x: (x, 0), lambda r, g: (0.0,)), ValueError, "[0], which has shape (2,)"),
         (lambda: with_rule(lambda p, t: p[0]), TypeError, "the jvp rule of f must return a pair (output, tangent)"),
         (lambda: with_rule(lambda p, t: (p[0], (t[0],))), TypeError, "built as the output, *, got"),
-        (lambda: with_rule(lambda p, t: (p[0], t[0].sum())), ValueError, "a tensor of shape () for (2,)"),
+        (
+            lambda: with_rule(lambda p, t: (p[0], t[0].sum())),
+            ValueError,
+            "of shape () for the output, which",
+        ),
     ],
 )
 def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:

@@ -174,15 +174,26 @@ def test_an_error_takes_back_what_was_written() -> None:
         (lambda: tj.grad(lambda x: x, holomorphic=True)(1.0), TypeError, "requires complex inputs, got float32"),
         (lambda: tj.grad(lambda x: x)(3), TypeError, "complex-valued inputs (floating point numbers), got int64"),
         (lambda: tj.grad(lambda x: x)("a"), TypeError, "grad differentiates in tensors and floats, got str 'a'"),
-        (lambda: tj.grad(lambda x: x, 1)(1.0), ValueError, "argnums=1, but the function was given 1 arguments"),
+        (lambda: tj.grad(lambda p: p["a"])({"a": 1.0, "n": [3]}), TypeError, "got int64 for argument 0['n'][0]"),
+        (lambda: tj.grad(lambda x, p: x, (0, 1))(1.0, {"a": "b"}), TypeError, "got str 'b' for argument 1['a']"),
+        (lambda: tj.jacfwd(lambda x, p: x, 1)(1.0, (2,)), TypeError, "got int64 for argument 1[0]"),
+        (lambda: tj.grad(lambda x: x, 1)(1.0), ValueError, "argnums=1, but the function was given 1 positional arg"),
+        (lambda: tj.grad(lambda x: x, 1.0)(1.0), TypeError, "argnums must be ints, got 1.0"),
+        (lambda: tj.grad(lambda x, y: x, (0, -2))(1.0, 2.0), ValueError, "argnums=(0, -2) names an argument twice"),
         (lambda: tj.grad(lambda x: x, "x")(1.0), TypeError, "argnums must be ints"),
         (lambda: tj.grad(lambda x: x, has_aux=True)(1.0), TypeError, "must return a pair (output, aux), got Tensor"),
+        (lambda: tj.grad(lambda x: (x, 1, 2), has_aux=True)(1.0), TypeError, "a pair (output, aux), got tuple of 3"),
         (lambda: tj.vjp(tj.sin, VECTOR)[1](tj.ones(2)), ValueError, "(2,) was given for a result of shape (3,)"),
         (lambda: tj.vjp(lambda x: (x, x), 1.0)[1](1.0), TypeError, "the structure of the result, (*, *), got *"),
         (lambda: tj.jvp(tj.sin, 1.0, 1.0), TypeError, "primals must be a tuple or a list"),
         (lambda: tj.jvp(tj.sin, (1.0,), (1.0, 2.0)), TypeError, "the structure of primals, (*,), got (*, *)"),
         (lambda: tj.jvp(tj.sin, (VECTOR,), (tj.ones(2),)), ValueError, "(2,) was given for a primal of shape (3,)"),
         (lambda: tj.jvp(tj.sin, (1,), (1.0,)), TypeError, "jvp requires real- or complex-valued inputs"),
+        (lambda: tj.jvp(lambda x: x, (VECTOR,), (VECTOR > 1,)), TypeError, "got bool for the tangent of argument 0"),
+        (lambda: tj.hvp(tj.sin, 1.0, 1.0), TypeError, "hvp: primals must be a tuple or a list"),
+        (lambda: tj.hvp(tj.sin, (1.0,), (tj.ones(2),)), ValueError, "hvp: a tangent of shape (2,) was given for a"),
+        (lambda: tj.jacrev(lambda x: x * 1j)(VECTOR), TypeError, "jacrev requires real results, got complex64; pass"),
+        (lambda: tj.jacrev(lambda x: x.real, holomorphic=True)(VECTOR * 1j), TypeError, "requires complex results"),
         (lambda: tj.jacrev(lambda x: x)(tj.tensor(1j)), TypeError, "jacrev requires real inputs, got complex64"),
         (lambda: tj.linearize(lambda x: x, 1.0)[1](), TypeError, "tangents must have the structure of primals"),
     ],
@@ -325,8 +336,23 @@ def test_random_numbers_in_a_jacobian_are_drawn_once() -> None:
         assert tj.diag(transform(lambda x: x * tj.rand(3))(VECTOR)).tolist() == drawn.tolist()
 
 
+def test_integer_results_have_zeros_for_a_jacobian() -> None:
+    for transform in (tj.jacrev, tj.jacfwd):
+        found = transform(lambda x: x > 1)(VECTOR)
+        assert (found.dtype, found.tolist()) == (VECTOR.dtype, [[0.0] * 3] * 3)
+
+
 def test_nothing_in_containers_stays() -> None:
     x = tj.tensor([1.0, 2.0])
+    p = {"a": x, "b": None}
+    double = lambda d: d["a"] * 2  # noqa: E731
+    for transform in (tj.jacrev, tj.jacfwd):
+        found = transform(double)(p)
+        assert (found["a"].tolist(), found["b"]) == ([[2.0, 0.0], [0.0, 2.0]], None)
+    assert tj.jvp(double, (p,), (p,))[1].tolist() == [2.0, 4.0]
+    assert tj.linearize(double, p)[1](p).tolist() == [2.0, 4.0]
+    with pytest.raises(TypeError, match=r"got NoneType None for the tangent of argument 0\['a'\]"):
+        tj.jvp(double, (p,), ({"a": None, "b": None},))
     for run in (lambda f: f, tj.jit):
         found = run(tj.grad(lambda d: (d["a"] * d["c"][1]).sum()))({"a": x, "b": None, "c": [None, 2 * x]})
         assert found["b"] is found["c"][0] is None

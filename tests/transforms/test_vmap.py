@@ -148,8 +148,10 @@ def test_a_tensor_from_outside_does_not_become_a_batch() -> None:
     [
         (lambda: tj.vmap(3), TypeError, "vmap expects a function, got int 3"),
         (lambda: tj.vmap(abs, randomness="all"), ValueError, "randomness must be one of error, different, same"),
-        (lambda: tj.vmap(abs)(tj.tensor(1.0)), ValueError, "in_axes is 0, but the argument has 0 axes: shape ()"),
-        (lambda: tj.vmap(abs, in_axes=3)(GRID), ValueError, "in_axes is 3, but the argument has 3 axes"),
+        (lambda: tj.vmap(abs)(tj.tensor(1.0)), ValueError, "in_axes is 0, but argument 0 has 0 axes: shape ()"),
+        (lambda: tj.vmap(abs, in_axes=3)(GRID), ValueError, "in_axes is 3, but argument 0 has 3 axes"),
+        (lambda: tj.vmap(lambda x, p: x)(GRID, [{"w": 1.0}]), ValueError, "argument 1[0]['w'] has 0 axes"),
+        (lambda: tj.vmap(lambda x, w: x)(GRID, w=[1.0]), ValueError, "in_axes is 0, but w[0] has 0 axes"),
         (lambda: tj.vmap(abs, in_axes=None)(GRID), ValueError, "no argument is a batch"),
         (lambda: tj.vmap(abs, in_axes=(0, 0))(GRID), ValueError, "its length is 2 and abs was called with 1 arguments"),
         (lambda: tj.vmap(abs, in_axes=({"a": 0},))(GRID), TypeError, "in_axes must hold ints, None, or containers"),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tracejit.ir.types import is_differentiable, is_floating
+from tracejit.ir.types import format_shape, is_differentiable
 
 from .. import tree
 from ..levels import Box, Level, check_open
@@ -40,34 +40,56 @@ def checked_callable(transformation: str, function: Any) -> None:
         )
 
 
-def as_variable(transformation: str, leaf: Any, accepts_complex: bool = True) -> Tensor:
-    """A leaf of the arguments that a function is differentiated in, as a tensor."""
-    if isinstance(leaf, Tensor):
-        variable = new_from(leaf) if leaf._weak else leaf
-    elif isinstance(leaf, bool | int | float | complex | np.ndarray | np.generic):
-        variable = as_tensor(leaf, transformation)
-    else:
-        raise at_user_line(
-            TypeError(f"{transformation} differentiates in tensors and floats, got {type(leaf).__name__} {leaf!r:.60}")
-        )
-    if not (is_differentiable(variable.dtype) if accepts_complex else is_floating(variable.dtype)):
-        kinds = "real- or complex-valued" if accepts_complex else "real-valued"
-        raise at_user_line(
-            TypeError(f"{transformation} requires {kinds} inputs (floating point numbers), got {variable.dtype.name}")
-        )
-    return variable
+class Variables:
+    """The arguments that a function is differentiated in, as tensors; ``None`` in a container stays what it is."""
 
+    def __init__(self, transformation: str, args: Sequence[Any], positions: Sequence[int] | None = None) -> None:
+        self._transformation = transformation
+        self._positions = range(len(args)) if positions is None else positions
+        leaves, structure = flat([args[i] for i in self._positions])
+        self.structure = tuple, None, structure[2]
+        self._places = [i for i, leaf in enumerate(leaves) if leaf is not None] or range(len(leaves))
+        self._count = len(leaves)
+        self.tensors = [self._variable(leaves[i], i) for i in self._places]
 
-def as_variables(transformation: str, leaves: Sequence[Any]) -> list[Tensor]:
-    """The leaves that are something as tensors: what is ``None`` in a container stays what it is."""
-    present = [leaf for leaf in leaves if leaf is not None] or leaves
-    return [as_variable(transformation, leaf) for leaf in present]
+    def built(self, values: Iterable[Any]) -> tuple[Any, ...]:
+        """What is built as the arguments are, with one of ``values`` in the place of each tensor."""
+        leaves = [None] * self._count
+        for place, value in zip(self._places, values, strict=True):
+            leaves[place] = value
+        return tree.unflatten(self.structure, iter(leaves))
 
+    def tangents(self, given: Sequence[Any]) -> list[Tensor]:
+        """Tangents that are built as the arguments are, one for each tensor."""
+        leaves = same_structure(self._transformation, "tangents", tuple(given), "primals", self.structure)
+        return [self._tangent(leaves[i], i, like) for i, like in zip(self._places, self.tensors, strict=True)]
 
-def with_nothing(leaves: Sequence[Any], values: Iterable[Any]) -> Iterator[Any]:
-    """The values in the places of the leaves that are something."""
-    found = iter(values)
-    return iter([None if leaf is None else next(found) for leaf in leaves])
+    def _variable(self, leaf: Any, number: int, what: str = "") -> Tensor:
+        """A leaf as a tensor; ``TypeError`` where it is nothing that is differentiated in."""
+        if isinstance(leaf, Tensor):
+            variable = new_from(leaf) if leaf._weak else leaf
+        elif isinstance(leaf, bool | int | float | complex | np.ndarray | np.generic):
+            variable = as_tensor(leaf, self._transformation)
+        else:
+            found = f"{type(leaf).__name__} {leaf!r:.60} for {what}{self._path(number)}"
+            raise at_user_line(TypeError(f"{self._transformation} differentiates in tensors and floats, got {found}"))
+        if not is_differentiable(variable.dtype):
+            kinds = "real- or complex-valued inputs (floating point numbers)"
+            found = f"{variable.dtype.name} for {what}{self._path(number)}"
+            raise at_user_line(TypeError(f"{self._transformation} requires {kinds}, got {found}"))
+        return variable
+
+    def _tangent(self, given: Any, number: int, primal: Tensor) -> Tensor:
+        tangent = self._variable(given, number, "the tangent of ")
+        if tangent.shape != primal.shape:
+            shapes = f"{format_shape(tangent.shape)} was given for a primal of shape {format_shape(primal.shape)}"
+            message = f"{self._transformation}: a tangent of shape {shapes}, {self._path(number)}"
+            raise at_user_line(ValueError(message))
+        return tangent if tangent.dtype == primal.dtype else tangent.astype(primal.dtype)
+
+    def _path(self, number: int) -> str:
+        parts = zip(self._positions, self.structure[2], strict=True)
+        return [path for i, part in parts for path in paths(part, f"argument {i}")][number]
 
 
 def flat(item: Any) -> tuple[list[Any], tree.Structure]:
@@ -103,17 +125,34 @@ def shown(structure: tree.Structure) -> str:
     return f"{{{named}}}" if kind is dict else f"{kind.__name__}({named})"
 
 
+def paths(structure: tree.Structure, path: str) -> Iterator[str]:
+    """What leads to each leaf of what is built so, as an expression."""
+    if structure is None:
+        yield path
+        return
+    container, keys, children = structure
+    for position, child in enumerate(children):
+        if keys is None:
+            yield from paths(child, f"{path}[{position}]")
+        elif container is dict:
+            yield from paths(child, f"{path}[{keys[position]!r}]")
+        else:
+            yield from paths(child, f"{path}.{keys[position]}")
+
+
 def selected(transformation: str, args: Sequence[Any], argnums: int | Sequence[int]) -> list[int]:
-    """The positions that ``argnums`` names."""
-    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    """The positions that ``argnums`` names, each once."""
+    numbers = list(argnums) if isinstance(argnums, Iterable) else [argnums]
     for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool):
+        if not isinstance(number, int | np.integer) or isinstance(number, bool):
             raise at_user_line(TypeError(f"{transformation}: argnums must be ints, got {argnums!r}"))
         if not -len(args) <= number < len(args):
-            raise at_user_line(
-                ValueError(f"{transformation}: argnums={argnums}, but the function was given {len(args)} arguments")
-            )
-    return [number % len(args) for number in numbers]
+            given = f"the function was given {len(args)} positional argument{'s' * (len(args) != 1)}"
+            raise at_user_line(ValueError(f"{transformation}: argnums={argnums}, but {given}"))
+    positions = [int(number) % len(args) for number in numbers]
+    if len(set(positions)) < len(positions):
+        raise at_user_line(ValueError(f"{transformation}: argnums={argnums} names an argument twice"))
+    return positions
 
 
 def with_arguments(args: Sequence[Any], positions: Sequence[int], values: Sequence[Any]) -> list[Any]:
@@ -130,7 +169,7 @@ def pair(transformation: str, function: Any, result: Any) -> tuple[Any, Any]:
         raise at_user_line(
             TypeError(
                 f"{transformation} with has_aux=True: {name_of(function)} must return a pair (output, aux), "
-                f"got {type(result).__name__}"
+                f"got {type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
             )
         )
     return result

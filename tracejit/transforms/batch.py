@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..promotion import as_tensor
 from ..state import thread
 from ..tape import apply, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
-from .arguments import checked_callable, flat, name_of, outside, wraps
+from .arguments import checked_callable, flat, name_of, outside, paths, wraps
 
 RANDOMNESS = ("error", "different", "same")
 _emitter = tensor_emitter()
@@ -172,7 +173,8 @@ def vmap(
             )
         leaves, structure = flat((args, kwargs))
         axes = [*_spread("in_axes", in_axes, flat(args)[1]), *_spread("in_axes", 0, flat(kwargs)[1])]
-        items = [_argument(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        names = functools.partial(_names, args, kwargs)
+        items = [_argument(leaf, axis, names, i) for i, (leaf, axis) in enumerate(zip(leaves, axes, strict=True))]
         level = Batch(_size(items, axis_size), axis_name, randomness)
         with level:
             inputs = [leaf if x is None else new_tensor(Batched(level, x, True)) for x, _, leaf in items]
@@ -211,18 +213,23 @@ def _count(structure: tree.Structure) -> int:
     return 1 if structure is None else sum(_count(child) for child in structure[2])
 
 
-def _argument(leaf: Any, axis: int | None) -> tuple[Tensor | None, int | None, Any]:
+def _argument(
+    leaf: Any, axis: int | None, names: Callable[[], Sequence[str]], number: int
+) -> tuple[Tensor | None, int | None, Any]:
     """A batched argument's tensor, the batch moved to the front; its axis; the leaf itself."""
     if axis is None or leaf is None:
         return None, None, leaf
     tensor = as_tensor(leaf, "vmap")
     if not -tensor.ndim <= axis < tensor.ndim:
-        raise at_user_line(
-            ValueError(
-                f"vmap: in_axes is {axis}, but the argument has {tensor.ndim} axes: shape {format_shape(tensor.shape)}"
-            )
-        )
+        found = f"{tensor.ndim} {'axis' if tensor.ndim == 1 else 'axes'}: shape {format_shape(tensor.shape)}"
+        raise at_user_line(ValueError(f"vmap: in_axes is {axis}, but {names()[number]} has {found}"))
     return arrangement.moveaxis(tensor, axis, 0), axis, leaf
+
+
+def _names(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """What to call each leaf of the arguments in an error."""
+    named = [*((f"argument {i}", arg) for i, arg in enumerate(args)), *kwargs.items()]
+    return [path for name, arg in named for path in paths(flat(arg)[1], name)]
 
 
 def _size(items: Sequence[tuple[Tensor | None, int | None, Any]], axis_size: int | None) -> int:

@@ -17,7 +17,7 @@ from ..locations import at_user_line
 from ..promotion import as_tensor
 from ..tape import tensor_emitter
 from ..tensor import Tensor
-from .arguments import as_results, checked_callable, flat, name_of, shown
+from .arguments import as_results, checked_callable, flat, name_of, paths, shown
 from .operation import Operation, WithJvp, WithVjp, apply_operation
 
 
@@ -101,11 +101,13 @@ class _Arguments:
                 f"{what} of {self.name} must return what is built as {other}, {shown(expected)}, got {given!r:.80}"
             )
             raise at_user_line(TypeError(message))
-        for leaf, like in zip(leaves, likes, strict=True):
-            if isinstance(leaf, Tensor) and isinstance(like, Tensor) and leaf.shape != like.shape:
-                shapes = f"{format_shape(leaf.shape)} for {format_shape(like.shape)}"
+        found = [self._like(leaf, like) for leaf, like in zip(leaves, likes, strict=True)]
+        for number, (tensor, like) in enumerate(zip(found, likes, strict=True)):
+            if tensor is not None and tensor.shape != like.shape:
+                place = list(paths(expected, other))[number]
+                shapes = f"{format_shape(tensor.shape)} for {place}, which has shape {format_shape(like.shape)}"
                 raise at_user_line(ValueError(f"{what} of {self.name} returned a tensor of shape {shapes}"))
-        return [self._like(leaf, like) for leaf, like in zip(leaves, likes, strict=True)]
+        return found
 
     def _match(self, given: Any, structure: tree.Structure, leaves: list[Any]) -> bool:
         if given is None:
@@ -126,7 +128,7 @@ class _Arguments:
         return all(self._match(part, child, leaves) for part, child in zip(parts, children, strict=True))
 
     @staticmethod
-    def _like(leaf: Any, like: Any) -> Any:
+    def _like(leaf: Any, like: Any) -> Tensor | None:
         if leaf is None or not isinstance(like, Tensor) or not is_differentiable(like.dtype):
             return None
         tensor = as_tensor(leaf, "a derivative")
@@ -145,8 +147,8 @@ class custom_vjp(_Custom):
     differentiated: ``backward`` gets them first.  Forward mode uses the transpose of ``backward``; higher derivatives
     are those of ``forward`` and ``backward`` as they are written.
 
-    The function gets by its arguments whatever it is differentiated in; a tensor of an outer transformation that it
-    reaches in another way raises ``RuntimeError``.
+    The function gets by its arguments whatever it is differentiated in: a tensor of an outer transformation that it
+    reaches in another way raises ``RuntimeError``, one that requires gradients counts as constant.
 
     >>> import tracejit as tj
     >>> @tj.custom_vjp

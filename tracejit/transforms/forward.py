@@ -10,14 +10,14 @@ from tracejit.ir import Application, Block, Primitive
 from tracejit.ir.forward import push_control
 from tracejit.ir.graph import infer_types
 from tracejit.ir.primitives.control import Control
-from tracejit.ir.types import TensorType, format_shape, is_differentiable
+from tracejit.ir.types import TensorType, is_differentiable
 
 from .. import tree
 from ..levels import Box, Level
 from ..locations import at_user_line
 from ..tape import apply, apply_region, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
-from .arguments import as_results, as_variable, checked_callable, flat, outside, pair, same_structure
+from .arguments import Variables, as_results, checked_callable, flat, outside, pair
 
 
 class Dual(Box):
@@ -163,17 +163,21 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> tj.jvp(lambda x, y: x * y, (3.0, 4.0), (1.0, 0.0))
     (tensor(12.), tensor(4.))
     """
-    checked_callable("jvp", function)
+    pushed = pushed_by("jvp", function, primals, tangents, has_aux)
+    return (pushed.value, pushed.change, pushed.aux) if has_aux else (pushed.value, pushed.change)
+
+
+def pushed_by(
+    transformation: str, function: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False
+) -> Pushed:
+    """What :func:`jvp` finds; ``transformation`` is named where arguments are wrong."""
+    checked_callable(transformation, function)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, tuple | list):
-            message = f"jvp: {what} must be a tuple or a list, one entry for each argument, got {type(given).__name__}"
-            raise at_user_line(TypeError(message))
-    leaves, structure = flat(tuple(primals))
-    variables = [as_variable("jvp", leaf) for leaf in leaves]
-    given = same_structure("jvp", "tangents", tuple(tangents), "primals", structure)
-    directions = [_tangent("jvp", item, like) for item, like in zip(given, variables, strict=True)]
-    pushed = Pushed(function, variables, directions, structure, has_aux, "jvp")
-    return (pushed.value, pushed.change, pushed.aux) if has_aux else (pushed.value, pushed.change)
+            requires = f"{what} must be a tuple or a list, one entry for each argument, got {type(given).__name__}"
+            raise at_user_line(TypeError(f"{transformation}: {requires}"))
+    variables = Variables(transformation, primals)
+    return Pushed(function, variables, variables.tangents(tangents), has_aux, transformation)
 
 
 def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -187,16 +191,14 @@ def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False
     tensor(2.)
     """
     checked_callable("linearize", function)
-    leaves, structure = flat(primals)
-    variables = [as_variable("linearize", leaf) for leaf in leaves]
-    recorder = Recorder([TensorType(variable.dtype, variable.shape) for variable in variables])
+    variables = Variables("linearize", primals)
+    recorder = Recorder([TensorType(variable.dtype, variable.shape) for variable in variables.tensors])
     with recorder:
-        pushed = Pushed(function, variables, recorder.tangents, structure, has_aux, "linearize")
+        pushed = Pushed(function, variables, recorder.tangents, has_aux, "linearize")
 
     def change(*tangents: Any) -> Any:
-        given = same_structure("linearize", "tangents", tangents, "primals", structure)
-        directions = [_tangent("linearize", item, like) for item, like in zip(given, variables, strict=True)]
-        return tree.unflatten(pushed.structure, iter(recorder.replay(directions, pushed.changes)))
+        moved = recorder.replay(variables.tangents(tangents), pushed.changes)
+        return tree.unflatten(pushed.structure, iter(moved))
 
     return (pushed.value, change, pushed.aux) if has_aux else (pushed.value, change)
 
@@ -207,9 +209,8 @@ class Pushed:
     def __init__(
         self,
         function: Callable[..., Any],
-        variables: Sequence[Tensor],
+        variables: Variables,
         tangents: Sequence[Tensor],
-        structure: tree.Structure,
         has_aux: bool,
         transformation: str,
     ) -> None:
@@ -217,9 +218,9 @@ class Pushed:
         with level:
             inputs = [
                 new_tensor(Dual(level, same_value(variable), same_value(tangent)))
-                for variable, tangent in zip(variables, tangents, strict=True)
+                for variable, tangent in zip(variables.tensors, tangents, strict=True)
             ]
-            result, aux = function(*tree.unflatten(structure, iter(inputs))), None
+            result, aux = function(*variables.built(inputs)), None
             if has_aux:
                 result, aux = pair(transformation, function, result)
             leaves, self.structure = flat(result)
@@ -249,18 +250,6 @@ def _change(level: Forward, output: Tensor | None) -> Tensor | None:
     if level.has(value) and value.tangent is not None:
         return same_value(value.tangent)
     return tensor_emitter().full(0, TensorType(output.dtype, output.shape))
-
-
-def _tangent(transformation: str, given: Any, primal: Tensor) -> Tensor:
-    tangent = as_variable(transformation, given)
-    if tangent.shape != primal.shape:
-        raise at_user_line(
-            ValueError(
-                f"{transformation}: a tangent of shape {format_shape(tangent.shape)} was given for a primal of shape "
-                f"{format_shape(primal.shape)}"
-            )
-        )
-    return tangent if tangent.dtype == primal.dtype else tangent.astype(primal.dtype)
 
 
 __all__ = ["jvp", "linearize"]

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import TensorType, is_differentiable
 
 from .. import tree
 from ..locations import at_user_line
 from ..ops import arithmetic, creation, manipulation
 from ..tensor import Tensor
-from .arguments import as_variable, checked_callable, flat, pair, selected, with_arguments, wraps
+from .arguments import Variables, checked_callable, pair, selected, with_arguments, wraps
 from .batch import vmap
-from .forward import Pushed, Recorder, jvp
+from .forward import Pushed, Recorder, pushed_by
 from .reverse import Pullback, grad
 
 
-class _Variables:
-    """The arguments that a Jacobian is taken in, flat, and the function of those alone."""
+class _Arguments(Variables):
+    """The arguments that a Jacobian is taken in, and the function of those alone."""
 
     def __init__(
         self,
@@ -31,23 +31,24 @@ class _Variables:
     ) -> None:
         self._single = isinstance(argnums, int)
         self._positions = selected(name, args, argnums)
-        leaves, self.structure = flat([args[i] for i in self._positions])
-        self.tensors = [as_variable(name, leaf) for leaf in leaves]
+        super().__init__(name, args, self._positions)
         for tensor in self.tensors:
             if (tensor.dtype.kind == "c") != holomorphic:
-                hint = "with holomorphic=True" if holomorphic else "pass holomorphic=True for a holomorphic function"
-                kind = "complex" if holomorphic else "real"
-                message = f"{name} requires {kind} inputs, got {tensor.dtype.name}; {hint}"
-                raise at_user_line(TypeError(message))
+                raise at_user_line(TypeError(_kind_message(name, "inputs", tensor, holomorphic)))
         self._function, self._args, self._kwargs = function, args, kwargs
 
     def call(self, *values: Any) -> Any:
         return self._function(*with_arguments(self._args, self._positions, values), **self._kwargs)
 
-    def built(self, parts: Sequence[Tensor | None]) -> Any:
+    def entries(self, parts: Sequence[Tensor | None]) -> Any:
         """One entry of a Jacobian for each variable, built as the arguments are."""
-        found = tree.unflatten(self.structure, iter(parts))
-        return found[0] if self._single else tuple(found)
+        found = self.built(parts)
+        return found[0] if self._single else found
+
+
+def _kind_message(name: str, what: str, tensor: Tensor, holomorphic: bool) -> str:
+    hint = "with holomorphic=True" if holomorphic else "pass holomorphic=True for a holomorphic function"
+    return f"{name} requires {'complex' if holomorphic else 'real'} {what}, got {tensor.dtype.name}; {hint}"
 
 
 def _basis(type: TensorType) -> Tensor:
@@ -73,14 +74,17 @@ def jacrev(
 
     @wraps(function)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        variables = _Variables("jacrev", function, args, kwargs, argnums, holomorphic)
+        variables = _Arguments("jacrev", function, args, kwargs, argnums, holomorphic)
 
         def call(inputs: list[Tensor]) -> tuple[Any, Any]:
-            result = variables.call(*tree.unflatten(variables.structure, iter(inputs)))
+            result = variables.call(*variables.built(inputs))
             return pair("jacrev", function, result) if has_aux else (result, None)
 
         pullback = Pullback(function, variables.tensors, call)
         count = len(pullback.results)
+        for result in pullback.results:
+            if result is not None and is_differentiable(result.dtype) and (result.dtype.kind == "c") != holomorphic:
+                raise at_user_line(TypeError(_kind_message("jacrev", "results", result, holomorphic)))
 
         def rows(number: int, result: Any) -> Any:
             if result is None:
@@ -92,7 +96,7 @@ def jacrev(
             parts = vmap(pull)(_basis(TensorType(result.dtype, result.shape)))
             if holomorphic:  # the cotangents are those of the conjugates
                 parts = [arithmetic.conj(part) for part in parts]
-            return variables.built([manipulation.reshape(p, (*result.shape, *p.shape[1:])) for p in parts])
+            return variables.entries([manipulation.reshape(p, (*result.shape, *p.shape[1:])) for p in parts])
 
         found = tree.unflatten(pullback.structure, iter([rows(i, result) for i, result in enumerate(pullback.results)]))
         return (found, pullback.aux) if has_aux else found
@@ -114,13 +118,11 @@ def jacfwd(
 
     @wraps(function)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        variables = _Variables("jacfwd", function, args, kwargs, argnums, holomorphic)
+        variables = _Arguments("jacfwd", function, args, kwargs, argnums, holomorphic)
         types = [TensorType(tensor.dtype, tensor.shape) for tensor in variables.tensors]
         recorder = Recorder(types)
         with recorder:
-            pushed = Pushed(
-                variables.call, variables.tensors, recorder.tangents, variables.structure, has_aux, "jacfwd"
-            )
+            pushed = Pushed(variables.call, variables, recorder.tangents, has_aux, "jacfwd")
 
         def columns(number: int, type: TensorType) -> list[Tensor | None]:
             def push(tangent: Tensor) -> list[Tensor | None]:
@@ -129,20 +131,23 @@ def jacfwd(
                 return recorder.replay(tangents, pushed.changes)
 
             changes: list[Tensor | None] = vmap(push, out_axes=-1)(_basis(type))
-            return [
-                None if change is None else manipulation.reshape(change, (*change.shape[:-1], *type.static_shape))
-                for change in changes
-            ]
+            return [None if change is None else _column(change, type) for change in changes]
 
         parts = [columns(number, type) for number, type in enumerate(types)]
         rows = [
-            None if result is None else variables.built([part[i] for part in parts])
+            None if result is None else variables.entries([part[i] for part in parts])
             for i, result in enumerate(pushed.results)
         ]
         found = tree.unflatten(pushed.structure, iter(rows))
         return (found, pushed.aux) if has_aux else found
 
     return jacobian
+
+
+def _column(change: Tensor, type: TensorType) -> Tensor:
+    """Changes along the last axis as an entry of a Jacobian: zeros of the argument's dtype for an integer."""
+    entry = manipulation.reshape(change, (*change.shape[:-1], *type.static_shape))
+    return entry if is_differentiable(entry.dtype) else entry.astype(type.dtype)
 
 
 jacobian = jacrev
@@ -170,8 +175,8 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> tj.hvp(lambda x: (x**3).sum(), (tj.tensor([1.0, 2.0]),), (tj.tensor([1.0, 0.0]),))
     tensor([6., 0.])
     """
-    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(function, argnums), primals, tangents)[1]
+    argnums = 0 if not isinstance(primals, tuple | list) or len(primals) == 1 else tuple(range(len(primals)))
+    return pushed_by("hvp", grad(function, argnums), primals, tangents).change
 
 
 __all__ = ["hessian", "hvp", "jacfwd", "jacobian", "jacrev"]

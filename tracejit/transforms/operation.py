@@ -10,7 +10,7 @@ from tracejit.ir.types import TensorType, is_differentiable
 
 from .. import dispatch, tree
 from ..autograd.modes import enable_grad, no_grad
-from ..levels import HIDDEN, Box, level_of
+from ..levels import HIDDEN, Box, level_of, refuse_boxes
 from ..locations import at_user_line
 from ..ops import manipulation, reduction
 from ..regions import note_rule
@@ -93,9 +93,11 @@ def _at_base(operation: Operation, operands: Sequence[Tensor]) -> list[Tensor]:
     values = [dispatch.payload(operand) for operand in operands]
     with no_grad():
         detached = [new_tensor(value) for value in values]
-        if not any(edge is not None for edge in edges):
-            return operation.run(detached)
-        results, residuals = operation.forward(detached)
+        is_wanted = any(edge is not None for edge in edges)
+        results, residuals = operation.forward(detached) if is_wanted else (operation.run(detached), None)
+    refuse_boxes([result._value for result in results])
+    if not is_wanted:
+        return results
     call = _OperationCall(operation, values, residuals, len(results))
     return _connected(call, edges, [dispatch.payload(result) for result in results])
 

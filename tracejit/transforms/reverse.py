@@ -16,8 +16,8 @@ from ..promotion import as_tensor
 from ..tape import Variable, apply, apply_region, node_of, propagate, same_value, tensor_emitter
 from ..tensor import Tensor, new_tensor
 from .arguments import (
+    Variables,
     as_results,
-    as_variables,
     checked_callable,
     flat,
     inner,
@@ -27,7 +27,6 @@ from .arguments import (
     same_structure,
     selected,
     with_arguments,
-    with_nothing,
     wraps,
 )
 
@@ -118,19 +117,18 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     (tensor(4.), tensor(3.))
     """
     checked_callable("vjp", function)
-    leaves, structure = flat(primals)
-    variables = as_variables("vjp", leaves)
+    variables = Variables("vjp", primals)
 
     def call(inputs: list[Tensor]) -> tuple[Any, Any]:
-        result = function(*tree.unflatten(structure, with_nothing(leaves, inputs)))
+        result = function(*variables.built(inputs))
         return pair("vjp", function, result) if has_aux else (result, None)
 
-    pullback = Pullback(function, variables, call)
+    pullback = Pullback(function, variables.tensors, call)
 
     def pull(cotangents: Any) -> Any:
         given = same_structure("vjp", "the cotangents", cotangents, "the result", pullback.structure)
         checked = [_cotangent(item, like) for item, like in zip(given, pullback.results, strict=True)]
-        return tree.unflatten(structure, with_nothing(leaves, pullback(checked)))
+        return variables.built(pullback(checked))
 
     return (pullback.value, pull, pullback.aux) if has_aux else (pullback.value, pull)
 
@@ -208,26 +206,24 @@ def _differentiated(
     @wraps(function)
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         positions = selected(transformation, args, argnums)
-        leaves, structure = flat([args[i] for i in positions])
-        variables = as_variables(transformation, leaves)
-        for variable in variables:
+        variables = Variables(transformation, args, positions)
+        for variable in variables.tensors:
             if holomorphic and variable.dtype.kind != "c":
                 message = f"{transformation} with holomorphic=True requires complex inputs, got {variable.dtype.name}"
                 raise at_user_line(TypeError(message))
 
         def call(inputs: list[Tensor]) -> tuple[Any, Any]:
-            given = tree.unflatten(structure, with_nothing(leaves, inputs))
-            result = function(*with_arguments(args, positions, given), **kwargs)
+            result = function(*with_arguments(args, positions, variables.built(inputs)), **kwargs)
             return pair(transformation, function, result) if has_aux else (result, None)
 
-        pullback = Pullback(function, variables, call)
+        pullback = Pullback(function, variables.tensors, call)
         value = _scalar(transformation, function, pullback.value, holomorphic)
         one = new_tensor(dispatch.payload_emitter.full(1, TensorType(value.dtype, ())))
         gradients = pullback([one])
         if holomorphic:  # the cotangent is that of the conjugate
             gradients = [arithmetic.conj(gradient) for gradient in gradients]
-        found = tree.unflatten(structure, with_nothing(leaves, gradients))
-        return (value, pullback.aux) if has_aux else value, found[0] if isinstance(argnums, int) else tuple(found)
+        found = variables.built(gradients)
+        return (value, pullback.aux) if has_aux else value, found[0] if isinstance(argnums, int) else found
 
     return evaluate
 
