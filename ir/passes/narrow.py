@@ -1,7 +1,8 @@
-"""Slices of what is computed element by element: each computes its own part.
+"""Slices of what is computed element by element, or of a convolution: each computes its own part.
 
 Where parts of one array are read apart (the gates of an LSTM, the halves of a gated unit), what reads a part can then
-compute it in its own kernel, and the whole need not stand in memory.
+compute it in its own kernel, and the whole need not stand in memory.  Of a convolution's result, the gradient of a
+padded one is cut out: so the edge is not computed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from ..graph import Block, Emit, Graph, Op, Value
 from ..primitive import Elementwise
 from ..primitives.contraction import dot
+from ..primitives.convolution import convolution
 from ..primitives.elementwise import add
+from ..primitives.placement import pad
 from ..primitives.view import slice_
 
 MOST_PARTS = 8  # each computes the same ops
@@ -41,11 +44,20 @@ def narrow(graph: Graph) -> Graph:
     }
     """
     parts = {op for block in _blocks(graph) for op in _parts(block)}
+    if not parts:
+        return graph
+    uses = graph.uses()
 
     def rewrite(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
-        return (_narrowed(op, operands[0], emit),) if op in parts else None
+        if op not in parts:
+            return None
+        whole, maker = operands[0], op.operands[0].op
+        assert maker is not None
+        if maker.primitive is convolution:
+            return (_cut_convolution(op, whole, uses[maker.operands[0]] == 1, emit),)
+        return (_narrowed(op, whole, emit),)
 
-    return graph.rewrite(rewrite) if parts else graph
+    return graph.rewrite(rewrite)
 
 
 def _blocks(block: Block) -> list[Block]:
@@ -69,6 +81,8 @@ def _parts(block: Block) -> list[Op]:
 
 def _can_be_apart(whole: Value, slices: Sequence[Op]) -> bool:
     maker = whole.op
+    if maker is not None and maker.primitive is convolution and len(slices) == 1:
+        return _is_cut(slices[0])
     if maker is None or not isinstance(maker.primitive, Elementwise) or len(slices) > MOST_PARTS:
         return False
     if not all(value.type.is_static and value.type.size for value in (*maker.operands, *(op.result for op in slices))):
@@ -96,3 +110,42 @@ def _narrowed(op: Op, whole: Value, emit: Emit) -> Value:
     maker = whole.op
     assert maker is not None
     return emit(maker.primitive, [part(operand) for operand in maker.operands], maker.attributes)
+
+
+def _is_cut(op: Op) -> bool:
+    """Whether a slice cuts places out of a convolution's result."""
+    x, y = op.operands[0].type, op.result.type
+    if not x.is_static or not y.size or set(op.attributes["strides"]) != {1}:
+        return False
+    return x.shape != y.shape and x.shape[:2] == y.shape[:2]
+
+
+def _cut_convolution(op: Op, whole: Value, alone: bool, emit: Emit) -> Value:
+    """A slice of a convolution as that of what its windows show; where nothing else reads that, less is padded."""
+    maker = whole.op
+    assert maker is not None
+    x, weights = maker.operands
+    strides, dilations = ((1, 1, *maker.attributes[name]) for name in ("strides", "dilations"))
+    kernel = (1, 1, *weights.type.static_shape[2:])
+    start = tuple(first * stride for first, stride in zip(op.attributes["start"], strides, strict=True))
+    limit = tuple(
+        (last - 1) * stride + dilation * (size - 1) + 1
+        for last, stride, dilation, size in zip(op.attributes["limit"], strides, dilations, kernel, strict=True)
+    )
+    limit = (x.type.static_shape[0], x.type.static_shape[1], *limit[2:])
+    inside = _cut_pad(x, start, limit, emit) if alone else None
+    if inside is None:
+        inside = emit(slice_, (x,), {"start": start, "limit": limit, "strides": (1,) * x.ndim})
+    return emit(convolution, (inside, weights), maker.attributes)
+
+
+def _cut_pad(x: Value, start: Sequence[int], limit: Sequence[int], emit: Emit) -> Value | None:
+    """A slice of a pad as a smaller one, where only the fill is cut off."""
+    if x.op is None or x.op.primitive is not pad:
+        return None
+    low, high, interior = (x.op.attributes[name] for name in ("low", "high", "interior"))
+    before = tuple(edge - first for edge, first in zip(low, start, strict=True))
+    after = tuple(edge - extent + last for edge, extent, last in zip(high, x.type.static_shape, limit, strict=True))
+    if min(*before, *after) < 0:
+        return None
+    return emit(pad, x.op.operands, {"low": before, "high": after, "interior": interior})

@@ -585,6 +585,39 @@ def test_narrow(body, after):
         assert same_bits(one, other)
 
 
+WINDOWS = "{strides=[2, 1], dilations=[1, 2], groups=1}"
+CUT = {
+    "a pad": (
+        "%p = pad %x, 0.0 {low=[0, 0, 4, 3], high=[0, 0, 3, 2], interior=[0, 0, 0, 0]} : f32[1,2,11,9]"
+        f"%c = convolution %p, %w {WINDOWS} : f32[1,3,5,5]"
+        "%y = slice %c {start=[0, 0, 1, 1], limit=[1, 3, 4, 4], strides=[1, 1, 1, 1]} : f32[1,3,3,3] return %y",
+        "%p = pad %x, 0.0 {low=[0, 0, 2, 2], high=[0, 0, 1, 1], interior=[0, 0, 0, 0]} : f32[1,2,7,7]"
+        f"%y = convolution %p, %w {WINDOWS} : f32[1,3,3,3] return %y",
+    ),
+    "more than a pad": (
+        "%p = pad %x, 0.0 {low=[0, 0, 1, 1], high=[0, 0, 0, 0], interior=[0, 0, 0, 0]} : f32[1,2,5,5]"
+        f"%c = convolution %p, %w {WINDOWS} : f32[1,3,2,1]"
+        "%y = slice %c {start=[0, 0, 1, 0], limit=[1, 3, 2, 1], strides=[1, 1, 1, 1]} : f32[1,3,1,1] return %y",
+        "%p = pad %x, 0.0 {low=[0, 0, 1, 1], high=[0, 0, 0, 0], interior=[0, 0, 0, 0]} : f32[1,2,5,5]"
+        "%s = slice %p {start=[0, 0, 2, 0], limit=[1, 2, 5, 5], strides=[1, 1, 1, 1]} : f32[1,2,3,5]"
+        f"%y = convolution %s, %w {WINDOWS} : f32[1,3,1,1] return %y",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "after"), CUT.values(), ids=CUT)
+def test_cut_convolution(body, after):
+    parameters, shape = "%x: f32[1,2,4,4], %w: f32[3,2,3,3]", body.removesuffix(" return %y").split(" : ")[-1]
+    graph = function(parameters, shape, body)
+    cut = dce(narrow(graph))
+    verify(cut)
+    assert [(op.primitive.name, op.result.shape) for op in cut.ops] == [
+        (op.primitive.name, op.result.shape) for op in function(parameters, shape, after).ops
+    ]
+    arguments = [np.arange(1.0, 1 + p.type.size, dtype=np.float32).reshape(p.shape) for p in graph.parameters]
+    assert same_bits(interpret(graph, arguments)[0], interpret(cut, arguments)[0])
+
+
 PADS = """%a = pad %x, 0.0 {low=[0, 1], high=[0, 4], interior=[0, 0]} : f32[2,8]
           %b = pad %y, 0.0 {low=[0, 5], high=[0, 0], interior=[0, 0]} : f32[2,8]
           %c = pad %x, 0.0 {low=[0, 3], high=[0, 2], interior=[0, 0]} : f32[2,8]
