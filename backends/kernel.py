@@ -129,6 +129,15 @@ class Store:
 
 
 @dataclass(slots=True)
+class Carry:
+    """What a step of a serial loop leaves to the next one: ``result`` is ``initial`` first, then the last ``next``."""
+
+    initial: Literal
+    result: Scalar
+    next: Operand
+
+
+@dataclass(slots=True)
 class Loop:
     """``kinds`` holds ``"parallel"`` (split between threads) and ``"vector"``; a plain loop is serial, in order."""
 
@@ -136,6 +145,7 @@ class Loop:
     extent: Extent
     kinds: frozenset[str]
     body: list[Statement]
+    carries: tuple[Carry, ...] = ()
 
 
 @dataclass(slots=True)
@@ -286,10 +296,13 @@ def _print(kernel: Kernel) -> Iterator[str]:
                 case Store(buffer, at, value, accumulate):
                     verb = "accumulate" if accumulate else "store"
                     yield f"{indent}{verb} {buffer}[{address(at)}], {operand(value)}"
-                case Loop(axis, extent, kinds, body):
-                    yield f"{indent}{''.join(kind + ' ' for kind in sorted(kinds))}for {axis} in {extent} {{"
+                case Loop(axis, extent, kinds, body, carries):
+                    carried = ", ".join(f"{define(c.result)} from {operand(c.initial)}" for c in carries)
+                    head = f"for {axis} in {extent}{' carrying ' if carries else ''}{carried}"
+                    yield f"{indent}{''.join(kind + ' ' for kind in sorted(kinds))}{head} {{"
                     yield from block(body, indent + "  ")
-                    yield f"{indent}}}"
+                    left = ", ".join(operand(c.next) for c in carries)
+                    yield f"{indent}}}{' leaving ' if carries else ''}{left}"
                 case Reduce(axis, extent, one_block, vector, body, combinations, in_block):
                     marks = ("vector " if vector else "") + ("" if one_block or in_block else "blocked ")
                     where = f" of {in_block}" if in_block else ""

@@ -40,7 +40,7 @@ class NotOneLoop(Exception):
 class Node:
     """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
 
-    kind: str  # an instruction's name, or "call", "index", "load", "reduce"
+    kind: str  # an instruction's name, or "call", "index", "load", "reduce", "carry"
     operands: tuple[Node | k.Literal, ...]
     dtype: DType
     axes: frozenset[int]
@@ -51,6 +51,14 @@ class Node:
     identity: k.Literal | None = None
     stage: int = 0  # how many reductions, one after the other, stand before it
     function: k.Function | None = None  # of a call
+
+
+@dataclass(eq=False, slots=True)
+class CarryRequest:
+    """What one step over the reduced axis leaves to the next one, where the loop has an order."""
+
+    node: Node  # of the kind "carry"; its identity is what the first step finds
+    next: Node | k.Literal
 
 
 @dataclass(eq=False, slots=True)
@@ -173,6 +181,12 @@ class Elements(ScalarBuilder):
             step: Any = position if coefficient == 1 else self.multiply(position, coefficient)
             total = step if isinstance(total, k.Literal) and total.value == 0 else self.add(total, step)
         return total
+
+    def carried(self, axis: int, initial: k.Literal) -> Node:
+        """What the step before has left, of a loop over ``axis`` that has an order."""
+        node = Node("carry", (), initial.dtype, frozenset((axis,)), identity=initial)
+        self.nodes.append(node)
+        return node
 
     def _index(self, axis: int) -> Node:
         return self._node(("index", axis), "index", (), int64, frozenset((axis,)), address=Affine(((axis, 1),)))
@@ -327,22 +341,25 @@ def build_kernel(
     serial: bool = False,
     blocks_of: int | None = None,
     keeps: bool = False,
+    carries: Sequence[CarryRequest] = (),
 ) -> LoweredKernel:
     """Loops over ``domain`` that perform ``stores``.
 
     ``serial``: no two iterations may overlap (scatter).  ``blocks_of``: the domain is one reduced axis of
     that extent, and one partial result is stored for each of its blocks.  ``keeps``: a value may be kept from one pass
-    over a row to the next (see :mod:`.kept`), for the passes follow one another.
+    over a row to the next (see :mod:`.kept`), for the passes follow one another.  ``carries``: the reduced axis is
+    walked in order, and these values go from step to step.
     """
-    needed = _reachable(elements.nodes, stores)
+    needed = _reachable(elements.nodes, stores, carries)
     layout = _merge_axes(needed, stores, domain, reduced, keep_apart=serial)
-    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, keeps).run()
+    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, keeps, carries).run()
 
 
-def _reachable(nodes: list[Node], stores: list[StoreRequest]) -> list[Node]:
-    """The nodes that the stores need, operands first."""
+def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[CarryRequest]) -> list[Node]:
+    """The nodes that the stores and carries need, operands first."""
     wanted: set[int] = set()
     stack = [s.node for s in stores] + [node for s in stores for node, _ in s.address.dynamic]
+    stack += [carry.next for carry in carries]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and id(node) not in wanted:
@@ -422,7 +439,9 @@ class _Emission:
         serial: bool,
         blocks_of: int | None,
         keeps: bool,
+        carries: Sequence[CarryRequest],
     ) -> None:
+        self.carries = carries
         self.nodes, self.stores, self.layout = nodes, stores, layout
         self.title, self.specialize, self.serial, self.blocks_of = title, specialize, serial, blocks_of
         self.scalars: dict[int, k.Scalar] = {}
@@ -555,11 +574,19 @@ class _Emission:
                 statements.append(self._store(store))
         if inner:
             assert self.layout.reduced is not None
-            body = self._inner_statements([store.node for store in inner])
+            for carry in self.carries:
+                self.scalars[id(carry.node)] = k.Scalar(carry.node.dtype)
+            body = self._inner_statements([item.node for item in inner] + [carry.next for carry in self.carries])
             body += [self._store(store) for store in inner]
-            kinds = frozenset(("vector",)) if self.by_rows else frozenset[str]()
-            statements.append(k.Loop(self.axis_names[self.layout.reduced], self.reduced_extent, kinds, body))
+            kinds = frozenset(("vector",)) if self.by_rows and not self.carries else frozenset[str]()
+            carries = tuple(map(self._carry, self.carries))
+            axis = self.axis_names[self.layout.reduced]
+            statements.append(k.Loop(axis, self.reduced_extent, kinds, body, carries))
         return statements
+
+    def _carry(self, carry: CarryRequest) -> k.Carry:
+        assert carry.node.identity is not None
+        return k.Carry(carry.node.identity, self.scalars[id(carry.node)], self._operand(carry.next))
 
     def _reduce(self, nodes: list[Node]) -> k.Reduce:
         assert self.layout.reduced is not None
@@ -592,7 +619,7 @@ class _Emission:
                 wanted.add(id(node))
                 stack += () if self._is_stored(node) else node.operands
         self.inside = wanted
-        return [self._statement(node) for node in self.nodes if id(node) in wanted]
+        return [self._statement(node) for node in self.nodes if id(node) in wanted and node.kind != "carry"]
 
     def _is_stored(self, node: Node) -> bool:
         """Whether an earlier pass has kept the node."""

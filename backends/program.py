@@ -76,6 +76,7 @@ from .products import (
     lower_product,
     summed_in_place,
 )  # fmt: skip
+from .scans import is_scan, lower_scan
 
 
 @dataclass(slots=True)
@@ -377,6 +378,9 @@ class _Plan:
                 return
             if first in self.whole:
                 self._lower_host(first)
+                return
+            if self.host and is_scan(first):
+                lower_scan(self, first)
                 return
             if not runs_in_kernels(first) and not (is_alias(first) and first.result not in self.graph.results):
                 self._lower_host(first)

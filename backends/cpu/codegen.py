@@ -25,6 +25,7 @@ VECTOR_LANES = 16  # elements in a step of a map's loop
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
 WIDE_BYTES = 1024  # of each row that are reduced side by side where nothing else is done: few rows share a page
 MOST_BESIDES = 4  # statements
+CHAINS = 4  # rows that are walked in order side by side: as many as hide what an addition takes
 PREFETCHED_ROWS = 4  # how far ahead columns are asked for
 CACHE_LINE = 64  # bytes
 TILE = 16  # rows of the result at a time where an operand lies across them: a cache line of each of its rows
@@ -371,6 +372,12 @@ class _KernelEmitter:
         if "vector" in loop.kinds:
             self._vector_loop(loop, start, stop, c)
             return
+        if loop.carries:
+            self._carrying_loop(loop, [c])
+            return
+        if len(loop.body) == 1 and isinstance(loop.body[0], k.Loop) and loop.body[0].carries:
+            self._loop_of_chains(loop, loop.body[0], start, stop, c)
+            return
         across = _loads_across(loop)
         if across:
             self._tiled_loop(loop, across, start, stop, c)
@@ -379,6 +386,33 @@ class _KernelEmitter:
             inner = self._opened(c, loop.axis, steps.index)
             self._enter(inner, loop.body)
             self._block(loop.body, inner)
+
+    def _loop_of_chains(self, loop: k.Loop, chain: k.Loop, start: str, stop: str, c: _Context) -> None:
+        """Some chains of steps side by side: each step waits for the one before."""
+        whole = self._whole_vectors(start, stop, CHAINS)
+        with self.e.loop(start, whole, str(CHAINS)) as steps:
+            rows = [self.e.add(steps.index, number) for number in range(CHAINS)]
+            self._carrying_loop(chain, [self._opened(c, loop.axis, row) for row in rows])
+        with self.e.loop(whole, stop, "1") as steps:
+            self._carrying_loop(chain, [self._opened(c, loop.axis, steps.index)])
+
+    def _carrying_loop(self, loop: k.Loop, contexts: Sequence[_Context]) -> None:
+        """A loop in order, for each of the contexts."""
+        carried = []
+        for c in contexts:
+            self._enter(c, loop.body)
+            for carry in loop.carries:
+                dtype = carry.result.dtype
+                initial = self.e.constant(carry.initial.value, dtype, c.lanes)
+                carried.append((instructions.register_type(dtype, c.lanes), initial))
+        with self.e.loop("0", _text(loop.extent), "1", carried) as steps:
+            registers = iter(steps.carried)
+            for c in contexts:
+                inner = self._opened(c, loop.axis, steps.index)
+                for carry in loop.carries:
+                    self._define(carry.result, next(registers), c.lanes, inner)
+                self._block(loop.body, inner)
+                steps.next += [self._read(carry.next, c.lanes, inner) for carry in loop.carries]
 
     def _tiled_loop(self, loop: k.Loop, across: list[k.Load], start: str, stop: str, c: _Context) -> None:
         """Tiles of ``TILE`` rows by one vector of columns; what lies across them is transposed into a buffer first."""
@@ -434,6 +468,7 @@ class _KernelEmitter:
             self._block(loop.body, inner)
 
         reductions = [statement for statement in loop.body if isinstance(statement, k.Reduce)]
+        chains = [statement for statement in loop.body if isinstance(statement, k.Loop) and statement.carries]
         extent = loop.extent if start == "0" else None
         if reductions and not isinstance(extent, int) and _only_adds_up(loop.body):
             lanes = WIDE_BYTES // reductions[0].combinations[0].result.dtype.itemsize
@@ -441,7 +476,7 @@ class _KernelEmitter:
             with self.e.loop(start, whole, str(lanes)) as steps:
                 body(steps.index, lanes, None)
             start = whole
-        self._vector_steps(start, stop, extent, COLUMN_LANES if reductions else VECTOR_LANES, body)
+        self._vector_steps(start, stop, extent, COLUMN_LANES if reductions or chains else VECTOR_LANES, body)
 
     def _vector_steps(
         self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]

@@ -168,6 +168,7 @@ cumulative_sum = Library(
     vjp=per_operand(_cumulative_sum_vjp),
     jvp=linear,
     batch=along_axis,
+    is_slow_in_numpy=True,
 )
 
 
@@ -185,6 +186,7 @@ cumulative_extremum = Library(
     type_rule=lambda x, axis, smallest: TensorType(int64, x.shape),
     numpy=_extremum_numpy,
     batch=along_axis,
+    is_slow_in_numpy=True,
 )
 
 
@@ -242,6 +244,7 @@ linear_recurrence = Library(
     saves="0r",
     jvp=_recurrence_jvp,
     batch=along_axis,
+    is_slow_in_numpy=True,
 )
 
 
@@ -264,6 +267,7 @@ cumulative_product = Library(
     saves="0r",
     jvp=summed(_cumulative_product_jvp),
     batch=along_axis,
+    is_slow_in_numpy=True,
 )
 
 # Fourier transforms ---------------------------------------------------------------------------------
