@@ -9,7 +9,7 @@ An op with regions is replaced by one that also gives what its backward part wil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,15 +27,16 @@ class Differential:
 
     ``attributes`` and ``regions`` are those of the application to run instead, which gives ``residuals`` values after
     its own results.  ``active`` tells for each of its own results whether it depends on what is differentiated.
-    ``backward(emitter, operands, residuals, cotangents)`` gives the operands' cotangents; ``None``, here as there,
-    stands for one that is zero.  ``start`` are operands that it gets after its own.
+    ``backward(emitter, operands, residuals, cotangents, so_far)`` gives the operands' cotangents, to which it adds what
+    there is of them ``so_far``; ``None``, here as there, stands for one that is zero.  ``start`` are operands that it
+    gets after its own.
     """
 
     attributes: Mapping[str, Any]
     regions: tuple[Block, ...]
     residuals: int
     active: tuple[bool, ...]
-    backward: Callable[[Emitter, Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
+    backward: Callable[[Emitter, Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
     start: tuple[np.ndarray, ...] = ()
 
 
@@ -44,13 +45,15 @@ class Joint:
     """A block's ops, the first ``forward_ops``, and those that compute the parameters' gradients from cotangents.
 
     There is a cotangent for each result that depends on what is differentiated, and ``None`` for the others; a gradient
-    for each parameter that they depend on.  The cotangents are no parameters of the graph.
+    for each parameter that they depend on.  The cotangents are no parameters of the graph, nor is what there is of the
+    gradients ``so_far``, to which they are added.
     """
 
     graph: Graph
     forward_ops: int
     cotangents: list[Value | None]
     gradients: list[Value | None]
+    so_far: list[Value | None]
 
 
 def vjp(graph: Graph, wanted: Sequence[bool] | None = None) -> Graph:
@@ -123,12 +126,17 @@ def graph_emitter(builder: Builder) -> Emitter:
     return Emitter(builder.apply, Constant, control)
 
 
-def differentiate(block: Block, wanted: Sequence[bool], given: Sequence[bool] | None = None) -> Joint:
-    """The joint graph of ``block``: of its ``wanted`` parameters, from the cotangents of the ``given`` results."""
+def differentiate(
+    block: Block, wanted: Sequence[bool], given: Sequence[bool] | None = None, added_to: Collection[int] = ()
+) -> Joint:
+    """The joint graph of ``block``: of its ``wanted`` parameters, from the cotangents of the ``given`` results.
+
+    The gradients of the parameters whose numbers are in ``added_to`` are added to others.
+    """
     name = block.name if isinstance(block, Graph) else "region"
     graph = Graph(name, [Value(parameter.type, parameter.name) for parameter in block.parameters])
     builder = Builder(graph)
-    reverse = _Reverse(builder, wanted)
+    reverse = _Reverse(builder, wanted, added_to)
     results = reverse.forward(block)
     graph.results = list(results)
     forward_ops = len(graph.ops)
@@ -139,13 +147,15 @@ def differentiate(block: Block, wanted: Sequence[bool], given: Sequence[bool] | 
             cotangent = Value(value.type, "cotangent")
             reverse.add(value, cotangent)
         cotangents.append(cotangent)
-    return Joint(graph, forward_ops, cotangents, reverse.backward())
+    gradients = reverse.backward()
+    so_far = [None if g is None else reverse.so_far.get(p) for p, g in zip(graph.parameters, gradients, strict=True)]
+    return Joint(graph, forward_ops, cotangents, gradients, so_far)
 
 
 class _Reverse:
     """Copies a block's ops, remembering how each is differentiated, and then walks them backward."""
 
-    def __init__(self, builder: Builder, wanted: Sequence[bool]) -> None:
+    def __init__(self, builder: Builder, wanted: Sequence[bool], added_to: Collection[int]) -> None:
         self.builder = builder
         self.emitter = graph_emitter(builder)
         self.parameters = list(builder.graph.parameters)
@@ -154,6 +164,7 @@ class _Reverse:
         self.steps: list[tuple[Op, list[bool], Differential | None]] = []
         self.cotangents: dict[Value, Value] = {}
         self.masks: dict[Value, Mask] = {}  # of those cotangents that have one
+        self.so_far = {self.parameters[n]: Value(self.parameters[n].type, "so_far") for n in added_to}
 
     def forward(self, block: Block) -> list[Value]:
         """The copies of the block's results."""
@@ -188,7 +199,7 @@ class _Reverse:
 
     def add(self, value: Value, cotangent: Value, mask: Mask | None = None) -> None:
         """Another contribution to a value's cotangent."""
-        held = self.cotangents.get(value)
+        held = self.cotangents.get(value, self.so_far.get(value))
         if held is not None:
             cotangent, mask = self.emitter.add(held, cotangent), either(self.masks.pop(value, None), mask)
         self.cotangents[value] = cotangent
@@ -206,15 +217,37 @@ class _Reverse:
             self.builder.location = None if location is None else replace(location, gradient=True)
             if differential is not None:
                 own = len(op.results) - differential.residuals
-                operands = op.operands[: len(flags)]
-                found = differential.backward(self.emitter, operands, op.results[own:], cotangents[:own])
-                contributions = [(contribution, None) for contribution in found]
-            else:
-                contributions = self._contributions(op, flags, cotangents[0], masks[0])
+                self._through_region(op, flags, differential, op.results[own:], cotangents[:own])
+                continue
+            contributions = self._contributions(op, flags, cotangents[0], masks[0])
             for operand, flag, (contribution, mask) in zip(op.operands, flags, contributions, strict=False):
                 if flag and contribution is not None:
                     self.add(operand, contribution, mask)
         return [self.cotangents.get(parameter) for parameter in self.parameters]
+
+    def _through_region(
+        self,
+        op: Op,
+        flags: Sequence[bool],
+        differential: Differential,
+        residuals: Sequence[Value],
+        cotangents: Sequence[Value | None],
+    ) -> None:
+        """Bring what there is of the operands' cotangents up to date."""
+        operands = op.operands[: len(flags)]
+        first = {operand: number for number, operand in reversed([*enumerate(operands)]) if flags[number]}
+        so_far = [
+            self.cotangents.get(operand, self.so_far.get(operand)) if first.get(operand) == number else None
+            for number, operand in enumerate(operands)
+        ]
+        totals = differential.backward(self.emitter, operands, residuals, cotangents, so_far)
+        for number, (operand, flag, total) in enumerate(zip(operands, flags, totals, strict=False)):
+            if flag and total is not None and total is not so_far[number]:
+                if first[operand] == number:
+                    self.masks.pop(operand, None)
+                    self.cotangents[operand] = total
+                else:
+                    self.add(operand, total)
 
     def _contributions(self, op: Op, flags: Sequence[bool], cotangent: Any, mask: Mask | None) -> list[Any]:
         types = tuple([operand.type for operand in op.operands])

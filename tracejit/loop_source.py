@@ -33,6 +33,7 @@ class Loop:
     marks_breaks: bool  # what Python does after a ``break`` is not what it does after the test
     file: str
     line: int
+    target: str = ""  # the variable of a ``for`` that nothing but its range ends
 
     @property
     def statements(self) -> list[ast.stmt]:
@@ -140,6 +141,21 @@ def asked_at(frame: types.FrameType) -> tuple[ast.Module, Any, Any] | None:
     if module is None or first is None or left is None:
         return None
     return module, (first, left), (last, right)
+
+
+def find_for(frame: types.FrameType, offset: int) -> Loop | None:
+    """The ``for`` whose trips begin with the instruction at an offset, if nothing but its range ends it."""
+    code = frame.f_code
+    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+    module = _tree(code.co_filename, source) if source else None
+    line, _, column, _ = list(code.co_positions())[offset // 2]
+    for node in ast.walk(module) if module is not None else ():
+        if isinstance(node, ast.For) and (node.lineno, node.col_offset) == (line, column):
+            loop = Loop(ast.Constant(True), True, True, node.body, [], None, False, code.co_filename, node.lineno,
+                        node.target.id if isinstance(node.target, ast.Name) else "")  # fmt: skip
+            is_plain = loop.target and not any(map(leaves, node.body))
+            return loop if is_plain and _is_capturable(loop) else None
+    return None
 
 
 def find_loop(module: ast.Module, file: str, start: Any, end: Any) -> Loop | None:

@@ -58,7 +58,7 @@ class _Leave(ast.Break):
 # Running statements in a block --------------------------------------------------------------------------
 
 
-class _Namespace:
+class Namespace:
     """The variables that a captured piece of code sees: those of the frame, over its globals."""
 
     def __init__(self, trace: Trace, frame: types.FrameType, loop: Loop) -> None:
@@ -225,7 +225,7 @@ class Loops:
     def answer(self, trace: Trace) -> bool | None:
         """What to tell Python of the condition that it asks for, if it is a captured loop's; else ``None``."""
         _, frame = user_location()
-        if frame is None or frame.f_code.co_flags & _GENERATOR:
+        if frame is None or frame.f_code.co_flags & GENERATOR:
             return None
         asked = asked_at(frame)
         if asked is None:
@@ -291,7 +291,7 @@ class _Way:
                 self.is_over = True
                 trace.come_back(self._mark)
                 trace.hold(self._held)
-                _set_variables(frame, self._variables)
+                set_variables(frame, self._variables)
             return (self._branch is self._exit.body) != is_negated(self._exit.test, start, end)
         if self.is_over:
             return None
@@ -314,34 +314,14 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
 
     The exit by which it is left in this call, if it is by one: the variables are as they are there.
     """
-    variables = frame.f_locals
-    names: list[str] = []
-    carries: list[Tensor] = []
-    if any(isinstance(variables.get(name), list | dict | set) for name in loop.assigned):
-        raise CannotCapture("it assigns a container")
-    others = [value for name, value in variables.items() if isinstance(value, Tensor) and name not in loop.assigned]
-    for name in sorted(loop.assigned):
-        if name not in variables:
-            raise CannotCapture(f"{name} has no value yet")
-        value = variables[name]
-        if isinstance(value, Tensor) and not value._weak and name in loop.updated:
-            continue
-        if isinstance(value, Tensor) and any(value is other for other in others):
-            raise CannotCapture(f"{name} is another name of a tensor from around it")
-        names.append(name)
-        carries.append(_carried(name, value))
-    around = [value for value in variables.values() if isinstance(value, Tensor)]
-    assert trace.world is not None
-    roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
-    world = World(roots, trace.world.functions)
-
+    recording = Recording(trace, frame, loop)
     if loop.exits and trace.region is not None:
         raise CannotCapture("it is left in several ways")
-    names += loop.flags
-    carries += [_truth(False), creation.tensor(0)][: len(loop.flags)]
+    names = recording.names + loop.flags
+    carries = recording.carries + [_truth(False), creation.tensor(0)][: len(loop.flags)]
 
-    def namespace(twins: Sequence[Tensor]) -> _Namespace:
-        made = _Namespace(trace, frame, loop)
+    def namespace(twins: Sequence[Tensor]) -> Namespace:
+        made = Namespace(trace, frame, loop)
         made.variables = dict(zip(names, twins, strict=True))
         return made
 
@@ -356,36 +336,70 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     def body(*twins: Tensor) -> list[Tensor]:
         inside = namespace(twins)
         inside.trip()
-        return [changed(name, inside.variables[name]) for name in names]
+        return [*recording.results_of(inside), *[_carried(flag, inside.variables[flag]) for flag in loop.flags]]
 
-    def changed(name: str, value: Any) -> Tensor:
-        if isinstance(value, Tensor) and any(value is other for other in (*around, *known())):
-            raise CannotCapture(f"{name} becomes a tensor from around it, of which it is another name then")
-        return _carried(name, value)
-
-    def known() -> list[Tensor]:
-        return [shadow.tensor for shadow in trace.shadows.values()]
-
-    trace.capturing += 1
-    mark = trace.mark()
-    held = trace.held()
-    try:
+    with recording:
         results = while_loop(trace, condition, body, carries)
-        if _has_changed(world):
-            raise CannotCapture("it changes Python objects")
-    except BaseException:
-        world.restore()
-        trace.back_to(mark)
-        trace.hold(held)  # the loop, already recorded, may have given its results
-        raise
-    finally:
-        trace.capturing -= 1
     values = dict(zip(names, results, strict=True))
     found = values.pop(EXIT, None)
     values.pop(BROKEN, None)
-    _set_variables(frame, values)
+    set_variables(frame, values)
     number = 0 if found is None else int(trace.concrete(trace.read(found), "how a loop ends"))
     return loop.exits[number - 1] if number else None
+
+
+class Recording:
+    """A loop's body is being recorded, from where the frame is; where it cannot be, all is as it was before.
+
+    ``names`` are the variables that it carries, ``carries`` what they are at first.
+    """
+
+    def __init__(self, trace: Trace, frame: types.FrameType, loop: Loop) -> None:
+        self._trace = trace
+        variables = frame.f_locals
+        self.names: list[str] = []
+        self.carries: list[Tensor] = []
+        if any(isinstance(variables.get(name), list | dict | set) for name in loop.assigned):
+            raise CannotCapture("it assigns a container")
+        others = [value for name, value in variables.items() if isinstance(value, Tensor) and name not in loop.assigned]
+        for name in sorted(loop.assigned):
+            if name not in variables:
+                raise CannotCapture(f"{name} has no value yet")
+            value = variables[name]
+            if isinstance(value, Tensor) and not value._weak and name in loop.updated:
+                continue
+            if isinstance(value, Tensor) and any(value is other for other in others):
+                raise CannotCapture(f"{name} is another name of a tensor from around it")
+            self.names.append(name)
+            self.carries.append(_carried(name, value))
+        self._around = [value for value in variables.values() if isinstance(value, Tensor)]
+        assert trace.world is not None
+        roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
+        self._world = World(roots, trace.world.functions)
+
+    def results_of(self, inside: Namespace) -> list[Tensor]:
+        """What the variables are after a trip."""
+        return [self._changed(name, inside.variables[name]) for name in self.names]
+
+    def _changed(self, name: str, value: Any) -> Tensor:
+        known = [shadow.tensor for shadow in self._trace.shadows.values()]
+        if isinstance(value, Tensor) and any(value is other for other in (*self._around, *known)):
+            raise CannotCapture(f"{name} becomes a tensor from around it, of which it is another name then")
+        return _carried(name, value)
+
+    def __enter__(self) -> None:
+        self._trace.capturing += 1
+        self._mark, self._held = self._trace.mark(), self._trace.held()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self._trace.capturing -= 1
+        changes = error is None and _has_changed(self._world)
+        if changes or error is not None:
+            self._world.restore()
+            self._trace.back_to(self._mark)
+            self._trace.hold(self._held)  # the loop, already recorded, may have given its results
+        if changes:
+            raise CannotCapture("it changes Python objects")
 
 
 def _has_changed(world: World) -> bool:
@@ -395,7 +409,7 @@ def _has_changed(world: World) -> bool:
         return True
 
 
-def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
+def set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
     variables = frame.f_locals
     variables.update(values)
     if sys.version_info < (3, 13):  # from then on ``f_locals`` writes through (PEP 667)
@@ -403,4 +417,4 @@ def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
 
 
 _ABSENT = object()
-_GENERATOR = 0x20 | 0x80 | 0x100 | 0x200  # generators and coroutines
+GENERATOR = 0x20 | 0x80 | 0x100 | 0x200  # generators and coroutines

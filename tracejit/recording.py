@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from . import dispatch, tree
 from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import TooLarge, contents, is_module, is_plain_instance, users_classes
 from .disguise import Array
+from .for_loops import ForLoops
 from .guards import EmptyVariable, NoSuchGlobals, SameClasses, SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
@@ -130,8 +132,12 @@ def _record(
             try:
                 _name_captured(trace, read)
                 contained = list(_guard_names(trace, read, functions, call))
-                with Watch(function):
-                    result = function(*args, **kwargs)
+                trace.for_loops = ForLoops(trace, sys._getframe())
+                try:
+                    with Watch(function):
+                        result = function(*args, **kwargs)
+                finally:
+                    trace.for_loops.stop()
                 if trace.failed is not None:  # swallowed by a bare except
                     raise trace.failed
                 if not trace.loops.are_left:

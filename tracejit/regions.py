@@ -46,7 +46,7 @@ class Region:
 
         With and without a history the same value is two parameters, or a gradient would flow where it was detached.
         """
-        if isinstance(value, Constant) or value in self.own or self._made(value):
+        if (isinstance(value, Constant) and node is None) or value in self.own or self._made(value):
             return value
         around = value if self.outer is None else self.outer.local(value, node)
         key = around, id(node)

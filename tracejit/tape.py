@@ -8,6 +8,8 @@ made of traced values, and walking it records the gradient into the graph.
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,7 @@ FREED = (
 class Node:
     """One recorded operation: its derivative rule's inputs, and the nodes of its operands."""
 
-    __slots__ = ("application", "edges", "hooks", "location", "retained_by", "type")
+    __slots__ = ("application", "edges", "hooks", "location", "number", "retained_by", "type")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Node:
     ) -> None:
         self.application = application  # None once freed
         self.edges = edges
+        self.number = next(_numbers)  # in the order in which nodes are made: edges lead to lower ones
         self.type = type
         self.location = location
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
@@ -74,6 +77,9 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
+
+
+_numbers = itertools.count()
 
 
 class Variable(Node):
@@ -127,6 +133,10 @@ class Call:
     name = "JittedCall"
     is_of_graph = False  # a graph says how it is differentiated, without the tape
     runs_python = False  # of the user's, to differentiate it
+
+    def itself(self) -> Call:
+        """The call, made again if it has been forgotten."""
+        return self
 
     def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
         """The gradients of the inputs, one for each edge, from those of the outputs that have one."""
@@ -378,59 +388,55 @@ class RegionCall(Call):
         """Hold something else in place of what is held."""
         self._operands, self._residuals = list(map(function, self._operands)), list(map(function, self._residuals))
 
-    def backward(self, cotangents: Mapping[int, Payload]) -> Sequence[Payload | None]:
-        given = [cotangents.get(number) for number in range(len(self._differential.active))]
-        return self._differential.backward(dispatch.payload_emitter, self._operands, self._residuals, given)
-
-    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
-        """The forward part is run again, on operands with their history, so that the residuals have one."""
+    def totals(
+        self,
+        cotangents: Mapping[int, Any],
+        so_far: Sequence[Any],
+        inputs: Sequence[Node | None],
+        create_graph: bool,
+        below: bool,
+    ) -> Sequence[Any]:
+        """The gradients of the inputs, added to what there is of them so far."""
         differential = self._differential
+        given = [cotangents.get(number) for number in range(len(differential.active))]
+        if below:
+            operands, residuals = ([box.tensor for box in boxes] for boxes in (self._operands, self._residuals))
+            return differential.backward(tensor_emitter(), operands, residuals, given, so_far)
+        if not create_graph:
+            return differential.backward(dispatch.payload_emitter, self._operands, self._residuals, given, so_far)
+        # The forward part is run again, on operands with their history, so that the residuals have one.
         operands = [with_history(value, node) for value, node in zip(self._operands, inputs, strict=True)]
         started = [*operands, *(new_tensor(dispatch.constant_payload(array)) for array in differential.start)]
         values = apply_region(self._primitive, started, differential.attributes, differential.regions)
         residuals = values[len(differential.active) :]
-        given = [cotangents.get(number) for number in range(len(differential.active))]
-        return differential.backward(tensor_emitter(), operands, residuals, given)
-
-    def backward_below(self, cotangents: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
-        operands, residuals = ([box.tensor for box in boxes] for boxes in (self._operands, self._residuals))
-        given = [cotangents.get(number) for number in range(len(self._differential.active))]
-        return self._differential.backward(tensor_emitter(), operands, residuals, given)
+        return differential.backward(tensor_emitter(), operands, residuals, given, so_far)
 
 
 # Backward -------------------------------------------------------------------------------------------
 
 
 def order_of(roots: Sequence[Node]) -> list[Node]:
-    """All nodes that the roots reach, each after every node that feeds it (no recursion: graphs are deep)."""
+    """All nodes that the roots reach, from the last that was made to the first.
+
+    So each comes after every node that feeds it, and gradients are added up in one order, in loops as well: that of the
+    operations, backwards.
+    """
     is_paused = pause()
     try:
-        return _order_of(roots)
+        seen = set(roots)
+        pending = list(seen)
+        while pending:
+            for edge in pending.pop().edges:
+                if edge is not None and edge not in seen:
+                    seen.add(edge)
+                    pending.append(edge)
+        return sorted(seen, key=_number, reverse=True)
     finally:
         if is_paused:
             resume()
 
 
-def _order_of(roots: Sequence[Node]) -> list[Node]:
-    seen: set[int] = set()
-    order: list[Node] = []
-    for root in roots:
-        stack: list[tuple[Node, int]] = [(root, 0)]
-        if id(root) in seen:
-            continue
-        seen.add(id(root))
-        while stack:
-            node, position = stack.pop()
-            while position < len(node.edges):
-                edge = node.edges[position]
-                position += 1
-                if edge is not None and id(edge) not in seen:
-                    seen.add(id(edge))
-                    stack.append((node, position))
-                    node, position = edge, 0
-            order.append(node)
-    order.reverse()
-    return order
+_number = operator.attrgetter("number")
 
 
 @functools.cache
@@ -624,12 +630,22 @@ def _through_call(
     """Add the gradients of a compiled call's inputs to what is gathered."""
     if node.call is None:
         raise RuntimeError(FREED)
+    call = node.call.itself()
+    if isinstance(call, RegionCall):
+        edges = [edge if edge is not None and id(edge) in needed else None for edge in node.edges]
+        taken = [(None, None) if edge is None else gathered.take(edge) for edge in edges]
+        so_far = [cotangent for cotangent, _ in taken]
+        totals = call.totals(cotangents, so_far, node.edges, create_graph, below)
+        for edge, total, (before, mask) in zip(edges, totals, taken, strict=True):
+            if edge is not None and total is not None:
+                gathered.add(edge, total, mask if total is before else None)
+        return
     if below:
-        contributions = node.call.backward_below(cotangents)
+        contributions = call.backward_below(cotangents)
     elif create_graph:
-        contributions = node.call.differentiable_backward(cotangents, node.edges)
+        contributions = call.differentiable_backward(cotangents, node.edges)
     else:
-        contributions = node.call.backward(cotangents)
+        contributions = call.backward(cotangents)
     for edge, contribution in zip(node.edges, contributions, strict=True):
         if edge is not None and contribution is not None and id(edge) in needed:
             gathered.add(edge, contribution)

@@ -29,7 +29,7 @@ from tracejit.ir.structure import regions_key
 from . import device as devices
 from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
 from .levels import innermost
-from .locations import at_user_line, user_location
+from .locations import at_user_line, user_frame, user_location
 from .paths import Check, Decision, Segment
 from .places import Place
 from .sources import Argument, Captured, GradientOf, Input, Number, Reached, Source
@@ -37,6 +37,7 @@ from .state import thread
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from .for_loops import ForLoops
     from .loops import Loops
     from .regions import Region
     from .tape import Node
@@ -145,6 +146,7 @@ class Trace:
         self.capturing = 0  # loops of Python's that are being captured
         self.comparisons_are_tensors = 0  # else those of numbers are Python's bools
         self.loops: Loops | None = None
+        self.for_loops: ForLoops | None = None
         self._position: int | None = None  # among the ops of a segment that was recorded before
         self._parameter = 0
         self._line: tuple[int, int] | None = None
@@ -614,6 +616,8 @@ class Trace:
     def _locate(self) -> None:
         """Find the user's line that the next op stands for, and name the values that its variables hold."""
         location, frame = user_location()
+        if self.for_loops is not None:
+            self.for_loops.pass_by(frame)
         if self.differentiated is not None:
             forward = self.differentiated
             location = Location(forward.file, forward.line, forward.via, gradient=True)
@@ -631,6 +635,8 @@ class Trace:
     ) -> Op:
         """The op that stands here in a segment that was recorded before."""
         assert self._position is not None
+        if self.for_loops is not None:
+            self.for_loops.pass_by(user_frame())
         if self._position == len(self.graph.ops):
             raise Diverged
         op = self.graph.ops[self._position]
@@ -659,7 +665,7 @@ class Trace:
 
     def let_go(self) -> None:
         """Keep nothing alive but what the path needs."""
-        self.world = self.loops = None
+        self.world = self.loops = self.for_loops = None
 
     def leaked(self, returned: Sequence[Tensor]) -> bool:
         """Whether a tensor made during the trace is still reachable, other than the ``returned`` ones."""

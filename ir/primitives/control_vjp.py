@@ -46,17 +46,24 @@ class _Halves:
     residuals: list[TensorType]
     cotangents: list[bool]  # which results have one
     gradients: list[bool]  # which parameters have one
+    added_to: list[bool]  # of those, which are added to what comes behind the cotangents
 
 
 def _halves(
-    region: Block, wanted: Sequence[bool], given: Sequence[bool], carries: range = range(0), again: bool = False
+    region: Block,
+    wanted: Sequence[bool],
+    given: Sequence[bool],
+    constants: range = range(0),
+    carries: range = range(0),
+    again: bool = False,
 ) -> _Halves:
     """The two parts; the backward part computes ``again`` what it needs of the forward part's values, if need be.
 
-    All parameters but the ``carries`` are there for the backward part anyway.
+    All parameters but the ``carries`` are there for the backward part anyway.  The gradients of the ``constants`` are
+    added to what there is of them.
     """
-    joint = differentiate(region, wanted, given)
-    cotangents = [value for value in joint.cotangents if value is not None]
+    joint = differentiate(region, wanted, given, constants)
+    cotangents = [value for value in (*joint.cotangents, *joint.so_far) if value is not None]
     gradients = [value for value in joint.gradients if value is not None]
     free = [parameter for number, parameter in enumerate(joint.graph.parameters) if number not in carries]
     parts = split(joint.graph, joint.forward_ops, cotangents, gradients, free)
@@ -85,6 +92,7 @@ def _halves(
         [value.type for value in computed],
         [value is not None for value in joint.cotangents],
         [value is not None for value in joint.gradients],
+        [value is not None for value in joint.so_far],
     )
 
 
@@ -103,6 +111,14 @@ def filled(emitter: Emitter, cotangents: Sequence[Any], active: Sequence[bool], 
     return [
         emitter.full(0, type) if cotangent is None else cotangent
         for cotangent, type in chosen(list(zip(cotangents, types, strict=True)), active)
+    ]
+
+
+def totals(emitter: Emitter, so_far: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+    """The cotangents found, added to what there is of them so far."""
+    return [
+        before if after is None else after if before is None else emitter.add(before, after)
+        for before, after in zip(so_far, found, strict=True)
     ]
 
 
@@ -138,12 +154,13 @@ class _CaseDerivative:
         operands: Sequence[Any],
         residuals: Sequence[Any],
         cotangents: Sequence[Any],
+        so_far: Sequence[Any],
         types: Types,
     ) -> list[Any]:
         given = filled(emitter, cotangents, self.given, types)
         values = [operands[0], *(operands[1 + number] for number in self.read), *residuals, *given]
         found = emitter.control(PRIMITIVES["case"], tuple(values), {}, tuple(self.backward))
-        return [None, *spread(found, self.gradients)]
+        return totals(emitter, so_far, [None, *spread(found, self.gradients)])
 
 
 def case_differential(
@@ -154,16 +171,20 @@ def case_differential(
     usual = _case_derivative(types, regions, flags, active, again=attributes.get("again", False))
 
     def pull_back(
-        emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
+        emitter: Emitter,
+        operands: Sequence[Any],
+        residuals: Sequence[Any],
+        cotangents: Sequence[Any],
+        so_far: Sequence[Any],
     ) -> Any:
         given = [
             flag and (cotangent is not None or type.is_static)  # there may be no zeros of an extent that is found out
             for flag, cotangent, type in zip(active, cotangents, results, strict=True)
         ]
         if given == active:
-            return usual.pull_back(emitter, operands, residuals, cotangents, results)
+            return usual.pull_back(emitter, operands, residuals, cotangents, so_far, results)
         return _case_derivative(types, regions, flags, given, again=True).pull_back(
-            emitter, operands, (), cotangents, results
+            emitter, operands, (), cotangents, so_far, results
         )
 
     return Differential(attributes, tuple(usual.forward), len(usual.slots), tuple(active), pull_back)
@@ -333,7 +354,7 @@ class LoopDerivative:
 
     def summed(self) -> list[int]:
         """The constants that have a gradient."""
-        return [number for number in self.constants if self.halves.gradients[number]]
+        return [number for number in self.constants if self.halves.added_to[number]]
 
     def carried(self) -> list[int]:
         """The carries whose cotangent goes from step to step."""
@@ -367,11 +388,12 @@ class LoopDerivative:
         arriving: list[Any] = [cotangents.get(number) for number in self.carries]
         arriving += [emitter.full(0, t) if g is None else g for g, t in zip(stacked, outputs, strict=True)]
         operands = [
-            *(values[number] for number in half.parameters), *computed, *chosen(arriving, half.cotangents)
+            *(values[number] for number in half.parameters), *computed, *chosen(arriving, half.cotangents),
+            *(sums[number] for number in self.summed()),
         ]  # fmt: skip
         found = spread(_inline(builder, copy_block(half.backward), operands), half.gradients)
         before = [emitter.full(0, types[n]) if found[n] is None else found[n] for n in self.carried()]
-        after = [emitter.add(sums[number], found[number]) for number in self.summed()]
+        after = [found[number] for number in self.summed()]
         block.results = [*before, *after, *(found[number] for number in self.inputs if half.gradients[number])]
         return block
 
@@ -384,7 +406,7 @@ class LoopDerivative:
         types: Types,
         length: Any,
         reverse: bool,
-        sums: Sequence[Any] | None = None,
+        sums: Sequence[Any],
     ) -> list[Any]:
         """The operands' gradients; ``types`` are those of the loop's results.
 
@@ -395,7 +417,7 @@ class LoopDerivative:
         count = len(self.carries)
         given = self.given(cotangents)
         carries = filled(emitter, cotangents[:count], self.results[:count], types[:count])
-        carries += self.nothing(emitter, operands) if sums is None else sums
+        carries += sums
         stacked = chosen(cotangents[count:], given[count:])
         inputs = [*(operands[number - shift] for number in self.read_inputs), *residuals, *stacked]
         attributes = {"constants": len(constants), "carries": len(carries), "length": length, "reverse": reverse}
@@ -407,9 +429,16 @@ class LoopDerivative:
             gradients[number] = next(found)
         return gradients[shift:]
 
-    def nothing(self, emitter: Emitter, operands: Sequence[Any]) -> list[Any]:
+    def sums(self, emitter: Emitter, operands: Sequence[Any], so_far: Sequence[Any]) -> list[Any]:
         """What the sums for the constants start with."""
-        return [_nothing(emitter, operands[number - self.layout.counters]) for number in self.summed()]
+        numbers = [number - self.layout.counters for number in self.summed()]
+        return [_nothing(emitter, operands[n]) if so_far[n] is None else so_far[n] for n in numbers]
+
+    def totals(self, emitter: Emitter, so_far: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+        """The operands' gradients, where those of constants have been added to what there was of them."""
+        shift = self.layout.counters
+        summed = {number - shift for number in self.summed()}
+        return totals(emitter, [None if n in summed else before for n, before in enumerate(so_far)], found)
 
     def given(self, cotangents: Sequence[Any]) -> tuple[bool, ...]:
         """Which results have a cotangent: all carries do that may have one, and what is stacked if it was used."""
@@ -427,7 +456,8 @@ def _nothing(emitter: Emitter, like: Any) -> Any:
 
 def loop_derivative(layout: Layout, body: Block, flags: Sequence[bool], is_symbolic: bool) -> LoopDerivative:
     parameters, results = _active_in_loop(layout, body, flags)
-    halves = _halves(body, parameters, results, range(layout.first_carry, layout.first_input))
+    constants, carries = range(layout.counters, layout.first_carry), range(layout.first_carry, layout.first_input)
+    halves = _halves(body, parameters, results, constants, carries)
     return LoopDerivative(layout, halves, parameters, results, is_symbolic)
 
 
@@ -441,10 +471,17 @@ def scan_differential(
     results = primitive.infer(types, {**attributes, "regions": regions})
 
     def pull_back(
-        emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
+        emitter: Emitter,
+        operands: Sequence[Any],
+        residuals: Sequence[Any],
+        cotangents: Sequence[Any],
+        so_far: Sequence[Any],
     ) -> Any:
         backwards = not attributes.get("reverse", False)
-        return loop.run_backward(emitter, operands, residuals, cotangents, results, attributes["length"], backwards)
+        sums = loop.sums(emitter, operands, so_far)
+        length = attributes["length"]
+        found = loop.run_backward(emitter, operands, residuals, cotangents, results, length, backwards, sums)
+        return loop.totals(emitter, so_far, found)
 
     return Differential(attributes, (loop.forward(),), loop.residuals, tuple(loop.results), pull_back)
 

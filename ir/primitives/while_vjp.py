@@ -51,7 +51,11 @@ def while_differential(
     count = len(loop.carries)
 
     def pull_back(
-        emitter: Emitter, operands: Sequence[Any], residuals: Sequence[Any], cotangents: Sequence[Any]
+        emitter: Emitter,
+        operands: Sequence[Any],
+        residuals: Sequence[Any],
+        cotangents: Sequence[Any],
+        so_far: Sequence[Any],
     ) -> Any:
         given = loop.given(cotangents)
         backward = _Backward(types, attributes, _silent(condition), loop, results, given)
@@ -59,7 +63,9 @@ def while_differential(
         values = [emitter.scalar(0, int64), *residuals, *operands]
         values += filled(emitter, cotangents[:count], given[:count], results[:count])
         values += chosen(cotangents[count:], given[count:])
-        return spread(emitter.control(PRIMITIVES["case"], tuple(values), {}, (block,)), gradients)
+        values += loop.sums(emitter, operands, so_far)
+        found = spread(emitter.control(PRIMITIVES["case"], tuple(values), {}, (block,)), gradients)
+        return loop.totals(emitter, so_far, found)
 
     if len(results) > count:  # it stacks something, as the backward parts of loops do: those are short enough
         return Differential(attributes, tuple(regions), 0, tuple(loop.results), pull_back)
@@ -96,8 +102,8 @@ def _with_counter(block: Block, step: int | None) -> Block:
 class _Backward:
     """The backward part as a block: it takes what is kept, the operands and the cotangents of the ``given`` results.
 
-    It gives the operands' gradients, where flagged.  It is a region of its own because the number of steps is a symbol,
-    which means something in one block only.
+    Then it takes the sums so far; it gives the operands' gradients, where flagged.  It is a region of its own because
+    the number of steps is a symbol, which means something in one block only.
     """
 
     types: Types
@@ -111,14 +117,14 @@ class _Backward:
         """All steps, from the last to the first."""
         block = Block()
         builder = Builder(block)
-        operands, cotangents = self._parameters(builder)
+        operands, cotangents, sums = self._parameters(builder)
         emitter = graph_emitter(builder)
         body = _silent(self.loop.forward())
         length = self.attributes.get("length") or self._symbol("steps")
         attributes = {**self.attributes, "length": length}
         again = emitter.control(PRIMITIVES["while"], tuple(operands), attributes, (self.condition, body))
         residuals = again[len(self.results) :]
-        found = self.loop.run_backward(emitter, operands, residuals, cotangents, self.results, length, True)
+        found = self.loop.run_backward(emitter, operands, residuals, cotangents, self.results, length, True, sums)
         return self._finished(block, found)
 
     def in_stretches(self) -> tuple[Block, list[bool]]:
@@ -126,7 +132,7 @@ class _Backward:
         loop, block = self.loop, Block()
         builder = Builder(block)
         steps = builder.parameter(INT)
-        operands, cotangents = self._parameters(builder)
+        operands, cotangents, sums = self._parameters(builder)
         e = graph_emitter(builder)
         constants = operands[: loop.layout.constants]
         size = self._size(e, steps)
@@ -137,7 +143,7 @@ class _Backward:
         attributes = {"constants": len(constants) + 2, "length": length}
         starts = e.control(PRIMITIVES["while"], values, attributes, advance)[1 + len(loop.carries) :]
         flowing = filled(e, cotangents, loop.results, self.results)
-        values = (*constants, size, steps, *flowing, *loop.nothing(e, operands), *starts)
+        values = (*constants, size, steps, *flowing, *sums, *starts)
         attributes = {
             "constants": len(constants) + 2, "carries": len(values) - len(constants) - 2 - len(starts),
             "length": length, "reverse": True,
@@ -183,9 +189,11 @@ class _Backward:
         block.results = [found[number] for number in (*loop.carried(), *loop.summed())]
         return block
 
-    def _parameters(self, builder: Builder) -> tuple[list[Value], list[Value | None]]:
+    def _parameters(self, builder: Builder) -> tuple[list[Value], list[Value | None], list[Value]]:
         operands = [builder.parameter(type) for type in self.types]
-        return operands, spread([builder.parameter(type) for type in chosen(self.results, self.given)], self.given)
+        cotangents = [builder.parameter(type) for type in chosen(self.results, self.given)]
+        sums = [builder.parameter(self.types[number]) for number in self.loop.summed()]
+        return operands, spread(cotangents, self.given), sums
 
     def _finished(self, block: Block, found: Sequence[Any]) -> tuple[Block, list[bool]]:
         block.results = [gradient for gradient in found if gradient is not None]

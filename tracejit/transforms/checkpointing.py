@@ -295,14 +295,8 @@ class _ForgottenCall(Call):
         self.name = name
         self._recall = recall
 
-    def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
-        return self._recall().backward(cotangents)
-
-    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
-        return self._recall().differentiable_backward(cotangents, inputs)
-
-    def backward_below(self, cotangents: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
-        return self._recall().backward_below(cotangents)
+    def itself(self) -> Call:
+        return self._recall().itself()
 
 
 __all__ = ["checkpoint", "checkpoint_name"]

@@ -1,0 +1,202 @@
+"""Python's ``for`` loops over long ranges as loops of the graph: traced once, whatever the number of trips.
+
+While a function is traced, Python runs the first trip of a ``for`` as any other code.  As the second one is about to
+begin, the interpreter stops where debuggers have it stop (``sys.settrace``): between two trips.  The range's iterator,
+which lies on the frame's stack, says how many there are left.  Where that means many ops, the body is recorded once,
+as the block of a ``scan``; the variables of the frame are set to what they are after it, and the iterator is used up.
+
+What cannot be captured (a number that must be known, an effect on a Python object, shapes that change) is recorded
+trip by trip, as if nobody had tried.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dis
+import platform
+import sys
+import types
+from collections import deque
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from .disguise import disguised
+from .locations import is_library
+from .loop_source import Loop, find_for
+from .loops import GENERATOR, Namespace, Recording, set_variables
+from .ops import elementwise
+from .structured import CannotCapture, scan
+from .tensor import Tensor
+from .tracing import Untraceable
+
+if TYPE_CHECKING:
+    from .tracing import Trace
+
+# A captured loop is traced in the time of a few trips, and compiled in that of one, but its steps share no kernel.
+LEAST_TRIPS = 8
+LEAST_OPS = 600  # that need not be recorded
+
+_Place = tuple[types.CodeType, int]  # where a loop is: its code, and the offset of the instruction that begins a trip
+
+
+class ForLoops:
+    """The ``for`` loops that Python is in while a function is traced."""
+
+    def __init__(self, trace: Trace, outermost: types.FrameType) -> None:
+        self._trace, self._outermost = trace, outermost
+        self._ops = 0
+        self._line: tuple[int, int] | None = None
+        self._settled: set[_Place] = set()  # those that are short, or cannot be captured
+        self._watched: dict[types.FrameType, dict[int, int]] = {}  # loops in their first trip, and when that began
+
+    def pass_by(self, frame: types.FrameType | None) -> None:
+        """An op is about to be recorded, for a user's line."""
+        self._ops += 1
+        if frame is None or (id(frame), frame.f_lineno) == self._line:
+            return
+        self._line = id(frame), frame.f_lineno
+        caller: types.FrameType | None = frame
+        while caller is not None and caller is not self._outermost:
+            code = caller.f_code
+            for start, stop in _bodies(code):
+                if start < caller.f_lasti < stop and (code, start) not in self._settled:
+                    self._watch(caller, start)
+            caller = caller.f_back
+
+    def stop(self) -> None:
+        """Watch none any more."""
+        for frame in self._watched:
+            frame.f_trace = None
+        if self._watched:
+            self._watched.clear()
+            sys.settrace(None)
+
+    def _watch(self, frame: types.FrameType, start: int) -> None:
+        if frame not in self._watched:
+            if frame.f_code.co_flags & GENERATOR or is_library(frame.f_code.co_filename) or not is_possible():
+                self._settled.add((frame.f_code, start))
+                return
+            if sys.gettrace() not in (None, _pass):  # a debugger is at work
+                return
+            self._watched[frame] = {}
+            frame.f_trace = self._look
+            sys.settrace(_pass)
+        self._watched[frame].setdefault(start, self._ops)
+
+    def _look(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        """The interpreter is at a line, or leaves the frame."""
+        loops = self._watched.get(frame)
+        if loops is None:
+            return None
+        if event == "return":
+            loops.clear()
+        elif event == "line":
+            if frame.f_lasti in loops:
+                self._begin_trip(frame, frame.f_lasti, self._ops - loops.pop(frame.f_lasti))
+            inside = {start for start, stop in _bodies(frame.f_code) if start <= frame.f_lasti < stop}
+            for start in loops.keys() - inside:
+                del loops[start]
+        if not loops:
+            del self._watched[frame]
+            frame.f_trace = None
+            if not self._watched:
+                sys.settrace(None)
+            return None
+        return self._look
+
+    def _begin_trip(self, frame: types.FrameType, start: int, ops: int) -> None:
+        iterator = _top_of_stack(frame)
+        if type(iterator) is type(iter(range(0))):
+            trips = iterator.__length_hint__()
+            if trips >= LEAST_TRIPS and trips * ops >= LEAST_OPS:
+                loop = find_for(frame, start)
+                if loop is not None and sys.call_tracing(self._capture, (frame, loop, iterator)):
+                    deque(iterator, maxlen=0)
+                    return
+        self._settled.add((frame.f_code, start))
+
+    def _capture(self, frame: types.FrameType, loop: Loop, iterator: Any) -> bool:
+        """Whether the rest of the loop has been captured: then the frame is as it would be after it."""
+        _, (numbers,), position = iterator.__reduce__()
+        failed = self._trace.failed
+        try:
+            capture(self._trace, frame, loop, numbers[position:])
+        except (CannotCapture, Untraceable, Exception) as reason:
+            if isinstance(reason, CannotCapture) and self._trace.region is not None and not self._trace.capturing:
+                raise
+            self._trace.failed = failed
+            return False
+        return True
+
+
+def capture(trace: Trace, frame: types.FrameType, loop: Loop, numbers: range) -> None:
+    """Record the trips for ``numbers``, and set the frame's variables to what they are after them."""
+    name = loop.target
+    if name in loop.assigned:
+        raise CannotCapture(f"it assigns {name} itself")
+    recording = Recording(trace, frame, loop)
+
+    def body(number: Tensor, *twins: Tensor) -> list[Tensor]:
+        inside = Namespace(trace, frame, loop)
+        inside.variables = dict(zip(recording.names, twins, strict=True))
+        inside.variables[name] = disguised(elementwise.add(elementwise.multiply(number, numbers.step), numbers.start))
+        inside.run(loop.after)
+        return recording.results_of(inside)
+
+    with recording:
+        results = scan(trace, body, recording.carries, (), len(numbers), False)
+    set_variables(frame, {**dict(zip(recording.names, results, strict=True)), name: numbers[-1]})
+
+
+def _pass(frame: types.FrameType, event: str, argument: Any) -> None:
+    """What is called where Python enters a function: none but those that are watched already is looked at."""
+
+
+# The interpreter's frames -------------------------------------------------------------------------------
+
+
+@lru_cache(1 << 10)
+def _bodies(code: types.CodeType) -> tuple[tuple[int, int], ...]:
+    """Where the bodies of the code's ``for`` loops begin, each with the instruction that begins a trip, and end."""
+    if _FOR_ITER not in code.co_code[::2]:
+        return ()
+    return tuple((i.offset, i.argval) for i in dis.get_instructions(code) if i.opcode == _FOR_ITER)
+
+
+_FOR_ITER = dis.opmap["FOR_ITER"]
+
+# PyFrameObject.f_frame; _PyInterpreterFrame.stacktop and .localsplus, in bytes.
+_FRAME, _TOP, _ITEMS = 24, 64, 72
+
+
+def _top_of_stack(frame: types.FrameType) -> Any:
+    """What lies on top of the stack of a frame that the interpreter has stopped in."""
+    inner = ctypes.c_int64.from_address(id(frame) + _FRAME).value
+    top = ctypes.c_int.from_address(inner + _TOP).value
+    if not 0 < top <= len(frame.f_code.co_varnames) + frame.f_code.co_stacksize + 64:
+        return None
+    item = ctypes.c_void_p.from_address(inner + _ITEMS + 8 * (top - 1)).value
+    return None if item is None else ctypes.cast(item, ctypes.py_object).value
+
+
+@cache
+def is_possible() -> bool:
+    """Whether this interpreter's frames are as they are known here."""
+    if platform.python_implementation() != "CPython" or not (3, 11) <= sys.version_info < (3, 14):
+        return False
+    found: list[Any] = []
+
+    def look(frame: types.FrameType, event: str, argument: Any) -> Any:
+        if event == "line" and any(frame.f_lasti == start for start, _ in _bodies(frame.f_code)):
+            found.append(_top_of_stack(frame))
+        return look
+
+    def loop(numbers: range) -> None:
+        for _ in numbers:
+            if sys.gettrace() is None:
+                sys._getframe().f_trace = look
+                sys.settrace(_pass)
+
+    loop(range(2))
+    sys.settrace(None)
+    return len(found) == 2 and all(type(item) is type(iter(range(0))) for item in found)
