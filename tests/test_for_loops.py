@@ -1,6 +1,11 @@
-"""``for`` loops of Python's over many steps: they are traced step by step, compiled as one step, and change no bit."""
+"""``for`` loops of Python's over many steps are compiled as one step, and change no bit.
+
+Long ones over a range are traced once, as a loop; others step by step.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -197,3 +202,190 @@ def test_layers_with_weights_of_their_own_stay_as_they_are():
     x = random(4, 8)
     assert described(jitted(x).detach()) == described(layers(x).detach())
     assert "scan" not in jitted.ir(x, stage="optimized")
+
+
+# Loops that are traced once -----------------------------------------------------------------------------
+
+
+def wave(x):
+    return tj.tanh(x * 1.01 + 0.1) * 0.9 + tj.sin(x) * 0.1 - x * x * 0.01
+
+
+def by_number(x, w):
+    h = w[0]
+    for i in range(120):
+        h = wave(w @ h) * (1 + i * 0.001) + x[3]
+    return h, i
+
+
+def backwards(x, w):
+    h = w[0]
+    for i in range(39, -1, -1):
+        h = wave(wave(w @ h) + x[i])
+    return h
+
+
+def numbers(x, w):
+    time, count = 0.0, 3
+    for _ in range(100):
+        x = wave(x) + time * 0.01 + count
+        time += 0.01
+        count += 2
+    return x, time, count
+
+
+def temporaries(x, w):
+    h = w[0]
+    for i in range(x.shape[0]):
+        a = w @ h
+        total = a.sum()
+        h = wave(wave(a * 2 - total * 0.1) + x[i])
+    else:
+        h = h * 2
+    return h, a, total, i
+
+
+def stored(x, w):
+    found, h = tj.zeros(100, 4), w[0].clone()
+    for i in range(100):
+        h += wave(w @ h)
+        h *= 0.5
+        found[i] = h
+    return found, h
+
+
+def branching(x, w):
+    h = w[0]
+    for i in range(100):
+        h = wave(w @ h)
+        if h.sum() > 0.5:
+            continue
+        if i == 50:
+            h = h + 1
+        else:
+            h = wave(w.T @ h)
+    return h
+
+
+def within(x, w):
+    h = w[0]
+    for i in range(20):
+        for j in range(60):
+            h = wave(w @ h) + j * 0.01
+        h = h - i * 0.1
+    return h
+
+
+def drawn(x, w):
+    for _ in range(100):
+        x = wave(x) + 0.1 * tj.rand(4)
+    return x
+
+
+def second_order(x, w):
+    """Gradients within each step, of which the whole is differentiated."""
+    rate = tj.tensor(0.1, requires_grad=True)
+    u = w.detach().requires_grad_()
+    for _ in range(40):
+        (g,) = tj.autograd.grad(((x @ u) ** 2).mean() + (u**4).sum(), u, create_graph=True)
+        u = u - rate * g
+    return u * rate
+
+
+TRACED_ONCE = [by_number, backwards, numbers, temporaries, stored, branching, within, drawn, second_order]
+
+
+def gradients_of(function):
+    def gradients(x, w):
+        x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+        result = function(x, w)
+        result = result[0] if isinstance(result, tuple) else result
+        return tj.autograd.grad((result * result).sum(), [x, w], allow_unused=True)
+
+    return gradients
+
+
+@pytest.mark.parametrize("function", TRACED_ONCE, ids=lambda function: function.__name__)
+def test_a_long_loop_is_traced_once(function):
+    for each in (function, gradients_of(function)):
+        tj.manual_seed(0)
+        expected = described(each(X, W))
+        jitted = tj.jit(each)
+        for _ in range(2):
+            tj.manual_seed(0)
+            assert described(jitted(X, W)) == expected
+    trace = tj.jit(function).ir(X, W, stage="trace")
+    assert "scan" in trace
+    assert len(trace.split("\n")) < 220, trace
+
+
+class Counter:
+    count = 0
+
+
+def sums(x, w):
+    found = []
+    for _ in range(100):
+        x = wave(x)
+        found.append(x.sum())
+    return tj.stack(found)
+
+
+def counted(x, w):
+    for i in range(100):
+        x = wave(x)
+        if i % 10 == 3:
+            Counter.count += i
+    return x
+
+
+def powers(x, w):
+    for i in range(100):
+        x = wave(x) * 0.99**i
+    return x
+
+
+def picked(x, w):
+    layers = {f"w{i}": w * (i / 100) for i in range(100)}
+    for i in range(100):
+        x = wave(x @ layers[f"w{i}"])
+    return x
+
+
+def growing(x, w):
+    h = w[0]
+    for _ in range(40):
+        h = wave(tj.concat([wave(h), h[:1]]))
+    return h
+
+
+def two_names(x, w):
+    h = best = w[0]
+    for _ in range(100):
+        h = wave(w @ h)
+        best = h
+    best += 1
+    return h, best
+
+
+@pytest.mark.parametrize("function", [sums, counted, powers, picked, growing, two_names], ids=lambda f: f.__name__)
+def test_a_long_loop_that_is_traced_step_by_step(function):
+    found = []
+    for each in (function, jitted := tj.jit(function), jitted):
+        Counter.count = 0
+        found.append((described(each(X, W)), Counter.count))
+    assert found[1] == found[2] == found[0]
+
+
+def test_a_function_raises_in_the_midst_of_a_long_loop():
+    def f(x):
+        for i in range(200):
+            x = wave(x)
+            if i == 150:
+                raise KeyError(i)
+        return x
+
+    for function in (f, tj.jit(f)):
+        with pytest.raises(KeyError, match="150"):
+            function(X)
+    assert sys.gettrace() is None

@@ -138,14 +138,14 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop, numbers: range) ->
 
     def body(number: Tensor, *twins: Tensor) -> list[Tensor]:
         inside = Namespace(trace, frame, loop)
-        inside.variables = dict(zip(recording.names, twins, strict=True))
+        inside.variables = recording.variables(twins)
         inside.variables[name] = disguised(elementwise.add(elementwise.multiply(number, numbers.step), numbers.start))
         inside.run(loop.after)
         return recording.results_of(inside)
 
     with recording:
         results = scan(trace, body, recording.carries, (), len(numbers), False)
-    set_variables(frame, {**dict(zip(recording.names, results, strict=True)), name: numbers[-1]})
+    set_variables(frame, {**recording.variables(results), name: numbers[-1]})
 
 
 def _pass(frame: types.FrameType, event: str, argument: Any) -> None:

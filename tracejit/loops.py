@@ -317,12 +317,12 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
     recording = Recording(trace, frame, loop)
     if loop.exits and trace.region is not None:
         raise CannotCapture("it is left in several ways")
-    names = recording.names + loop.flags
+    count = len(recording.carries)
     carries = recording.carries + [_truth(False), creation.tensor(0)][: len(loop.flags)]
 
     def namespace(twins: Sequence[Tensor]) -> Namespace:
         made = Namespace(trace, frame, loop)
-        made.variables = dict(zip(names, twins, strict=True))
+        made.variables = {**recording.variables(twins[:count]), **dict(zip(loop.flags, twins[count:], strict=True))}
         return made
 
     def condition(*twins: Tensor) -> Tensor:
@@ -331,7 +331,9 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
         if not isinstance(value, Tensor):
             raise CannotCapture("its condition does not depend on what changes")
         goes_on = _truth(value if loop.goes_on else _negated(value))
-        return goes_on if BROKEN not in names else elementwise.logical_and(goes_on, _negated(inside.variables[BROKEN]))
+        if not loop.may_break:
+            return goes_on
+        return elementwise.logical_and(goes_on, _negated(inside.variables[BROKEN]))
 
     def body(*twins: Tensor) -> list[Tensor]:
         inside = namespace(twins)
@@ -340,25 +342,24 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop) -> tuple[ast.If, l
 
     with recording:
         results = while_loop(trace, condition, body, carries)
-    values = dict(zip(names, results, strict=True))
-    found = values.pop(EXIT, None)
-    values.pop(BROKEN, None)
-    set_variables(frame, values)
-    number = 0 if found is None else int(trace.concrete(trace.read(found), "how a loop ends"))
+    set_variables(frame, recording.variables(results[:count]))
+    if not loop.exits:
+        return None
+    number = int(trace.concrete(trace.read(results[-1]), "how a loop ends"))
     return loop.exits[number - 1] if number else None
 
 
 class Recording:
     """A loop's body is being recorded, from where the frame is; where it cannot be, all is as it was before.
 
-    ``names`` are the variables that it carries, ``carries`` what they are at first.
+    ``carries`` are what the variables that it changes are at first: one for those that are names of one tensor.
     """
 
     def __init__(self, trace: Trace, frame: types.FrameType, loop: Loop) -> None:
         self._trace = trace
         variables = frame.f_locals
-        self.names: list[str] = []
         self.carries: list[Tensor] = []
+        self._names: dict[str, int] = {}  # the variables that it changes, with the number of the carry
         if any(isinstance(variables.get(name), list | dict | set) for name in loop.assigned):
             raise CannotCapture("it assigns a container")
         others = [value for name, value in variables.items() if isinstance(value, Tensor) and name not in loop.assigned]
@@ -370,16 +371,30 @@ class Recording:
                 continue
             if isinstance(value, Tensor) and any(value is other for other in others):
                 raise CannotCapture(f"{name} is another name of a tensor from around it")
-            self.names.append(name)
-            self.carries.append(_carried(name, value))
+            known = [number for number, carry in enumerate(self.carries) if carry is value]
+            self._names[name] = known[0] if known else len(self.carries)
+            if not known:
+                self.carries.append(_carried(name, value))
         self._around = [value for value in variables.values() if isinstance(value, Tensor)]
         assert trace.world is not None
         roots = [(name, Itself(item), item) for name, item in variables.items()] + trace.world.roots
         self._world = World(roots, trace.world.functions)
 
+    def variables(self, carries: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {name: carries[number] for name, number in self._names.items()}
+
     def results_of(self, inside: Namespace) -> list[Tensor]:
-        """What the variables are after a trip."""
-        return [self._changed(name, inside.variables[name]) for name in self.names]
+        """What is carried after a trip."""
+        results: dict[int, Any] = {}
+        for name, number in self._names.items():
+            value = inside.variables[name]
+            if results.setdefault(number, value) is not value:
+                raise CannotCapture(f"{name} is a name of its own now")
+        tensors = [value for value in results.values() if isinstance(value, Tensor)]
+        if len({*map(id, tensors)}) < len(tensors):
+            raise CannotCapture("variables become names of one tensor")
+        names = {number: name for name, number in self._names.items()}
+        return [self._changed(names[number], results[number]) for number in range(len(self.carries))]
 
     def _changed(self, name: str, value: Any) -> Tensor:
         known = [shadow.tensor for shadow in self._trace.shadows.values()]
