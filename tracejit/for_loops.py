@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import dis
+import operator
 import platform
 import sys
 import types
@@ -105,9 +106,9 @@ class ForLoops:
         return self._look
 
     def _begin_trip(self, frame: types.FrameType, start: int, ops: int) -> None:
-        iterator = _top_of_stack(frame)
+        iterator: Any = _top_of_stack(frame)
         if type(iterator) is type(iter(range(0))):
-            trips = iterator.__length_hint__()
+            trips = operator.length_hint(iterator)
             if trips >= LEAST_TRIPS and trips * ops >= LEAST_OPS:
                 loop = find_for(frame, start)
                 if loop is not None and sys.call_tracing(self._capture, (frame, loop, iterator)):
