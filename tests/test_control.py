@@ -184,11 +184,13 @@ def test_gradients(name, order):
     found = gradients(function, order)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    through = gradients(lambda *inputs: function(*[value * 1 for value in inputs]), order)  # which are no leaves
     jitted = gradients(tj.jit(function), order)
-    for one, other in zip(jitted, found, strict=True):
-        if order == 1:
-            assert same_bits(one, other)
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    for others in (through, jitted):
+        for one, other in zip(others, found, strict=True):
+            if order == 1:
+                assert same_bits(one, other)
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -189,7 +189,7 @@ class BlockTrace(Trace):
 
     def shadow_from(self, tensor: Tensor, source: Source) -> Shadow:
         shadow = self.shadows[id(tensor)] = Shadow(tensor, source, self)
-        shadow._node = tensor._node
+        shadow._node = shadow.first_node = tensor._node
         return shadow
 
     def guard(self, key: Any, guard: Guard) -> None:

@@ -138,7 +138,7 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
             result = _inside(trace, region, function(*twins))
         for shadow in trace.shadows.values():  # those that were read here first
             if id(shadow) not in before or before[id(shadow)][1] is None:
-                before[id(shadow)] = shadow, shadow.first, None, None
+                before[id(shadow)] = shadow, shadow.first, shadow.first_node, None
         cells = [cell for cell, value, *_ in before.values() if cell._value is not value]
         if trace.gradients() != gradients:
             trace.refuse("a loop's body or a branch writes gradients of tensors from outside")

@@ -70,7 +70,9 @@ class AliasedArgument(BaseException):
 class Shadow:
     """What a trace knows of a tensor that was there before: the same fields as the tensor's own."""
 
-    __slots__ = ("_gradient", "_node", "_value", "first", "gradient_is_written", "source", "tensor", "trace")
+    __slots__ = (
+        "_gradient", "_node", "_value", "first", "first_node", "gradient_is_written", "source", "tensor", "trace",
+    )  # fmt: skip
 
     def __init__(self, tensor: Tensor, source: Source, trace: Trace) -> None:
         self.tensor = tensor
@@ -79,6 +81,7 @@ class Shadow:
         self._value: Value | None = None  # not read yet
         self.first: Value | None = None  # the parameter that stands for it
         self._node: Node | None = None  # an argument is a leaf here, whatever its history outside
+        self.first_node: Node | None = None  # the history that it has here when it is read first
         self._gradient = tensor._grad
         self.gradient_is_written = False
 
@@ -336,11 +339,6 @@ class Trace:
     def refuse(self, what: str) -> None:
         """The function does something that no graph holds."""
         raise Untraceable(what)
-
-    def refuse_in_block(self, what: str) -> None:
-        """What needs a tape, which blocks do not have."""
-        if self.region is not None:
-            self.refuse(f"{what} in a loop's body or a branch")
 
     # Tensors ----------------------------------------------------------------------------------------
 

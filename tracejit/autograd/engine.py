@@ -22,8 +22,8 @@ def _initial(tensor: Tensor, gradient: Any, position: int, create_graph: bool) -
     """A root's node and its cotangent."""
     node = node_of(tensor)
     if node is None:
-        if thread.trace is not None:
-            thread.trace.refuse_in_block("backward()")
+        if thread.trace is not None and thread.trace.region is not None:  # blocks have no tape
+            thread.trace.refuse("backward() in a loop's body or a branch")
         raise RuntimeError(f"element {position} of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if tensor.size != 1:
