@@ -29,13 +29,15 @@ measurement, no slower: the work is in the vectors, and these are as they should
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .packing import PackingWriter
 from .target import Target
-from .tiles import TileWriter
+from .tiles import STREAMED_BLOCKS, TileWriter
 from .vectors import ALIGNMENT, DEPTH, FEW_TILES, blocking
+from .writer import Loop
 
 # The kernel's arguments, in order: 8-byte slots.  Strides count elements; a batch stride may be 0, any stride negative.
 # The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
@@ -116,14 +118,50 @@ def kernel_name(
     (along_k, along_n), width = b_strides, n
     if n == 1:  # the kernel computes the transpose
         m, width, (along_n, along_k) = n, m, a_strides
-    by_row = m == 1 and along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
-    by_column = m <= shape.low and along_k == 1 and width >= shape.lanes
-    return f"dot_{'few_' if by_row or by_column else ''}{'f32' if dtype.itemsize == 4 else 'f64'}"
+    by_row = along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
+    by_column = along_k == 1 and width >= shape.lanes
+    few = m <= shape.low and (by_row or by_column)
+    return f"dot_{'few_' if few else ''}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
 def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
     """LLVM IR of the kernel of that name, whose arguments are ``SLOTS``."""
     return ContractionWriter(np.dtype(dtype), target).module(name)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What the kernel was given: its arguments by name, strides in bytes; and some of them as they are of the product
+    or, if ``swap``, of its transpose."""
+
+    slot: dict[str, str]
+    swap: str
+    windows: str | None
+    m: str
+    n: str
+    k: str
+    a_row: str
+    a_k: str
+    b_k: str
+    b_column: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is computed at a time: how many rows and columns, where they are, and this worker's scratch memory."""
+
+    rows: str
+    columns: str
+    a: str
+    b: str
+    c: str
+    addend: str
+    places: str
+    copy: str
+    panel: str
+
+
+Into = list[tuple[str, ...]]  # C, what is added to a tile's sums and the addend: pointer, distance of rows, of vectors
 
 
 class ContractionWriter(TileWriter, PackingWriter):
@@ -133,8 +171,9 @@ class ContractionWriter(TileWriter, PackingWriter):
         few = name.startswith("dot_few")
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         if few:
-            self.stream()
-            self.columns()
+            for height in (1, self.shape.low):
+                self.stream(height)
+                self.columns(height)
         else:
             self.tile(self.shape.height)
             self.tile(self.shape.low)
@@ -170,184 +209,204 @@ class ContractionWriter(TileWriter, PackingWriter):
         return "\n".join([*declarations, "", *self.lines])
 
     def kernel(self, name: str, few: bool, windows: str | None) -> None:
-        """Cut a range of units into stretches of tiles that share a panel of B, and multiply each."""
-        shape = self.shape
+        """Cut a range of units into stretches, and multiply each."""
         with self.function(f"void @{name}(ptr %arguments, i64 %begin, i64 %end, i64 %worker)"):
-            slot = {}
-            for i, label in enumerate(SLOTS):
-                if label in TABLES and windows is None:
-                    continue
-                kind = "ptr" if label in ("a", "b", "c", "addend", "scratch", *TABLES) else "i64"
-                slot[label] = self.let(label, f"load {kind}, ptr {self.offset('%arguments', 8 * i)}, align 8")
-            for label in SLOTS:
-                if label.endswith("stride"):
-                    slot[label] = self.mul(slot[label], self.size, label)
-
-            # A product with a single column is computed as its transpose, B'A', which lies in memory alike.
-            swap = "false" if windows else self.compare("eq", slot["n"], 1)
-
-            def either(kind: str, x: str, y: str) -> str:
-                return self.select(swap, kind, slot[y], slot[x])
-
-            m, n, k = either("i64", "m", "n"), either("i64", "n", "m"), slot["k"]
-            a_row = either("i64", "a_row_stride", "b_column_stride")
-            a_k = either("i64", "a_column_stride", "b_row_stride")
-            b_k = either("i64", "b_row_stride", "a_column_stride")
-            b_column = either("i64", "b_column_stride", "a_row_stride")
-
-            worker_bytes = self.mul("%worker", slot["scratch_bytes_per_worker"])
-            copy = self.offset(slot["scratch"], worker_bytes)
-            panel = self.offset(copy, shape.tile_bytes)
-            tiles = self.ceil_div(m, shape.height)
-            single, low = self.compare("eq", m, 1), self.compare("sle", m, FEW_TILES * shape.height)
-            width = self.select(low, "i64", shape.narrow_block, shape.column_block)
-            blocks = self.ceil_div(n, self.select(single, "i64", shape.stream_block, width))
-            blocks = self.max(blocks, 1)
-            # Blocks of about equal width, for a narrow last one would be slow.
-            block_columns = self.mul(self.ceil_div(self.ceil_div(n, blocks), shape.strip), shape.strip)
-
+            operands = self.operands(windows)
             with self.loop("%begin", "%end", 1) as units:
-                tile = self.let("tile", f"urem i64 {units.index}, {tiles}")
-                outer = self.let("outer", f"udiv i64 {units.index}, {tiles}")
-                block = self.let("block", f"urem i64 {outer}, {blocks}")
-                batch = self.let("batch", f"udiv i64 {outer}, {blocks}")
-                count = self.min(self.sub(tiles, tile), self.sub("%end", units.index))
-                first_row = self.mul(tile, shape.height)
-                rows = self.min(self.mul(count, shape.height), self.sub(m, first_row))
-                first_column = self.mul(block, block_columns)
-                columns = self.min(block_columns, self.sub(n, first_column))
-
-                stack = self.let("stack", f"udiv i64 {batch}, {slot['inner']}")
-                within = self.sub(batch, self.mul(stack, slot["inner"]))
-                start = {
-                    label: self.offset(
-                        self.offset(slot[label], self.mul(stack, slot[f"{label}_stack_stride"])),
-                        self.mul(within, slot[f"{label}_batch_stride"]),
-                    )
-                    for label in ("a", "b", "c", "addend")
-                }
-                a = self.select(swap, "ptr", start["b"], start["a"])
-                b = self.select(swap, "ptr", start["a"], start["b"])
-                if windows != "lhs":
-                    a = self.offset(a, self.mul(first_row, a_row))
-                if windows != "rhs":
-                    b = self.offset(b, self.mul(first_column, b_column))
-                first_place = first_row if windows == "lhs" else first_column
-                places = self.entry(slot["places"], first_place) if windows else ""
-
-                def corner(label: str, column_stride: str | int) -> str:
-                    rows = self.mul(first_row, slot[f"{label}_row_stride"])
-                    return self.offset(self.offset(start[label], rows), self.mul(first_column, column_stride))
-
-                c, addend = corner("c", self.size), corner("addend", slot["addend_column_stride"])
-                with self.when(self.compare("eq", k, 0)), self.loop("0", rows, 1) as rs:
-                    target = self.offset(c, self.mul(rs.index, slot["c_row_stride"]))
-                    row_bytes = self.mul(columns, self.size)
+                stretch = self.stretch(operands, units, STREAMED_BLOCKS if few else 1)
+                with self.when(self.compare("eq", operands.k, 0)), self.loop("0", stretch.rows, 1) as rows:
+                    target = self.offset(stretch.c, self.mul(rows.index, operands.slot["c_row_stride"]))
+                    row_bytes = self.mul(stretch.columns, self.size)
                     self.do(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, i64 {row_bytes}, i1 false)")
+                if few:
+                    with self.when(self.compare("ne", operands.k, 0)):
+                        self.few(operands, stretch)
+                else:
+                    self.blocks(operands, stretch)
 
-                by_row = self.compare("eq", b_column, self.size)
-                packed = "false" if few or windows == "rhs" else self.is_packed(b_k, k, by_row, rows, columns)
-                streamed = self.both(by_row, single)  # where k is 1, rows and columns of B may both be contiguous
-                if not self.target.has_masked_memory:
-                    edge = self.let("edge", f"and i64 {n}, {shape.lanes - 1}")
-                    streamed = self.both(streamed, self.compare("eq", edge, 0))
-                with self.loop("0", k, DEPTH) as ks:
-                    depth = self.min(self.sub(k, ks.index), DEPTH)
-                    a_block = a if windows == "lhs" else self.offset(a, self.mul(ks.index, a_k))
-                    tile_b = b if windows == "rhs" else self.offset(b, self.mul(ks.index, b_k))
-                    depths = self.entry(slot["depths"], ks.index) if windows else ""
-                    if few:
-                        tile_b_k, tile_b_strip = b_k, b_column
-                    elif windows == "rhs":
-                        self.do(
-                            f"call void @pack_windows(ptr {b}, ptr {places}, ptr {depths}, i64 {depth}, "
-                            f"i64 {columns}, ptr {panel})"
-                        )
-                        tile_b, tile_b_k = panel, str(self.strip_bytes)
-                        tile_b_strip = self.mul(depth, self.strip_bytes)
-                    else:
-                        with self.when(packed):
-                            self.do(
-                                f"call void @pack_b(ptr {tile_b}, i64 {b_k}, i64 {b_column}, i64 {depth}, "
-                                f"i64 {columns}, ptr {panel})"
-                            )
-                        tile_b = self.select(packed, "ptr", panel, tile_b)
-                        tile_b_k = self.select(packed, "i64", self.strip_bytes, b_k)
-                        tile_b_strip = self.select(packed, "i64", self.mul(depth, self.strip_bytes), self.strip_bytes)
-                    # What the sums are added to.
-                    accumulate = self.compare("ne", ks.index, 0)
-                    is_last = self.compare("sle", self.sub(k, ks.index), DEPTH)
-                    adds = self.both(
-                        is_last, self.compare("ne", self.let("int", f"ptrtoint ptr {slot['addend']} to i64"), 0)
+    def operands(self, windows: str | None) -> Operands:
+        """Take the arguments.  A product with a single column is computed as its transpose, B'A', which lies in memory
+        alike."""
+        slot = {}
+        for i, label in enumerate(SLOTS):
+            if label in TABLES and windows is None:
+                continue
+            kind = "ptr" if label in ("a", "b", "c", "addend", "scratch", *TABLES) else "i64"
+            slot[label] = self.let(label, f"load {kind}, ptr {self.offset('%arguments', 8 * i)}, align 8")
+        for label in SLOTS:
+            if label.endswith("stride"):
+                slot[label] = self.mul(slot[label], self.size, label)
+        swap = "false" if windows else self.compare("eq", slot["n"], 1)
+        pairs = ("m", "n"), ("n", "m"), ("a_row_stride", "b_column_stride"), ("a_column_stride", "b_row_stride")
+        pairs += ("b_row_stride", "a_column_stride"), ("b_column_stride", "a_row_stride")
+        m, n, a_row, a_k, b_k, b_column = (self.select(swap, "i64", slot[y], slot[x]) for x, y in pairs)
+        return Operands(slot, swap, windows, m, n, slot["k"], a_row, a_k, b_k, b_column)
+
+    def stretch(self, operands: Operands, units: Loop, most_blocks: int) -> Stretch:
+        """The next units that are computed together: tiles of rows that share a panel of B or, where there is a single
+        row, some blocks of columns."""
+        shape, slot = self.shape, operands.slot
+        tiles = self.ceil_div(operands.m, shape.height)
+        single, low = self.compare("eq", operands.m, 1), self.compare("sle", operands.m, shape.low)
+        width = self.compare("sle", operands.m, FEW_TILES * shape.height)
+        width = self.select(width, "i64", shape.narrow_block, shape.column_block)
+        width = self.select(low, "i64", shape.stream_block, width)
+        blocks = self.max(self.ceil_div(operands.n, width), 1)
+        # Blocks of about equal width, for a narrow last one would be slow.
+        width = self.mul(self.ceil_div(self.ceil_div(operands.n, blocks), shape.strip), shape.strip)
+
+        tile = self.let("tile", f"urem i64 {units.index}, {tiles}")
+        outer = self.let("outer", f"udiv i64 {units.index}, {tiles}")
+        block = self.let("block", f"urem i64 {outer}, {blocks}")
+        batch = self.let("batch", f"udiv i64 {outer}, {blocks}")
+        left = self.sub("%end", units.index)
+        high = self.min(self.sub(tiles, tile), left)
+        wide = self.min(self.min(self.sub(blocks, block), left), most_blocks)
+        units.step = self.select(single, "i64", wide, high)
+        first_row, first_column = self.mul(tile, shape.height), self.mul(block, width)
+        rows = self.min(self.mul(high, shape.height), self.sub(operands.m, first_row))
+        columns = self.mul(width, self.select(single, "i64", wide, 1))
+        columns = self.min(columns, self.sub(operands.n, first_column))
+
+        stack = self.let("stack", f"udiv i64 {batch}, {slot['inner']}")
+        within = self.sub(batch, self.mul(stack, slot["inner"]))
+        start = {
+            label: self.offset(
+                self.offset(slot[label], self.mul(stack, slot[f"{label}_stack_stride"])),
+                self.mul(within, slot[f"{label}_batch_stride"]),
+            )
+            for label in ("a", "b", "c", "addend")
+        }
+        a = self.select(operands.swap, "ptr", start["b"], start["a"])
+        b = self.select(operands.swap, "ptr", start["a"], start["b"])
+        if operands.windows != "lhs":
+            a = self.offset(a, self.mul(first_row, operands.a_row))
+        if operands.windows != "rhs":
+            b = self.offset(b, self.mul(first_column, operands.b_column))
+        c, addend = (
+            self.offset(
+                self.offset(start[label], self.mul(first_row, slot[f"{label}_row_stride"])),
+                self.mul(first_column, step),
+            )
+            for label, step in (("c", str(self.size)), ("addend", slot["addend_column_stride"]))
+        )
+        places = ""
+        if operands.windows:
+            places = self.entry(slot["places"], first_row if operands.windows == "lhs" else first_column)
+        copy = self.offset(slot["scratch"], self.mul("%worker", slot["scratch_bytes_per_worker"]))
+        return Stretch(rows, columns, a, b, c, addend, places, copy, self.offset(copy, shape.tile_bytes))
+
+    def added(self, operands: Operands, stretch: Stretch, accumulate: str, is_last: str) -> Into:
+        """Where sums go and what is added to them: what is there already, and the addend."""
+        slot = operands.slot
+        given = self.compare("ne", self.let("int", f"ptrtoint ptr {slot['addend']} to i64"), 0)
+        into: Into = [(stretch.c, slot["c_row_stride"])]
+        addend_vector = self.mul(slot["addend_column_stride"], self.lanes)
+        for label, condition, pointer, vector in (
+            ("c", accumulate, stretch.c, str(self.vector_bytes)),
+            ("addend", self.both(is_last, given), stretch.addend, addend_vector),
+        ):
+            into.append(
+                (
+                    self.select(condition, "ptr", pointer, "@minus_zeros"),
+                    self.select(condition, "i64", slot[f"{label}_row_stride"], 0),
+                    self.select(condition, "i64", vector, 0),
+                )
+            )
+        return into
+
+    def few(self, operands: Operands, stretch: Stretch) -> None:
+        """Multiply a few rows of A by rows of B or by columns, whatever is contiguous."""
+        low = self.shape.low
+        by_row = self.compare("eq", operands.b_column, self.size)
+        if not self.target.has_masked_memory:  # where k is 1, rows and columns of B may both be contiguous
+            edge = self.let("edge", f"and i64 {operands.n}, {self.shape.lanes - 1}")
+            by_row = self.both(by_row, self.compare("eq", edge, 0))
+        single = self.compare("eq", operands.m, 1)
+        streaming, transposing = (
+            self.select(single, "ptr", f"@{way}_1", f"@{way}_{low}") for way in ("stream", "columns")
+        )
+        function = self.select(by_row, "ptr", streaming, transposing)
+        into = self.added(operands, stretch, "false", "true")
+        panel = f"ptr {stretch.b}, i64 {operands.b_k}, i64 {operands.b_column}"
+        a = stretch.a, operands.a_row, operands.a_k
+        self.multiply(function, a, panel, operands.k, stretch.columns, stretch.rows, into, "ptr null, i64 0, i64 0")
+
+    def blocks(self, operands: Operands, stretch: Stretch) -> None:
+        """Multiply tiles of rows by panels of B, one block of k after the other."""
+        k, windows = operands.k, operands.windows
+        packed = "false" if windows == "rhs" else self.is_packed(operands, stretch)
+        with self.loop("0", k, DEPTH) as ks:
+            depth = self.min(self.sub(k, ks.index), DEPTH)
+            depths = self.entry(operands.slot["depths"], ks.index) if windows else ""
+            if windows == "rhs":
+                self.do(
+                    f"call void @pack_windows(ptr {stretch.b}, ptr {stretch.places}, ptr {depths}, i64 {depth}, "
+                    f"i64 {stretch.columns}, ptr {stretch.panel})"
+                )
+                b, b_k, b_strip = stretch.panel, str(self.strip_bytes), self.mul(depth, self.strip_bytes)
+            else:
+                b = self.offset(stretch.b, self.mul(ks.index, operands.b_k))
+                with self.when(packed):
+                    self.do(
+                        f"call void @pack_b(ptr {b}, i64 {operands.b_k}, i64 {operands.b_column}, i64 {depth}, "
+                        f"i64 {stretch.columns}, ptr {stretch.panel})"
                     )
-                    into: list[tuple[str, ...]] = [(c, slot["c_row_stride"])]
-                    addend_vector = self.mul(slot["addend_column_stride"], self.lanes)
-                    for label, condition, pointer, vector in (
-                        ("c", accumulate, c, str(self.vector_bytes)), ("addend", adds, addend, addend_vector)
-                    ):  # fmt: skip
-                        into.append(
-                            (
-                                self.select(condition, "ptr", pointer, "@minus_zeros"),
-                                self.select(condition, "i64", slot[f"{label}_row_stride"], 0),
-                                self.select(condition, "i64", vector, 0),
-                            )
-                        )
-                    panel_of_b = f"ptr {tile_b}, i64 {tile_b_k}, i64 {tile_b_strip}"
-                    if few:
-                        function = self.select(streamed, "ptr", "@stream", f"@columns_{shape.low}")
-                        nothing = "ptr null, i64 0, i64 0"
-                        self.multiply(function, (a_block, a_row, a_k), panel_of_b, depth, columns, rows, into, nothing)
-                    else:
-                        tables = (places, depths) if windows == "lhs" else None
-                        self.tiles((a_block, a_row, a_k), copy, tables, panel_of_b, depth, columns, rows, into)
-                units.step = count
+                b = self.select(packed, "ptr", stretch.panel, b)
+                b_k = self.select(packed, "i64", self.strip_bytes, operands.b_k)
+                b_strip = self.select(packed, "i64", self.mul(depth, self.strip_bytes), self.strip_bytes)
+            is_last = self.compare("sle", self.sub(k, ks.index), DEPTH)
+            into = self.added(operands, stretch, self.compare("ne", ks.index, 0), is_last)
+            a = stretch.a if windows == "lhs" else self.offset(stretch.a, self.mul(ks.index, operands.a_k))
+            panel = f"ptr {b}, i64 {b_k}, i64 {b_strip}"
+            self.tiles(operands, stretch, a, depths, panel, depth, into)
 
-    def is_packed(self, b_k: str, k: str, by_row: str, rows: str, columns: str) -> str:
+    def is_packed(self, operands: Operands, stretch: Stretch) -> str:
         """Whether to copy a panel of B."""
         shape = self.shape
-        packed = self.negate(by_row)
+        packed = self.negate(self.compare("eq", operands.b_column, self.size))
         if not self.target.has_masked_memory:
-            edge = self.let("edge", f"and i64 {columns}, {shape.strip - 1}")
+            edge = self.let("edge", f"and i64 {stretch.columns}, {shape.strip - 1}")
             packed = self.let("or", f"or i1 {packed}, {self.compare('ne', edge, 0)}")
-        distance = self.let("abs", f"call i64 @llvm.abs.i64(i64 {b_k}, i1 false)")
+        distance = self.let("abs", f"call i64 @llvm.abs.i64(i64 {operands.b_k}, i1 false)")
         is_far = self.compare("sge", distance, FAR_BYTES)
-        is_large = self.compare("sgt", self.mul(distance, k), CACHED_BYTES)
-        is_reused = self.compare("sge", rows, PACKED_TILES * shape.height)
+        is_large = self.compare("sgt", self.mul(distance, operands.k), CACHED_BYTES)
+        is_reused = self.compare("sge", stretch.rows, PACKED_TILES * shape.height)
         return self.let("or", f"or i1 {packed}, {self.both(self.both(is_far, is_large), is_reused)}")
 
     def both(self, x: str, y: str) -> str:
         return self.let("both", f"and i1 {x}, {y}")
 
     def tiles(
-        self, a: tuple[str, str, str], copy: str, tables: tuple[str, str] | None, panel: str, depth: str, columns: str,
-        rows: str, into: list[tuple[str, ...]],
-    ) -> None:  # fmt: skip
+        self, operands: Operands, stretch: Stretch, start: str, depths: str, panel: str, depth: str, into: Into
+    ) -> None:
         """Cut some rows into tiles, as high as possible, and multiply each by a panel of B."""
-        shape, (start, a_row, a_k) = self.shape, a
+        shape, a_row, a_k = self.shape, operands.a_row, operands.a_k
         # The next tile's part of A is asked for while the strips of this one go by: with each of them some of it.
         along_k = self.compare("eq", a_k, self.size)
         ahead_step = self.select(along_k, "i64", a_row, a_k)
         ahead_strip = self.select(along_k, "i64", LINE_BYTES, self.mul(a_k, shape.height))
-        if tables:
+        copies = operands.windows == "lhs"
+        if copies:
             a_row, a_k, ahead_step, ahead_strip = str(shape.copied_row_bytes), str(self.size), "0", "0"
-        with self.loop("0", rows, 1) as tiles:
-            left = self.sub(rows, tiles.index)
+        with self.loop("0", stretch.rows, 1) as tiles:
+            left = self.sub(stretch.rows, tiles.index)
             fits, single = self.compare("sge", left, shape.height), self.compare("eq", left, 1)
             height = self.select(fits, "i64", shape.height, self.min(left, shape.low))
             function = self.select(fits, "ptr", f"@tile_{shape.height}", f"@tile_{shape.low}")
             function = self.select(single, "ptr", "@tile_1", function)
-            if tables:
+            if copies:
                 self.do(
-                    f"call void @copy_windows(ptr {start}, ptr {self.entry(tables[0], tiles.index)}, ptr {tables[1]}, "
-                    f"i64 {height}, i64 {depth}, ptr {copy})"
+                    f"call void @copy_windows(ptr {start}, ptr {self.entry(stretch.places, tiles.index)}, "
+                    f"ptr {depths}, i64 {height}, i64 {depth}, ptr {stretch.copy})"
                 )
-                source = ahead = copy
+                source = ahead = stretch.copy
             else:
                 source = self.offset(start, self.mul(tiles.index, a_row))
                 ahead = self.offset(source, self.mul(height, a_row))
             here = [(self.offset(p, self.mul(tiles.index, step)), step, *rest) for p, step, *rest in into]
             coming = f"ptr {ahead}, i64 {ahead_step}, i64 {ahead_strip}"
-            self.multiply(function, (source, a_row, a_k), panel, depth, columns, height, here, coming)
+            self.multiply(function, (source, a_row, a_k), panel, depth, stretch.columns, height, here, coming)
             tiles.step = height
 
     def multiply(

@@ -128,7 +128,8 @@ class PackingWriter(VectorWriter):
                     source = self.offset(source, distance)
                 for _ in range(rounds):
                     pairs = zip(rows[: ways // 2], rows[ways // 2 :], strict=True)
-                    rows = [self.interleave(x, y, start) for x, y in pairs for start in (0, self.lanes // 2)]
+                    halves = 0, self.lanes // 2
+                    rows = [self.interleave(x, y, half, self.lanes) for x, y in pairs for half in halves]
                 for row in rows:
                     self.store(row, groups.next[1])
                     groups.next[1] = self.offset(groups.next[1], "%to_step")

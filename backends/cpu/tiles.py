@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .vectors import VectorWriter
+from .vectors import DEPTH, PART_BYTES, VectorWriter
 
 STREAMED_ROWS = 4  # rows of B at a time, where there is a single row of A
-PREFETCHED_BYTES = 384  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
+STREAMED_BLOCKS = 4  # and blocks of columns: memory is read best in long stretches
+PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
 
 # Strides are in bytes.  Every tile function has this signature.  The sums are added to what is at %old, which is C or
 # -0.0, and then to what is at %addend, which may be -0.0 too: that changes no number, not even a zero.  %old_vector
@@ -58,7 +59,7 @@ class TileWriter(VectorWriter):
                 b, left, *corner, ahead = strips.carried
                 b_next = self.offset(b, self.vector_bytes)
                 if not low:
-                    self.prefetch(ahead, height, "%ahead_step", 1, write=False)
+                    self.prefetch(ahead, height, "%ahead_step", level=2)
                     self.prefetch(corner[0], height, "%c_row", 2, write=True)
                 self.strip(height, bases, [b, b_next], left, buffer, Corner(*corner))
                 strips.next = [
@@ -70,14 +71,13 @@ class TileWriter(VectorWriter):
                 with self.when(self.compare("sgt", left, 0)):
                     self.strip(height, bases, [b], left, buffer, Corner(*corner))
 
-    def prefetch(self, start: str, count: int, step: str, width: int, write: bool) -> None:
-        """Ask for what lies some steps apart, each a few vectors wide: for what will be written soon in the first-level
-        cache, else in the second-level one."""
+    def prefetch(self, start: str, count: int, step: str, width: int = 1, level: int = 1, write: bool = False) -> None:
+        """Ask for what lies some steps apart, each some vectors wide, to be in a cache of some level."""
         for number in range(count):
             start = self.offset(start, step) if number else start
             for column in range(width):
                 at = self.offset(start, column * self.vector_bytes) if column else start
-                self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 {int(write)}, i32 {3 if write else 2}, i32 1)")
+                self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 {int(write)}, i32 {4 - level}, i32 1)")
 
     def row(self) -> None:
         """Multiply a single row of A: four whole strips at a time, for a single row by two vectors would leave the
@@ -169,10 +169,10 @@ class TileWriter(VectorWriter):
             after = self.offset(addend, self.mul("%addend_vector", column)) if column else addend
             self.write_vector(new, before, after, self.offset(c, column * self.vector_bytes))
 
-    def write_tile(self, buffer: str, width: int, corner: Corner, columns: str) -> None:
+    def write_tile(self, buffer: str, width: int, corner: Corner, columns: str, rows: str = "%rows") -> None:
         """Bring a tile's sums from the buffer into C."""
         self.do(
-            f"call void @write(ptr {buffer}, i64 {width * self.vector_bytes}, i64 %rows, i64 {columns}, "
+            f"call void @write(ptr {buffer}, i64 {width * self.vector_bytes}, i64 {rows}, i64 {columns}, "
             f"ptr {corner.c}, i64 %c_row, ptr {corner.old}, i64 %old_row, i64 %old_vector, "
             f"ptr {corner.addend}, i64 %addend_row, i64 %addend_vector)"
         )
@@ -220,76 +220,106 @@ class TileWriter(VectorWriter):
 
     # Where B is read once
 
-    def stream(self) -> None:
-        """Multiply a single row of A by rows of B that are contiguous: a few of them at a time, along all columns, so
+    def stream(self, height: int) -> None:
+        """Multiply a few rows of A by rows of B that are contiguous: a few of them at a time, along all columns, so
         that memory is read as it lies.  The sums stay in the first-level cache."""
-        with self.function(f"internal void @stream({TILE_PARAMETERS})", hot=True):
-            buffer = self.buffer(self.shape.stream_block // self.lanes)
+        width = self.shape.stream_block * (STREAMED_BLOCKS if height == 1 else 1)
+        with self.function(f"internal void @stream_{height}({TILE_PARAMETERS})", hot=True):
+            rows = self.few_rows(height)
+            sums, totals = ([self.buffer(width // self.lanes) for _ in rows] for _ in range(2))
             whole = self.let("whole", f"and i64 %columns, {-self.lanes}")
             masked = self.target.has_masked_memory  # else only whole vectors come here
             mask = self.freeze(self.mask, self.first_lanes(self.sub("%columns", whole))) if masked else None
-            rest = self.compare("slt", whole, "%columns")
             with self.loop("0", "%columns", self.lanes) as vectors:
-                at = self.offset(buffer, self.mul(vectors.index, self.size))
-                self.store("zeroinitializer", at, aligned=True)
-            groups = self.let("groups", f"and i64 %depth, {-STREAMED_ROWS}")
-            for count, first, last in ((STREAMED_ROWS, "0", groups), (1, groups, "%depth")):
-                with self.loop(first, last, count) as ks:
-                    row = self.offset("%b", self.mul(ks.index, "%b_k"))
-                    element = self.offset("%a", self.mul(ks.index, "%a_k"))
-                    factors, rows = [], []
-                    for number in range(count):
-                        if number:
-                            row, element = self.offset(row, "%b_k"), self.offset(element, "%a_k")
-                        factors.append(self.broadcast(self.scalar, self.load_scalar(element)))
-                        rows.append(row)
-                    with self.loop("0", whole, self.lanes) as vectors:
-                        self.stream_vector(buffer, factors, rows, vectors.index, None)
-                    if mask:
-                        with self.when(rest):
-                            self.stream_vector(buffer, factors, rows, whole, mask)
-            self.write_tile(buffer, 0, Corner(), "%columns")
+                for total in totals:
+                    at = self.offset(total, self.mul(vectors.index, self.size))
+                    self.store(self.load("@minus_zeros"), at, aligned=True)
+            with self.loop("0", "%depth", DEPTH) as blocks:
+                with self.loop("0", "%columns", self.lanes) as vectors:
+                    for chain in sums:
+                        at = self.offset(chain, self.mul(vectors.index, self.size))
+                        self.store("zeroinitializer", at, aligned=True)
+                end = self.min(self.add(blocks.index, DEPTH), "%depth")
+                self.stream_rows(rows, sums, blocks.index, end, whole, mask)
+                with self.loop("0", "%columns", self.lanes) as vectors:
+                    for chain, total in zip(sums, totals, strict=True):
+                        byte = self.mul(vectors.index, self.size)
+                        new, at = self.load(self.offset(chain, byte)), self.offset(total, byte)
+                        self.store(self.let("total", f"fadd {self.vector} {self.load(at)}, {new}"), at, aligned=True)
+            for number, total in enumerate(totals):
+                with self.when(self.compare("slt", number, "%rows")):
+                    at = Corner(
+                        self.offset("%c", self.mul("%c_row", number)),
+                        addend=self.offset("%addend", self.mul("%addend_row", number)),
+                    )
+                    self.write_tile(total, 0, at, "%columns", "1")
 
-    def stream_vector(self, buffer: str, factors: list[str], rows: list[str], column: str, mask: str | None) -> None:
+    def few_rows(self, height: int) -> list[str]:
+        """The rows of A and, where some are lacking, the last of them again."""
+        last = self.sub("%rows", "1")
+        return [self.offset("%a", self.mul("%a_row", self.min(last, number))) for number in range(height)]
+
+    def stream_rows(
+        self, a_rows: list[str], sums: list[str], first: str, last: str, whole: str, mask: str | None
+    ) -> None:
+        """Multiply some elements of the rows of A by as many rows of B."""
+        count = self.let("count", f"and i64 {self.sub(last, first)}, {-STREAMED_ROWS}")
+        middle = self.add(first, count)
+        for height, begin, end in ((STREAMED_ROWS, first, middle), (1, middle, last)):
+            with self.loop(begin, end, height) as ks:
+                row = self.offset("%b", self.mul(ks.index, "%b_k"))
+                elements = [self.offset(start, self.mul(ks.index, "%a_k")) for start in a_rows]
+                factors: list[list[str]] = [[] for _ in a_rows]
+                rows = []
+                for number in range(height):
+                    if number:
+                        row = self.offset(row, "%b_k")
+                        elements = [self.offset(element, "%a_k") for element in elements]
+                    for of_row, element in zip(factors, elements, strict=True):
+                        of_row.append(self.broadcast(self.scalar, self.load_scalar(element)))
+                    rows.append(row)
+                with self.loop("0", whole, self.lanes) as vectors:
+                    self.stream_vector(sums, factors, rows, vectors.index, None)
+                if mask:
+                    with self.when(self.compare("slt", whole, "%columns")):
+                        self.stream_vector(sums, factors, rows, whole, mask)
+
+    def stream_vector(
+        self, sums: list[str], factors: list[list[str]], rows: list[str], column: str, mask: str | None
+    ) -> None:
         byte = self.mul(column, self.size)
-        at = self.offset(buffer, byte)
-        total = self.load(at)
-        for x, row in zip(factors, rows, strict=True):
-            total = self.fma(x, self.load(self.offset(row, byte), mask), total)
-        self.store(total, at, aligned=True)
+        vectors = [self.load(self.offset(row, byte), mask) for row in rows]
+        for chain, of_row in zip(sums, factors, strict=True):
+            at = self.offset(chain, byte)
+            total = self.load(at)
+            for x, y in zip(of_row, vectors, strict=True):
+                total = self.fma(x, y, total)
+            self.store(total, at, aligned=True)
 
-    def columns(self) -> None:
+    def columns(self, height: int) -> None:
         """Multiply a few rows of A by columns of B that are contiguous, through squares of them that are transposed.
 
         ``%b_strip`` is the distance of the columns.  There are at least as many as lanes; the last ones are computed
         with those before them.
         """
-        height = self.shape.low
         with self.function(f"internal void @columns_{height}({TILE_PARAMETERS})", hot=True):
-            last_row = self.sub("%rows", "1")
-            a_rows = [self.offset("%a", self.mul("%a_row", self.min(last_row, i))) for i in range(height)]
+            rows = self.few_rows(height)
+            square, rest = self.buffer(self.lanes), [self.buffer(1) for _ in rows]
             buffer = self.buffer(height + 1)  # one more, for whole vectors are read at any place in the rows
-            square = self.buffer(self.lanes)
             last = self.sub("%columns", str(self.lanes))
             with self.loop("0", "%columns", self.lanes) as groups:
                 column = self.min(groups.index, last)
-                b = self.offset("%b", self.mul(column, "%b_strip"))
-                start = [(self.vector, "zeroinitializer")] * height
-                with self.loop("0", "%depth", self.lanes, start) as blocks:
-                    corner = self.offset(b, self.mul(blocks.index, self.size))
-                    self.transpose(corner, self.sub("%depth", blocks.index), square)
-                    count = self.min(self.sub("%depth", blocks.index), self.lanes)
-                    skipped = self.mul(blocks.index, "%a_k")
-                    carried = [("ptr", self.offset(row, skipped)) for row in a_rows]
-                    carried += [(self.vector, total) for total in blocks.carried]
-                    with self.loop("0", count, 1, carried) as ks:
-                        elements, totals = ks.carried[:height], ks.carried[height:]
-                        vector = self.load(self.offset(square, self.mul(ks.index, self.vector_bytes)))
-                        ks.next = [self.offset(element, "%a_k") for element in elements]
-                        for element, total in zip(elements, totals, strict=True):
-                            x = self.broadcast(self.scalar, self.load_scalar(element))
-                            ks.next.append(self.fma(x, vector, total))
-                    blocks.next = ks.carried[height:]
+                start = self.offset("%b", self.mul("%b_strip", column))
+                totals = [(self.vector, self.load("@minus_zeros"))] * height
+                with self.loop("0", "%depth", DEPTH, totals) as blocks:
+                    depth = self.min(self.sub("%depth", blocks.index), DEPTH)
+                    corner = self.offset(start, self.mul(blocks.index, self.size))
+                    a = [self.offset(row, self.mul(blocks.index, "%a_k")) for row in rows]
+                    sums = self.column_sums(corner, a, depth, square, rest)
+                    blocks.next = [
+                        self.let("total", f"fadd {self.vector} {total}, {new}")
+                        for total, new in zip(blocks.carried, sums, strict=True)
+                    ]
                 for i, value in enumerate(blocks.carried):
                     self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
                 # What the group before has written is left alone.
@@ -297,29 +327,60 @@ class TileWriter(VectorWriter):
                 vectors = self.let("vectors", f"udiv i64 {groups.index}, {self.lanes}")
                 into = Corner(
                     self.offset("%c", self.mul(vectors, self.vector_bytes)),
-                    self.offset("%old", self.mul(vectors, "%old_vector")),
-                    self.offset("%addend", self.mul(vectors, "%addend_vector")),
+                    addend=self.offset("%addend", self.mul(vectors, "%addend_vector")),
                 )
                 left = self.min(self.sub("%columns", groups.index), self.lanes)
                 self.write_tile(self.offset(buffer, known), 1, into, left)
 
-    def transpose(self, corner: str, depth: str, square: str) -> None:
-        """The next columns, as many as lanes and as deep, as rows of the square."""
-        whole = self.compare("sge", depth, self.lanes)
-        with self.when(whole):
-            column, rows = corner, []
+    def column_sums(self, corner: str, rows: list[str], depth: str, square: str, rests: list[str]) -> list[str]:
+        """The sums of some rows of A and a vector of columns."""
+        part = PART_BYTES // self.size
+        starts = [self.offset(corner, self.mul("%b_strip", first)) for first in range(0, self.lanes, part)]
+        starts = [self.freeze("ptr", start) for start in starts]  # see the tiles
+        whole = self.let("whole", f"and i64 {depth}, {-self.lanes}")
+        carried = [("ptr", pointer) for pointer in (*starts, *rows)]
+        pointers = len(carried)
+        carried += [(self.vector, "zeroinitializer")] * len(rows)
+        with self.loop("0", whole, self.lanes, carried) as squares:
+            corners, a = squares.carried[: len(starts)], squares.carried[len(starts) : pointers]
+            for start in corners:
+                self.prefetch(self.offset(start, PREFETCHED_BYTES), part, "%b_strip")
+            totals, a = self.square(corners, "%b_strip", a, "%a_k", squares.carried[pointers:])
+            squares.next = [*(self.offset(start, self.vector_bytes) for start in corners), *a, *totals]
+        # Elements of A that are too few for a vector are followed by -0.0, and those of B by 0.0: the product, -0.0,
+        # changes no sum, not even one that is -0.0.
+        left = self.sub(depth, whole)
+        sums = [(self.vector, total) for total in squares.carried[pointers:]]
+        with self.loop("0", self.min(left, 1), 1, sums) as once:
+            for row, to in zip(squares.carried[len(starts) : pointers], rests, strict=True):
+                self.store(self.load("@minus_zeros"), to, aligned=True)
+                with self.loop("0", left, 1) as ks:
+                    element = self.offset(row, self.mul(ks.index, "%a_k"))
+                    self.copy_scalar(element, self.offset(to, self.mul(ks.index, self.size)))
             for number in range(self.lanes):
-                if number:
-                    column = self.offset(column, "%b_strip")
-                ahead = self.offset(column, PREFETCHED_BYTES)
-                self.do(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)")
-                rows.append(self.load(column))
-            for number, row in enumerate(self.transposed(rows)):
-                self.store(row, self.offset(square, number * self.vector_bytes), aligned=True)
-        start = [("ptr", corner), ("ptr", square)]
-        with self.when(self.negate(whole)), self.loop("0", str(self.lanes), 1, start) as js:
-            column, to = js.carried
-            with self.loop("0", depth, 1) as ks:
-                byte = self.mul(ks.index, self.size)
-                self.copy_scalar(self.offset(column, byte), self.offset(to, self.mul(byte, self.lanes)))
-            js.next = [self.offset(column, "%b_strip"), self.offset(to, self.size)]
+                to = self.offset(square, number * self.vector_bytes)
+                column = self.offset(squares.carried[0], self.mul("%b_strip", number))
+                self.store("zeroinitializer", to, aligned=True)
+                self.copy_lanes(column, to, left)
+            corners = [self.offset(square, first * self.vector_bytes) for first in range(0, self.lanes, part)]
+            once.next, _ = self.square(corners, str(self.vector_bytes), rests, str(self.size), once.carried)
+        return once.carried
+
+    def square(
+        self, corners: list[str], step: str, rows: list[str], a_step: str, totals: list[str]
+    ) -> tuple[list[str], list[str]]:
+        """The sums, and the products of as many elements of the rows as there are lanes with those of columns; and
+        where the next elements are.
+
+        ``corners``: a pointer to every so many columns as a part has elements, which are ``step`` apart.
+        """
+        columns = []
+        for number in range(PART_BYTES // self.size):
+            corners = [self.offset(pointer, step) if number else pointer for pointer in corners]
+            columns.append(self.parts([self.load(pointer) for pointer in corners]))
+        for vectors in zip(*columns, strict=True):
+            for y in self.transposed([*vectors]):
+                factors = [self.broadcast(self.scalar, self.load_scalar(row)) for row in rows]
+                totals = [self.fma(x, y, total) for x, total in zip(factors, totals, strict=True)]
+                rows = [self.offset(row, a_step) for row in rows]
+        return totals, rows

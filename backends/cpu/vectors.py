@@ -9,6 +9,7 @@ import numpy as np
 from .target import Target
 from .writer import Writer
 
+PART_BYTES = 16  # of a vector, within which x86 shuffles fast
 DEPTH = 256  # how many k make up one chain of fma: part of what a product means, see "Order of summation"
 ALIGNMENT = 64  # of scratch memory, for speed: a cache line
 COLUMN_BLOCK_BYTES = 3072  # the width of a panel: with DEPTH rows, three quarters of a second-level cache of 1 MiB
@@ -25,12 +26,14 @@ class Blocking:
     low: int  # rows in a low tile, for what remains; it may also have fewer
     column_block: int  # columns whose panel of B stays in the second-level cache
     narrow_block: int  # columns in a block where there are few tiles of rows: few, for there is little to reuse
-    stream_block: int  # columns in a block where there is a single row of A: a good stretch of each row of B
+    stream_block: int  # columns in a block where there are fewer rows of A yet: a good stretch of each row of B
     element_bytes: int
 
     def columns(self, m: int) -> int:
         """How many columns a unit has, given the number of rows."""
-        return self.stream_block if m == 1 else self.narrow_block if m <= FEW_TILES * self.height else self.column_block
+        if m <= self.low:
+            return self.stream_block
+        return self.narrow_block if m <= FEW_TILES * self.height else self.column_block
 
     @property
     def copied_row_bytes(self) -> int:
@@ -123,18 +126,38 @@ class VectorWriter(Writer):
             size = self.mul(self.max(self.min(count, self.lanes), 0), self.size)
             self.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {size}, i1 false)")
 
-    def interleave(self, x: str, y: str, start: int) -> str:
-        """Half of the lanes of two vectors, from ``start`` on, in turn."""
-        order = ", ".join(f"i32 {start + i // 2 + i % 2 * self.lanes}" for i in range(self.lanes))
+    def interleave(self, x: str, y: str, start: int, part: int) -> str:
+        """Half of the lanes of each part of two vectors, from ``start`` on, in turn."""
+        places = [i // part * part + start + i % part // 2 + i % 2 * self.lanes for i in range(self.lanes)]
+        order = ", ".join(f"i32 {place}" for place in places)
         operands = f"{self.vector} {x}, {self.vector} {y}, <{self.lanes} x i32> <{order}>"
         return self.let("interleaved", f"shufflevector {operands}")
 
+    def parts(self, rows: list[str]) -> list[str]:
+        """Vectors of what is in the first part of each row, in the second, and so on."""
+        if len(rows) == 1:
+            return rows
+        size = PART_BYTES // self.size
+        halves = []
+        for first in (0, size):  # of the parts, every second
+            places = [i // size * 2 * size + first + i % size for i in range(self.lanes)]
+            order = ", ".join(f"i32 {place}" for place in places)
+            halves.append(
+                [
+                    self.let(
+                        "parts", f"shufflevector {self.vector} {x}, {self.vector} {y}, <{self.lanes} x i32> <{order}>"
+                    )
+                    for x, y in zip(rows[::2], rows[1::2], strict=True)
+                ]
+            )
+        return [vector for pair in zip(*map(self.parts, halves), strict=True) for vector in pair]
+
     def transposed(self, rows: list[str]) -> list[str]:
-        """A square of vectors, transposed: by perfect shuffles, each of which halves the distance to go."""
-        half = self.lanes // 2
-        for _ in range(self.lanes.bit_length() - 1):
+        """Squares of parts of vectors, transposed: by perfect shuffles, each of which halves the distance to go."""
+        half = len(rows) // 2
+        for _ in range(len(rows).bit_length() - 1):
             pairs = zip(rows[:half], rows[half:], strict=True)
-            rows = [self.interleave(x, y, start) for x, y in pairs for start in (0, half)]
+            rows = [self.interleave(x, y, start, 2 * half) for x, y in pairs for start in (0, half)]
         return rows
 
     def fma(self, x: str, y: str, total: str) -> str:
