@@ -40,9 +40,10 @@ class Location:
 
 
 def _tail(path: str) -> str:
-    """The last part of a path, with the folder where the name alone says too little."""
+    """The last part of a path, with the folder where the name alone says too little; in quotes if it has spaces."""
     parts = path.replace("\\", "/").split("/")
-    return "/".join(parts[-2:]) if parts[-1] == "__init__.py" else parts[-1]
+    name = "/".join(parts[-2:]) if parts[-1] == "__init__.py" else parts[-1]
+    return f'"{name}"' if any(letter.isspace() for letter in name) else name
 
 
 class Value:

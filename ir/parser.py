@@ -74,7 +74,8 @@ TOKEN = re.compile(
       | (?P<end>\Z)""",
     re.VERBOSE,
 )
-LOCATION = re.compile(r"[ \t]*#[ \t]*(gradient of )?(?:(\S+):(\d+) ← )?(\S+):(\d+)(?:\s{2,}.*)?\s*(?:\n|\Z)")
+FILE = r'("[^"\n]+"|[^\s"]+)'
+LOCATION = re.compile(rf"[ \t]*#[ \t]*(gradient of )?(?:{FILE}:(\d+) ← )?{FILE}:(\d+)(?:\s{{2,}}.*)?\s*(?:\n|\Z)")
 
 
 def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Graph:
@@ -247,7 +248,8 @@ class _Parser:
         if match is None:
             return None
         gradient, file, line, user_file, user_line = match.groups()
-        return Location(user_file, int(user_line), (file, int(line)) if file else None, gradient is not None)
+        via = (file.strip('"'), int(line)) if file else None
+        return Location(user_file.strip('"'), int(user_line), via, gradient is not None)
 
     def attribute(self) -> tuple[str, Any]:
         name = self.take("word", "an attribute's name").text

@@ -64,7 +64,7 @@ def optimize(
     }
     """
     check = os.environ.get("TRACEJIT_CHECK") == "1"
-    left = int(os.environ.get("TRACEJIT_PASSES_LIMIT") or sys.maxsize)
+    left = _limit()
 
     def run(step: Pass, graph: Graph) -> Graph:
         nonlocal left
@@ -92,6 +92,14 @@ def optimize(
     for step in [contract, *LAST] if fast else LAST:
         graph = run(step, graph)
     return graph
+
+
+def _limit() -> int:
+    """How many passes run."""
+    text = os.environ.get("TRACEJIT_PASSES_LIMIT") or str(sys.maxsize)
+    if not text.isdecimal():
+        raise ValueError(f"TRACEJIT_PASSES_LIMIT should be a number of passes, got {text!r}")
+    return int(text)
 
 
 def _verify_after(name: str, graph: Graph) -> None:

@@ -915,6 +915,13 @@ def test_the_number_of_passes_can_be_limited(monkeypatch):
         assert result is graph or limit != "0"
 
 
+def test_a_limit_that_is_no_number_is_named(monkeypatch):
+    for limit in ("two", "-1"):
+        monkeypatch.setenv("TRACEJIT_PASSES_LIMIT", limit)
+        with pytest.raises(ValueError, match=f"TRACEJIT_PASSES_LIMIT should be a number of passes, got '{limit}'"):
+            optimize(parse(MESSY))
+
+
 def test_a_pass_that_breaks_a_graph_is_named(monkeypatch):
     def break_it(graph):
         return Graph(graph.name, [], graph.ops, graph.results)

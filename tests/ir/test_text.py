@@ -85,6 +85,16 @@ def test_locations_are_read_back():
     ]
 
 
+def test_a_file_may_have_spaces_in_its_name():
+    location = Location("folder/my file.py", 12, via=("other place.py", 3), gradient=True)
+    graph = parse(LAYER)
+    graph.ops[0].location = location
+    text = print_graph(graph)
+    assert '# gradient of "other place.py":3 ← "my file.py":12' in text
+    assert parse(text).ops[0].location == Location("my file.py", 12, via=("other place.py", 3), gradient=True)
+    assert print_graph(parse(text)) == text
+
+
 def test_other_comments_are_no_locations():
     graph = parse("""
         # A comment before the function.
