@@ -29,12 +29,13 @@ from .relax import relax
 from .rematerialize import rematerialize
 from .reroll import reroll
 from .simplify import simplify
+from .strength import strength
 
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [reroll]  # on what has been traced: there the loops are
-PASSES: list[Pass] = [simplify, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
+PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
@@ -113,4 +114,5 @@ def _verify_after(name: str, graph: Graph) -> None:
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "contract", "cse", "dce", "fold", "hoist",
     "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify",
+    "strength",
 ]  # fmt: skip

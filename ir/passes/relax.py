@@ -34,6 +34,7 @@ from ..primitives.generation import iota
 from ..primitives.indexing import gather
 from ..primitives.view import broadcast_in_dim, reshape
 from ..types import is_floating
+from .strength import stretched
 
 POWERS = 4  # up to which a power is written out as products
 
@@ -63,17 +64,9 @@ def relax(graph: Graph) -> Graph:
         if rule is None or not is_floating(op.result.dtype):
             return None
         value = rule(op, operands, emit)
-        return None if value is None else (_stretched(value, op, emit),)
+        return None if value is None else (stretched(value, op, emit),)
 
     return graph.rewrite(rewrite)
-
-
-def _stretched(value: Value, op: Op, emit: Emit) -> Value:
-    shape = op.result.shape
-    if value.shape == shape:
-        return value
-    dimensions = tuple(range(len(shape) - value.ndim, len(shape)))
-    return emit(broadcast_in_dim, (value,), {"shape": shape, "dimensions": dimensions})
 
 
 # Arithmetic -----------------------------------------------------------------------------------------

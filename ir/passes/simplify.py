@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from ..graph import Constant, Emit, Graph, Op, Value
@@ -31,13 +30,13 @@ def simplify(graph: Graph) -> Graph:
     >>> from tracejit.ir.parser import parse
     >>> graph = parse('''
     ... func @f(%x: f32[2,3]) -> (f32[2,3]) {
-    ...   %a = multiply %x, 1.0 : f32[2,3]
-    ...   %b = divide %a, 8.0   : f32[2,3]
+    ...   %a = multiply %x, 1.0  : f32[2,3]
+    ...   %b = multiply %a, -1.0 : f32[2,3]
     ...   return %b
     ... }''')
     >>> print(simplify(graph))
     func @f(%x: f32[2,3]) -> (f32[2,3]) {
-      %b = multiply %x, 0.125 : f32[2,3]
+      %b = negate %x : f32[2,3]
       return %b
     }
     """
@@ -202,26 +201,7 @@ def _multiply(op: _Candidate) -> Value | None:
 
 def _divide(op: _Candidate) -> Value | None:
     x, y = op.operands
-    number = _number(y)
-    if number is None:
-        return None
-    if number == 1:
-        return op.stretched(x)
-    reciprocal = _exact_reciprocal(number, op.type.dtype)
-    return (
-        None
-        if reciprocal is None
-        else op.make(multiply, x, Constant(np.full(y.type.static_shape, reciprocal, y.dtype)))
-    )
-
-
-def _exact_reciprocal(number: float, dtype: DType) -> float | None:
-    """1 / ``number`` where that is exact: for powers of two whose reciprocal is a normal number of ``dtype``."""
-    if not math.isfinite(number) or abs(math.frexp(number)[0]) != 0.5:
-        return None
-    reciprocal = 1 / number
-    limits = ml_dtypes.finfo(dtype)
-    return reciprocal if float(limits.smallest_normal) <= abs(reciprocal) <= float(limits.max) else None
+    return op.stretched(x) if _number(y) == 1 else None
 
 
 def _undo_itself(op: _Candidate) -> Value | None:

@@ -26,6 +26,7 @@ from tracejit.ir.passes import (
     relax,
     rematerialize,
     simplify,
+    strength,
 )  # fmt: skip
 from tracejit.ir.primitives.elementwise import add, negate, subtract
 from tracejit.ir.types import float32
@@ -55,13 +56,6 @@ SIMPLIFICATIONS = {
     ),
     "x * -1": (X, "f32[2,3]", "%z = multiply %x, -1.0 : f32[2,3] return %z", "%z = negate %x : f32[2,3] return %z"),
     "x / 1": (X, "f32[2,3]", "%z = divide %x, 1.0 : f32[2,3] return %z", "return %x"),
-    "x / 8": (X, "f32[2,3]", "%z = divide %x, 8.0 : f32[2,3] return %z",
-              "%z = multiply %x, 0.125 : f32[2,3] return %z"),
-    "x / -0.5": (X, "f32[2,3]", "%z = divide %x, -0.5 : f32[2,3] return %z",
-                 "%z = multiply %x, -2.0 : f32[2,3] return %z"),
-    "x / 2, bfloat16": ("%x: bf16[3]", "bf16[3]", "%z = divide %x, 2.0:bf16 : bf16[3] return %z",
-                        "%z = multiply %x, 0.5:bf16 : bf16[3] return %z"),
-    "x / -1": (X, "f32[2,3]", "%z = divide %x, -1.0 : f32[2,3] return %z", "%z = negate %x : f32[2,3] return %z"),
     "x - 0.0": (X, "f32[2,3]", "%z = subtract %x, 0.0 : f32[2,3] return %z", "return %x"),
     "x + -0.0": (X, "f32[2,3]", "%z = add -0.0, %x : f32[2,3] return %z", "return %x"),
     "x + 0, integer": ("%x: u8[3]", "u8[3]", "%z = add %x, 0:u8 : u8[3] return %z", "return %x"),
@@ -258,7 +252,7 @@ SIMPLIFICATIONS = {
     # Several at once: what a rule makes is simplified too
     "a chain": (
         "%x: f32[3]", "f32[2,3]",
-        "%one = broadcast_in_dim -1.0 {shape=[3], dimensions=[]} : f32[3] %a = divide %x, %one : f32[3]"
+        "%one = broadcast_in_dim -1.0 {shape=[3], dimensions=[]} : f32[3] %a = multiply %x, %one : f32[3]"
         " %b = negate %a : f32[3] %c = broadcast_in_dim %b {shape=[1, 3], dimensions=[1]} : f32[1,3]"
         " %z = broadcast_in_dim %c {shape=[2, 3], dimensions=[0, 1]} : f32[2,3] return %z",
         "%z = broadcast_in_dim %x {shape=[2, 3], dimensions=[1]} : f32[2,3] return %z",
@@ -295,14 +289,24 @@ def test_simplify(parameters, results, before, after):
         "reduce_sum %x {axes=[0]} : f32[]",
         "slice %x {start=[0], limit=[3], strides=[2]} : f32[2]",
         "reverse %x {dimensions=[0]} : f32[3]",
-        "power %x, 1.0 : f32[3]",
+        "power %x, 2.0 : f32[3]",
+        "power %x, -1.0 : f32[3]",
+        "power %x, 0.5 : f32[3]",
+        "power %y, 1.0:f64 : f64[3]",
+        "remainder %x, 2.0 : f32[3]",
+        "floor_divide %x, 0.5 : f32[3]",
+        "floor_quotient %i, 3 : i64[3]",
+        "floor_quotient %i, -2 : i64[3]",
+        "floor_remainder %i, 6 : i64[3]",
+        "integer_power %i, -1 : i64[3]",
+        "integer_power %i, 1000000 : i64[3]",
         "multiply %c, (1.0, 0.0):c64 : c64[2]",
         "add %c, (-0.0, -0.0):c64 : c64[2]",
     ],
 )
 def test_left_as_it_is(line):
     type = line.rpartition(": ")[2]
-    graph = function("%x: f32[3], %c: c64[2]", type, f"%z = {line} return %z")
+    graph = function("%x: f32[3], %y: f64[3], %i: i64[3], %c: c64[2]", type, f"%z = {line} return %z")
     assert optimize(graph) is graph
 
 
@@ -318,6 +322,71 @@ def test_left_as_they_are():
            return %b, %d, %f""",
     )  # fmt: skip
     assert optimize(graph) is graph
+
+
+# Strength -------------------------------------------------------------------------------------------
+
+I = "%x: i32[3]"
+CORNERS = {
+    "f": [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 2.0**24, np.inf, -np.inf, np.nan, 1e-45, -1e-45, -1e-8, 3e38],
+    "i": [0, 1, -1, 7, -7, 8, -8, 9, 100, -100, 2**31 - 1, -(2**31), 1 - 2**31],
+    "u": [0, 1, 7, 8, 9, 127, 128, 129, 255],
+    "V": [0.0, 1.0, -2.5, np.inf, np.nan],
+}
+STRENGTH = {
+    "x / 8": (X, "f32[2,3]", "%z = divide %x, 8.0 : f32[2,3] return %z",
+              "%z = multiply %x, 0.125 : f32[2,3] return %z"),
+    "x / -0.5": (X, "f32[2,3]", "%z = divide %x, -0.5 : f32[2,3] return %z",
+                 "%z = multiply %x, -2.0 : f32[2,3] return %z"),
+    "x / 2, bfloat16": ("%x: bf16[3]", "bf16[3]", "%z = divide %x, 2.0:bf16 : bf16[3] return %z",
+                        "%z = multiply %x, 0.5:bf16 : bf16[3] return %z"),
+    "x / -1": (X, "f32[2,3]", "%z = divide %x, -1.0 : f32[2,3] return %z",
+               "%z = multiply %x, -1.0 : f32[2,3] return %z"),
+    "x / 2, stretched": (
+        "%x: f64[3]", "f64[1,3]", "%z = divide %x, [2.0]:f64[1,1] : f64[1,3] return %z",
+        "%v0 = multiply %x, 0.5:f64 : f64[3]"
+        " %z = broadcast_in_dim %v0 {shape=[1, 3], dimensions=[1]} : f64[1,3] return %z",
+    ),
+    "x ** 0": (X, "f32[2,3]", "%z = power %x, 0.0 : f32[2,3] return %z",
+               "%z = broadcast_in_dim 1.0 {shape=[2, 3], dimensions=[]} : f32[2,3] return %z"),
+    "x ** 1": (X, "f32[2,3]", "%z = power %x, 1.0 : f32[2,3] return %z", "return %x"),
+    "x % 1": (X, "f32[2,3]", "%z = remainder %x, 1.0 : f32[2,3] return %z",
+              "%v0 = floor %x : f32[2,3] %z = subtract %x, %v0 : f32[2,3] return %z"),
+    "x // 1": (X, "f32[2,3]", "%z = floor_divide %x, 1.0 : f32[2,3] return %z",
+               "%z = floor %x : f32[2,3] return %z"),
+    "n // 8": (I, "i32[3]", "%z = floor_quotient %x, 8:i32 : i32[3] return %z",
+               "%z = shift_right_arithmetic %x, 3:i32 : i32[3] return %z"),
+    "n // 128, unsigned": ("%x: u8[3]", "u8[3]", "%z = floor_quotient %x, 128:u8 : u8[3] return %z",
+                           "%z = shift_right_arithmetic %x, 7:u8 : u8[3] return %z"),
+    "n // 1": (I, "i32[3]", "%z = floor_quotient %x, 1:i32 : i32[3] return %z", "return %x"),
+    "n // -1": (I, "i32[3]", "%z = floor_quotient %x, -1:i32 : i32[3] return %z",
+                "%z = negate %x : i32[3] return %z"),
+    "n // 0": (I, "i32[3]", "%z = floor_quotient %x, 0:i32 : i32[3] return %z",
+               "%z = broadcast_in_dim 0:i32 {shape=[3], dimensions=[]} : i32[3] return %z"),
+    "n % 8": (I, "i32[3]", "%z = floor_remainder %x, 8:i32 : i32[3] return %z",
+              "%z = and %x, 7:i32 : i32[3] return %z"),
+    "n % -1": (I, "i32[3]", "%z = floor_remainder %x, -1:i32 : i32[3] return %z",
+               "%z = broadcast_in_dim 0:i32 {shape=[3], dimensions=[]} : i32[3] return %z"),
+    "n ** 0": (I, "i32[3]", "%z = integer_power %x, 0:i32 : i32[3] return %z",
+               "%z = broadcast_in_dim 1:i32 {shape=[3], dimensions=[]} : i32[3] return %z"),
+    "n ** 6": (I, "i32[3]", "%z = integer_power %x, 6:i32 : i32[3] return %z",
+               "%v0 = multiply %x, %x : i32[3] %v1 = multiply %v0, %v0 : i32[3]"
+               " %z = multiply %v0, %v1 : i32[3] return %z"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "results", "before", "after"), STRENGTH.values(), ids=STRENGTH)
+def test_strength(parameters, results, before, after):
+    graph = function(parameters, results, before)
+    found = strength(graph)
+    verify(found)
+    assert found == function(parameters, results, after)
+    assert strength(found) is found
+    (x,) = graph.parameters
+    for array in np.resize(CORNERS[x.dtype.kind], (7, *x.type.static_shape)):
+        arguments = [array.astype(x.dtype)]
+        expected, given_ = (interpret(each, arguments, reference)[0] for each in (graph, found))
+        assert same_bits(expected, given_), f"of {array}"
 
 
 # Folding --------------------------------------------------------------------------------------------
@@ -898,9 +967,9 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("reroll", 4), ("simplify", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3), ("hoist", 3),
-        ("cse", 2), ("dce", 2), ("assemble", 2), ("simplify", 2), ("lookup", 2), ("narrow", 2), ("fold", 2),
-        ("inline", 2), ("hoist", 2), ("cse", 2), ("rematerialize", 2), ("dce", 2),
+        ("reroll", 4), ("simplify", 4), ("strength", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3),
+        ("hoist", 3), ("cse", 2), ("dce", 2), ("assemble", 2), ("simplify", 2), ("strength", 2), ("lookup", 2),
+        ("narrow", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2), ("rematerialize", 2), ("dce", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 

@@ -219,3 +219,17 @@ def test_half_precision(function) -> None:
         exact = np.asarray(function(x.astype(F32)))
         np.testing.assert_allclose(np.asarray(result).astype(F32), exact, rtol=2e-3 if dtype == tj.float16 else 2e-2)
         assert exact.dtype == F32
+
+
+@pytest.mark.parametrize("dtype", [tj.float16, F32, F64, tj.complex64])
+def test_exponents_that_are_whole_numbers(dtype) -> None:
+    """Are so as floats too, to the bit, and in compiled code that is given them."""
+    x = tj.tensor([0.1, 1.3, -7.7, 1e4]).astype(dtype)
+    power = tj.jit(lambda x, y: x**y)
+    for n in (1, 2, 3, 4):
+        expected = x**n
+        for found in (x ** float(n), power(x, float(n)), power(x, n)):
+            assert (found.dtype, found.tolist()) == (dtype, expected.tolist())
+    assert (tj.tensor([3]) ** 2.0).dtype == F32
+    if dtype != tj.complex64:
+        assert power(x, 2.5).numpy().tobytes() == (x**2.5).numpy().tobytes()

@@ -60,14 +60,16 @@ def divide(x: Any, y: Any) -> Tensor:
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """``x ** y``; small integer exponents are products, and integers give integers.
+    """``x ** y``; where ``y`` is one of the numbers 1 to 4 a product, where it is 0.5 a root; integers give integers.
 
     >>> import tracejit as tj
     >>> tj.pow(tj.tensor([1.0, 2.0, 3.0]), 2)
     tensor([1., 4., 9.])
     """
-    if isinstance(y, Tensor) and y._weak and (is_integer(y.dtype) or bool(equal(y, 0.5))):
+    if isinstance(y, Tensor) and y._weak and (is_integer(y.dtype) or (is_floating(y.dtype) and bool(_is_short(y)))):
         y = y._number()  # which decides how the power is computed
+    if isinstance(y, float) and y in (1, 2, 3, 4) and isinstance(x, Tensor) and is_differentiable(x.dtype):
+        y = int(y)
     if isinstance(y, int) and not isinstance(y, bool) and 0 < y <= 4 and isinstance(x, Tensor):
         result = square = same_value(x) if y == 1 else x
         if y >= 2:
@@ -82,6 +84,13 @@ def pow(x: Any, y: Any) -> Tensor:
             raise at_user_line(ValueError("pow: integers to negative integer powers are not allowed"))
         return apply(exact.integer_power, (base, exponent), {})
     return _apply(primitives.power, "pow", x, y, lowest_kind=FLOAT)
+
+
+def _is_short(exponent: Tensor) -> Tensor:
+    """Whether a power with this exponent is a product or a root."""
+    is_whole = equal(floor(exponent), exponent)
+    within = logical_and(greater_equal(exponent, 1), less_equal(exponent, 4))
+    return logical_or(equal(exponent, 0.5), logical_and(is_whole, within))
 
 
 def maximum(x: Any, y: Any) -> Tensor:
