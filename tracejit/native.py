@@ -13,18 +13,20 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import type_of
-from tracejit.ir.primitive import PRIMITIVES, Application, Elementwise
-from tracejit.ir.primitives import elementwise as primitives
+from tracejit.ir.primitive import PRIMITIVES, Application, Elementwise, Primitive
+from tracejit.ir.primitives import contraction, elementwise as primitives
 from tracejit.ir.types import TensorType, float32
 
 from . import methods, state
-from .ops import arithmetic, elementary, elementwise
+from .ops import arithmetic, elementary, elementwise, linalg, manipulation, reduction
+from .ops.axes import normalize_axes
 from .tape import Node, node_of
 from .tensor import Parameter, Tensor, concrete_tensor
 
 if TYPE_CHECKING:
     from tracejit.backends.cpu.instances import Instances
     from tracejit.backends.cpu.operators import Operators
+    from tracejit.backends.cpu.recall import Recalling
     from tracejit.backends.cpu.tape import Tape
 
 CALLS_WORTH_LOADING = 20_000
@@ -56,6 +58,9 @@ _METHODS = {f"__{name}__": name for name in (*_BINARY, *_UNARY)}
 _METHODS |= {f"__r{name}__": name for name in _BINARY} | {f"__{name}__": "compare" for name in _RELATIONS}
 _MODULES = (elementwise, elementary, arithmetic)  # that have _apply
 _OF_PYTHON = ("__dict__", "__weakref__")  # slots that start out empty
+_RECALLED = {"reshape": manipulation, "transpose": manipulation, "reduce": reduction, "matmul": linalg}
+_in_python = {name: getattr(module, f"_{name}") for name, module in _RECALLED.items()}
+_SLOTS = {"__getitem__": "item", "__matmul__": "product", "__rmatmul__": "product"}
 _apply, _compare, _choose = elementwise._apply, elementwise._compare, elementwise._choose
 
 
@@ -81,16 +86,24 @@ def install() -> bool:
         if method not in Tensor.__dict__:  # which is what somebody may have assigned
             setattr(Tensor, method, objects.special_method(Tensor, method, operators.slots[name]))
     _set_functions(*(operators.functions[name] for name in ("apply", "relate", "choose")))
+    recalling = _recalling()
+    for method, name in _SLOTS.items():
+        if method not in Tensor.__dict__:
+            setattr(Tensor, method, objects.special_method(Tensor, method, recalling.slots[name]))
+    for name, module in _RECALLED.items():
+        setattr(module, f"_{name}", recalling.functions[name])
     return True
 
 
 def uninstall() -> None:
     """Leave everything to Python again."""
     wrapper = type(int.__add__)
-    for method in _METHODS:
+    for method in (*_METHODS, *_SLOTS):
         if type(Tensor.__dict__.get(method)) is wrapper:
             delattr(Tensor, method)
     _set_functions(_apply, _compare, _choose)
+    for name, module in _RECALLED.items():
+        setattr(module, f"_{name}", _in_python[name])
 
 
 def _set_functions(apply: Any, compare: Any, choose: Any) -> None:
@@ -150,6 +163,34 @@ def _compiled() -> Operators | None:
     }
     choices = {"choose": Record(primitives.select, 3, _choose)}
     return operators.compile_operators(instances, tape, records, relations, functions, choices)
+
+
+@cache
+def _recalling() -> Recalling:
+    """What is recalled in native code."""
+    from tracejit.backends.cpu.recall import Recalled, compile_recalling
+
+    found = layout()
+    assert found is not None
+    functions = {name: Recalled(function) for name, function in _in_python.items()}
+    functions["reduce"] = Recalled(_in_python["reduce"], _reduction)
+    functions["matmul"] = Recalled(_in_python["matmul"], _product)
+    functions["product"] = Recalled(partial(methods._binary, linalg.matmul), _product)
+    functions["item"] = Recalled(methods.TensorMethods.__getitem__, indexes=True)
+    return compile_recalling(found[0], functions, {*_SLOTS.values()})
+
+
+def _reduction(
+    primitive: Primitive, name: str, x: Tensor, axis: Any, keepdims: bool
+) -> tuple[Primitive, dict[str, Any]] | None:
+    """What a reduction is, if it is one primitive."""
+    axes = normalize_axes(name, axis, x.ndim)
+    return (primitive, {"axes": axes}) if axes and not keepdims else None
+
+
+def _product(x: Any, y: Any) -> tuple[Primitive, dict[str, Any]] | None:
+    is_one = isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim == 2 and x.dtype == y.dtype
+    return (contraction.dot, {}) if is_one else None
 
 
 def _node_is_as_expected() -> bool:

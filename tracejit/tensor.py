@@ -352,6 +352,9 @@ class Tensor(InPlaceMethods, TensorMethods):
 
     def item(self) -> Any:
         """The only element, as a Python number."""
+        value = self._value
+        if not busy[0] and type(value) is np.ndarray and value.size == 1:
+            return value.item()
         if self.size != 1:
             raise at_user_line(RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar"))
         if isinstance(self._value, Box):
@@ -371,6 +374,9 @@ class Tensor(InPlaceMethods, TensorMethods):
         return bool(self._concrete("a condition"))
 
     def _number(self) -> Any:
+        value = self._value
+        if not busy[0] and type(value) is np.ndarray and value.size == 1:
+            return value.item()
         if self.size != 1:
             raise at_user_line(ValueError("only one element tensors can be converted to Python scalars"))
         return self._concrete("a number").item()

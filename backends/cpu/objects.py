@@ -45,8 +45,8 @@ FUNCTION_PARTS = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
 TYPE_VERSION = 384  # 32 bits, other ones after each change of the class or of one it is derived from
 WRAPPER_BASE = 40  # of a special method that is written in C: what kind of method it is
 
-CONTIGUOUS_AND_ALIGNED = 0x101  # flags of an array
-NUMPY_FUNCTIONS = {"PyArray_NewFromDescr": 94}  # positions in NumPy's table of functions
+CONTIGUOUS_AND_ALIGNED, WRITEABLE = 0x101, 0x400  # flags of an array
+NUMPY_FUNCTIONS = {"PyArray_NewFromDescr": 94, "PyArray_SetBaseObject": 282}  # positions in NumPy's table of functions
 NUMPY_ARRAY_TYPE = 2
 FASTCALL, WITH_KEYWORDS = 0x80, 0x02  # how a builtin function is called
 

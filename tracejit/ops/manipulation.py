@@ -28,6 +28,10 @@ def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Ten
     >>> tj.reshape(tj.arange(6), (2, -1)).shape
     (2, 3)
     """
+    return _reshape(x, shape)
+
+
+def _reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
     if is_plain(x):
         try:
             return concrete_tensor(x._value.reshape(shape))
@@ -85,6 +89,10 @@ def transpose(x: Any, dim0: int | Sequence[int] | None = None, dim1: int | None 
     >>> tj.transpose(x, 0, 1).shape, tj.transpose(x).shape, tj.transpose(x, (1, 2, 0)).shape
     ((3, 2, 4), (4, 3, 2), (3, 4, 2))
     """
+    return _transpose(x, dim0, dim1, *more)
+
+
+def _transpose(x: Any, dim0: int | Sequence[int] | None, dim1: int | None, *more: int) -> Tensor:
     if dim0 is None and is_plain(x):
         return concrete_tensor(x._value.T)
     tensor = as_tensor(x, "transpose")
