@@ -16,8 +16,9 @@ is left open.)
 arbitrary strides.  Operands that already lie well in memory are read in place; others are first copied to scratch
 memory: B where its rows are not contiguous, or are far apart and there are enough rows of A to repay the copy.  Where
 A has a single row or very few, B is read but once, as it lies: by rows, or by columns that are transposed in registers.
-One of the operands may be what windows show of an image (a convolution): no strides lead through it, so that it is
-always copied, by tables.  What will be needed of A and of C soon is asked for while a strip of B goes by.
+One of the operands may be what windows show of an image (a convolution): no strides lead through it, but tables; it
+is read in place, but for a B of whose vectors of columns some are no neighbours, and asked for before.  What will be
+needed of A and of C soon is asked for while a strip of B goes by.
 
 **No passes needed.**  The text is already what LLVM's mid-level passes would make of it, so that none need to run:
 vectors and their loops are explicit, and invariant addresses stand outside the loops.  There are few kinds of tile,
@@ -36,7 +37,7 @@ import numpy as np
 from .packing import PackingWriter
 from .target import Target
 from .tiles import STREAMED_BLOCKS, TileWriter
-from .vectors import ALIGNMENT, DEPTH, FEW_TILES, blocking
+from .vectors import ALIGNMENT, DEPTH, FEW_TILES, LINE_BYTES, Blocking, blocking
 from .writer import Loop
 
 # The kernel's arguments, in order: 8-byte slots.  Strides count elements; a batch stride may be 0, any stride negative.
@@ -55,8 +56,6 @@ SLOTS = (
 TABLES = ("places", "depths")  # read only by the kernels for windows
 
 NUMBER_BYTES = 64  # the widest vector
-
-LINE_BYTES = 64  # of a cache
 
 # When to copy a panel of B whose rows are contiguous:
 FAR_BYTES = 2048  # they are at least so far apart,
@@ -78,7 +77,7 @@ def parallel_units(dtype: np.dtype, target: Target, batch: int, m: int, n: int, 
 def scratch_bytes(dtype: np.dtype, target: Target, m: int, n: int, k: int) -> int:
     """Scratch memory for each worker.  Grows with each extent, so that upper bounds may be passed for unknown ones."""
     shape = blocking(dtype, target)
-    total = shape.tile_bytes + max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0)
+    total = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0)
     return -(-total // ALIGNMENT) * ALIGNMENT
 
 
@@ -107,14 +106,17 @@ def kernel_name(
     a_strides: Sequence[int],
     b_strides: Sequence[int],
     windows: str | None = None,
+    places: np.ndarray | None = None,
 ) -> str:
     """Which kernel is for a product: one reads B but once, as it lies, where few rows of A make use of it.
 
-    ``sizes`` are m, n and k, the strides those of rows and columns; ``windows``: the operand that is read through them.
+    ``sizes`` are m, n and k, the strides those of rows and columns; ``windows``: the operand that is read through them,
+    with the table of its places.
     """
-    if windows is not None:
-        return f"dot_windows_{windows}_{'f32' if dtype.itemsize == 4 else 'f64'}"
     shape, (m, n, _) = blocking(dtype, target), sizes
+    if windows is not None and places is not None:
+        copied = "copied_" if windows == "rhs" and _is_copied(target, shape, places, n) else ""
+        return f"dot_windows_{windows}_{copied}{'f32' if dtype.itemsize == 4 else 'f64'}"
     (along_k, along_n), width = b_strides, n
     if n == 1:  # the kernel computes the transpose
         m, width, (along_n, along_k) = n, m, a_strides
@@ -122,6 +124,14 @@ def kernel_name(
     by_column = along_k == 1 and width >= shape.lanes
     few = m <= shape.low and (by_row or by_column)
     return f"dot_{'few_' if few else ''}{'f32' if dtype.itemsize == 4 else 'f64'}"
+
+
+def _is_copied(target: Target, shape: Blocking, places: np.ndarray, n: int) -> bool:
+    """Whether there are vectors of places that are no neighbours: so that a tile cannot read B through the windows."""
+    if not target.has_masked_memory and n % shape.strip:
+        return True
+    first = np.arange(0, n, shape.lanes)
+    return bool(np.any(places[first, 1] < np.minimum(n - first, shape.lanes)))
 
 
 def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
@@ -157,7 +167,6 @@ class Stretch:
     c: str
     addend: str
     places: str
-    copy: str
     panel: str
 
 
@@ -170,23 +179,26 @@ class ContractionWriter(TileWriter, PackingWriter):
     def module(self, name: str) -> str:
         few = name.startswith("dot_few")
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
+        self.in_place = windows if windows and "copied" not in name else ""
         if few:
             for height in (1, self.shape.low):
                 self.stream(height)
                 self.columns(height)
         else:
-            self.tile(self.shape.height)
+            self.tile(self.height)
             self.tile(self.shape.low)
-            self.row()
+            if not self.in_place:
+                self.row()
+            if windows:
+                self.fetch_windows()
             if windows == "rhs":
-                self.pack_windows()
+                if not self.in_place:
+                    self.pack_windows()
             else:
                 self.pack_b()
                 self.pack_rows()
                 for rounds in sorted(set(self.shuffles)):
                     self.shuffle(rounds)
-            if windows == "lhs":
-                self.copy_windows()
         self.write()
         self.kernel(name, few, windows)
         v, m, s = self.vector, self.mask, self.suffix
@@ -293,8 +305,8 @@ class ContractionWriter(TileWriter, PackingWriter):
         places = ""
         if operands.windows:
             places = self.entry(slot["places"], first_row if operands.windows == "lhs" else first_column)
-        copy = self.offset(slot["scratch"], self.mul("%worker", slot["scratch_bytes_per_worker"]))
-        return Stretch(rows, columns, a, b, c, addend, places, copy, self.offset(copy, shape.tile_bytes))
+        panel = self.offset(slot["scratch"], self.mul("%worker", slot["scratch_bytes_per_worker"]))
+        return Stretch(rows, columns, a, b, c, addend, places, panel)
 
     def added(self, operands: Operands, stretch: Stretch, accumulate: str, is_last: str) -> Into:
         """Where sums go and what is added to them: what is there already, and the addend."""
@@ -339,7 +351,15 @@ class ContractionWriter(TileWriter, PackingWriter):
         with self.loop("0", k, DEPTH) as ks:
             depth = self.min(self.sub(k, ks.index), DEPTH)
             depths = self.entry(operands.slot["depths"], ks.index) if windows else ""
-            if windows == "rhs":
+            if windows:
+                image, count = (stretch.a, stretch.rows) if windows == "lhs" else (stretch.b, stretch.columns)
+                self.do(
+                    f"call void @fetch_windows(ptr {image}, ptr {stretch.places}, i64 {count}, ptr {depths}, "
+                    f"i64 {depth})"
+                )
+            if windows == "rhs" and self.in_place:
+                b, b_k, b_strip = stretch.b, *map(self.as_stride, (depths, stretch.places))
+            elif windows == "rhs":
                 self.do(
                     f"call void @pack_windows(ptr {stretch.b}, ptr {stretch.places}, ptr {depths}, i64 {depth}, "
                     f"i64 {stretch.columns}, ptr {stretch.panel})"
@@ -386,21 +406,19 @@ class ContractionWriter(TileWriter, PackingWriter):
         along_k = self.compare("eq", a_k, self.size)
         ahead_step = self.select(along_k, "i64", a_row, a_k)
         ahead_strip = self.select(along_k, "i64", LINE_BYTES, self.mul(a_k, shape.height))
-        copies = operands.windows == "lhs"
-        if copies:
-            a_row, a_k, ahead_step, ahead_strip = str(shape.copied_row_bytes), str(self.size), "0", "0"
+        through_windows = operands.windows == "lhs"
+        if through_windows:
+            ahead_step = ahead_strip = "0"
         with self.loop("0", stretch.rows, 1) as tiles:
             left = self.sub(stretch.rows, tiles.index)
-            fits, single = self.compare("sge", left, shape.height), self.compare("eq", left, 1)
-            height = self.select(fits, "i64", shape.height, self.min(left, shape.low))
-            function = self.select(fits, "ptr", f"@tile_{shape.height}", f"@tile_{shape.low}")
-            function = self.select(single, "ptr", "@tile_1", function)
-            if copies:
-                self.do(
-                    f"call void @copy_windows(ptr {start}, ptr {self.entry(stretch.places, tiles.index)}, "
-                    f"ptr {depths}, i64 {height}, i64 {depth}, ptr {stretch.copy})"
-                )
-                source = ahead = stretch.copy
+            fits, single = self.compare("sge", left, self.height), self.compare("eq", left, 1)
+            height = self.select(fits, "i64", self.height, self.min(left, shape.low))
+            function = self.select(fits, "ptr", f"@tile_{self.height}", f"@tile_{shape.low}")
+            if not self.in_place:
+                function = self.select(single, "ptr", "@tile_1", function)
+            if through_windows:
+                source = ahead = start
+                a_row, a_k = map(self.as_stride, (self.entry(stretch.places, tiles.index), depths))
             else:
                 source = self.offset(start, self.mul(tiles.index, a_row))
                 ahead = self.offset(source, self.mul(height, a_row))
@@ -408,6 +426,10 @@ class ContractionWriter(TileWriter, PackingWriter):
             coming = f"ptr {ahead}, i64 {ahead_step}, i64 {ahead_strip}"
             self.multiply(function, (source, a_row, a_k), panel, depth, stretch.columns, height, here, coming)
             tiles.step = height
+
+    def as_stride(self, table: str) -> str:
+        """A table in the place of a stride."""
+        return self.let("table", f"ptrtoint ptr {table} to i64")
 
     def multiply(
         self, function: str, a: tuple[str, str, str], panel: str, depth: str, columns: str, rows: str,

@@ -1,17 +1,17 @@
-"""Copies of matrices that the tiles of a product read well: see :mod:`.contraction`."""
+"""Copies of matrices that the tiles of a product read well, and what is asked for: see :mod:`.contraction`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .vectors import VectorWriter
+from .vectors import LINE_BYTES, VectorWriter
 
 PACKED_ROWS = 4  # rows of B at a time
 
 
 class PackingWriter(VectorWriter):
-    """Writes the functions that copy panels of B, and tiles of A out of windows."""
+    """Writes the functions that copy panels of B."""
 
     def pack_b(self) -> None:
         """Copy a panel of B so that each strip is contiguous, row after row.  Columns beyond the last are left or
@@ -136,16 +136,6 @@ class PackingWriter(VectorWriter):
 
     # What windows show
 
-    def entry(self, table: str, number: str) -> str:
-        """Where a table tells of a place."""
-        return self.offset(table, number, unit="{ i64, i64 }")
-
-    def place(self, table: str, number: str) -> tuple[str, str]:
-        """The place's offset in bytes, and how many from there on are neighbours."""
-        at = self.entry(table, number)
-        offset = self.mul(self.let("offset", f"load i64, ptr {at}"), self.size)
-        return offset, self.let("run", f"load i64, ptr {self.offset(at, 8)}")
-
     def pack_windows(self) -> None:
         """Copy a panel of B, whose columns are places of windows: for each vector, one stretch of neighbours after the
         other, down all depths."""
@@ -183,28 +173,20 @@ class PackingWriter(VectorWriter):
                 byte = self.mul(js.index, self.size)
                 self.copy_scalar(self.offset(source, byte), self.offset(to, byte))
 
-    def copy_windows(self) -> None:
-        """Copy a tile's rows of A, which are places of windows: for each row, one stretch of neighbours after the
-        other."""
-        parameters = "ptr %a, ptr %places, ptr %depths, i64 %rows, i64 %depth, ptr %copy"
-        start = [("ptr", "%copy")]
+    def fetch_windows(self) -> None:
+        """Ask for what windows show at some places and depths: for the processor does not foresee how it lies."""
+        parameters = "ptr %image, ptr %places, i64 %count, ptr %depths, i64 %depth"
         with (
-            self.function(f"internal void @copy_windows({parameters})"),
-            self.loop("0", "%rows", 1, start, runs_once=True) as rows,
+            self.function(f"internal void @fetch_windows({parameters})", hot=True),
+            self.loop("0", "%count", 1) as stretches,
         ):
-            (to,) = rows.carried
-            offset, _ = self.place("%places", rows.index)
-            source = self.offset("%a", offset)
-            with self.loop("0", "%depth", 1) as stretches:
-                distance, run = self.place("%depths", stretches.index)
-                count = self.min(run, self.sub("%depth", stretches.index))
-                element = self.offset(source, distance)
-                target = self.offset(to, self.mul(stretches.index, self.size))
-                alone = self.compare("eq", count, 1)
-                with self.when(alone):
-                    self.copy_scalar(element, target)
-                with self.when(self.negate(alone)):
-                    size = self.mul(count, self.size)
-                    self.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {element}, i64 {size}, i1 false)")
-                stretches.step = count
-            rows.next = [self.offset(to, self.shape.copied_row_bytes)]
+            offset, run = self.place("%places", stretches.index)
+            stretches.step = self.min(run, self.sub("%count", stretches.index))
+            start = self.offset("%image", offset)
+            with self.loop("0", "%depth", 1) as deeper:
+                distance, run = self.place("%depths", deeper.index)
+                deeper.step = self.min(run, self.sub("%depth", deeper.index))
+                length = self.mul(self.add(stretches.step, deeper.step), self.size)
+                with self.loop("0", length, LINE_BYTES) as lines:
+                    at = self.offset(self.offset(start, distance), lines.index)
+                    self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")

@@ -101,8 +101,8 @@ def _dot_kernel(call: DotCall) -> str:
 
     dtype, target = call.dtype, compiler.host_target()
     sizes = call.m, call.n, call.k
-    windows = None if call.windows is None else call.windows.side
-    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], windows)
+    windows = () if call.windows is None else (call.windows.side, call.windows.places.array)
+    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], *windows)
     compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)
     return name
 

@@ -13,7 +13,8 @@ PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams
 
 # Strides are in bytes.  Every tile function has this signature.  The sums are added to what is at %old, which is C or
 # -0.0, and then to what is at %addend, which may be -0.0 too: that changes no number, not even a zero.  %old_vector
-# and %addend_vector are the distances of the vectors there: those in memory, or 0.
+# and %addend_vector are the distances of the vectors there: those in memory, or 0.  Of an operand that is read through
+# windows in place, the table of its depths stands for the stride along k, and that of its places for the other one.
 TILE_NAMES = (
     "%a %a_row %a_k %b %b_k %b_strip %depth %c %c_row %columns %rows %old %old_row %old_vector "
     "%addend %addend_row %addend_vector %ahead %ahead_step %ahead_strip"
@@ -40,12 +41,27 @@ class Corner:
 class TileWriter(VectorWriter):
     """Writes the functions that multiply some rows of A by a panel of B."""
 
+    in_place = ""  # the operand, "lhs" or "rhs", that is read through windows, where it lies
+    depths = ""  # and the table of its depths
+
+    @property
+    def height(self) -> int:
+        """Rows of a high tile: half as many where each has a pointer of its own, for these take registers too."""
+        return self.shape.height // 2 if self.in_place == "lhs" else self.shape.height
+
     def tile(self, height: int) -> None:
         """Multiply ``height`` rows of A by all strips of a panel.  The lower of the two tiles may have fewer rows: it
         computes the last of them again in place of those it lacks."""
         low = height == self.shape.low
         with self.function(f"internal void @tile_{height}({TILE_PARAMETERS})", hot=True):
-            if low:
+            if self.in_place:
+                stride = "%a_k" if self.in_place == "lhs" else "%b_k"
+                self.depths = self.let("depths", f"inttoptr i64 {stride} to ptr")
+            if self.in_place == "lhs":
+                table, last = self.let("places", "inttoptr i64 %a_row to ptr"), self.sub("%rows", "1")
+                numbers = [self.min(last, i) if low else i for i in range(height)]
+                bases = [self.freeze("ptr", self.offset("%a", self.place(table, number)[0])) for number in numbers]
+            elif low:
                 last = self.sub("%rows", "1")
                 bases = [self.offset("%a", self.mul("%a_row", self.min(last, i))) for i in range(height)]
             else:
@@ -54,22 +70,28 @@ class TileWriter(VectorWriter):
                 # long chain of additions of them.
                 bases = [self.freeze("ptr", self.offset("%a", self.mul("%a_row", i))) for i in range(0, height, 3)]
             buffer = self.buffer(2 * height)
-            start = [("ptr", "%b"), ("i64", "%columns"), *Corner().carried, ("ptr", "%ahead")]
+            b_start = self.let("places", "inttoptr i64 %b_strip to ptr") if self.in_place == "rhs" else "%b"
+            start = [("ptr", b_start), ("i64", "%columns"), *Corner().carried, ("ptr", "%ahead")]
             with self.loop("0" if low else str(self.lanes), "%columns", 2 * self.lanes, start) as strips:
                 b, left, *corner, ahead = strips.carried
-                b_next = self.offset(b, self.vector_bytes)
+                if self.in_place == "rhs":
+                    b_next, second = self.entry(b, 2 * self.lanes), self.min(self.sub(left, "1"), self.lanes)
+                    b_starts = [self.offset("%b", self.place(b, number)[0]) for number in (0, second)]
+                else:
+                    b_next, b_starts = self.offset(b, "%b_strip"), [b, self.offset(b, self.vector_bytes)]
                 if not low:
                     self.prefetch(ahead, height, "%ahead_step", level=2)
                     self.prefetch(corner[0], height, "%c_row", 2, write=True)
-                self.strip(height, bases, [b, b_next], left, buffer, Corner(*corner))
+                self.strip(height, bases, b_starts, left, buffer, Corner(*corner))
                 strips.next = [
-                    self.offset(b, "%b_strip"), self.sub(left, str(2 * self.lanes)),
+                    b_next, self.sub(left, str(2 * self.lanes)),
                     *self.moved(Corner(*corner), 2), self.offset(ahead, "%ahead_strip"),
                 ]  # fmt: skip
             if not low:
                 b, left, *corner, _ = strips.carried
                 with self.when(self.compare("sgt", left, 0)):
-                    self.strip(height, bases, [b], left, buffer, Corner(*corner))
+                    start_of_last = self.offset("%b", self.place(b, 0)[0]) if self.in_place == "rhs" else b
+                    self.strip(height, bases, [start_of_last], left, buffer, Corner(*corner))
 
     def prefetch(self, start: str, count: int, step: str, width: int = 1, level: int = 1, write: bool = False) -> None:
         """Ask for what lies some steps apart, each some vectors wide, to be in a cache of some level."""
@@ -113,14 +135,25 @@ class TileWriter(VectorWriter):
 
     def sums(self, height: int, a_bases: list[str], b_starts: list[str], masks: Sequence[str | None]) -> list[str]:
         """The sums of one tile, row by row: ``height`` rows by one or more vectors."""
-        pointers = [("ptr", p) for p in [*a_bases, *b_starts]]
+        moving = [*(a_bases if self.in_place != "lhs" else []), *(b_starts if self.in_place != "rhs" else [])]
+        pointers = [("ptr", p) for p in [*moving, *([self.depths] if self.in_place else [])]]
         zeros = [(self.vector, "zeroinitializer")] * (height * len(b_starts))
         with self.loop("0", "%depth", 1, [*pointers, *zeros], runs_once=True) as ks:
-            a = ks.carried[: len(a_bases)]
-            b = ks.carried[len(a_bases) : len(pointers)]
+            here = ks.carried[: len(moving)]
+            a, b = here[: len(a_bases)], here[-len(b_starts) :]
+            steps = ["%a_k"] * len(a_bases) + ["%b_k"] * len(b_starts)
+            if self.in_place:
+                depth = self.let("depth", f"load i64, ptr {ks.carried[len(moving)]}")
+                there = [
+                    self.offset(p, depth, unit=self.scalar) for p in (a_bases if self.in_place == "lhs" else b_starts)
+                ]
+                a, b = (there, here) if self.in_place == "lhs" else (here, there)
+                steps = ["%b_k" if self.in_place == "lhs" else "%a_k"] * len(here)
             sums = iter(ks.carried[len(pointers) :])
             columns = [self.load(p, mask) for p, mask in zip(b, masks, strict=True)]
-            ks.next = [*(self.offset(p, "%a_k") for p in a), *(self.offset(p, "%b_k") for p in b)]
+            ks.next = [self.offset(p, step) for p, step in zip(here, steps, strict=True)]
+            if self.in_place:
+                ks.next.append(self.entry(ks.carried[len(moving)], 1))
             if len(a) == height:
                 rows = a
             else:
@@ -143,7 +176,7 @@ class TileWriter(VectorWriter):
                 masks[j] = self.freeze(self.mask, self.first_lanes(self.sub(left, str(j * self.lanes))))
         sums = self.sums(height, a_bases, b_starts, masks)
         whole = self.compare("sge", left, width * self.lanes)
-        if height == self.shape.height:
+        if height == self.height:
             with self.when(whole):
                 self.write_sums(sums, width, corner)
             whole = self.negate(whole)

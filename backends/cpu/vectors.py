@@ -11,6 +11,7 @@ from .writer import Writer
 
 PART_BYTES = 16  # of a vector, within which x86 shuffles fast
 DEPTH = 256  # how many k make up one chain of fma: part of what a product means, see "Order of summation"
+LINE_BYTES = 64  # of a cache
 ALIGNMENT = 64  # of scratch memory, for speed: a cache line
 COLUMN_BLOCK_BYTES = 3072  # the width of a panel: with DEPTH rows, three quarters of a second-level cache of 1 MiB
 FEW_TILES = 4  # up to so many tiles of rows, the threads share the columns
@@ -34,16 +35,6 @@ class Blocking:
         if m <= self.low:
             return self.stream_block
         return self.narrow_block if m <= FEW_TILES * self.height else self.column_block
-
-    @property
-    def copied_row_bytes(self) -> int:
-        """The distance of the rows in a copy of a tile's rows of A: such that they fall into different cache sets."""
-        return DEPTH * self.element_bytes + ALIGNMENT
-
-    @property
-    def tile_bytes(self) -> int:
-        """Scratch memory for a copy of a tile's rows of A."""
-        return self.height * self.copied_row_bytes
 
     def panel_bytes(self, n: int, k: int) -> int:
         """Scratch memory for a packed panel of B, including what storing whole transposed blocks may overrun."""
@@ -166,3 +157,15 @@ class VectorWriter(Writer):
 
     def buffer(self, vectors: int) -> str:
         return self.let("buffer", f"alloca [{vectors} x {self.vector}], align {ALIGNMENT}")
+
+    # What windows show
+
+    def entry(self, table: str, number: str | int) -> str:
+        """Where a table tells of a place."""
+        return self.offset(table, number, unit="{ i64, i64 }")
+
+    def place(self, table: str, number: str | int) -> tuple[str, str]:
+        """The place's offset in bytes, and how many from there on are neighbours."""
+        at = self.entry(table, number)
+        offset = self.mul(self.let("offset", f"load i64, ptr {at}"), self.size)
+        return offset, self.let("run", f"load i64, ptr {self.offset(at, 8)}")

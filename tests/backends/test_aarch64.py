@@ -45,7 +45,13 @@ MODULES: dict[str, Callable[[Target], str]] = {
     "tj_parallel_for": threads.pool_module,
     **{
         name: lambda target, name=name: contraction.contraction_module(FLOAT32, target, name)
-        for name in ("dot_f32", "dot_few_f32", "dot_windows_lhs_f32", "dot_windows_rhs_f32")
+        for name in (
+            "dot_f32",
+            "dot_few_f32",
+            "dot_windows_lhs_f32",
+            "dot_windows_rhs_f32",
+            "dot_windows_rhs_copied_f32",
+        )
     },
 }
 
