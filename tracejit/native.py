@@ -20,7 +20,7 @@ from tracejit.ir.types import TensorType, float32
 from . import methods, state
 from .ops import arithmetic, elementary, elementwise, linalg, manipulation, reduction
 from .ops.axes import normalize_axes
-from .tape import Node, node_of
+from .tape import Node, node_numbers, node_of
 from .tensor import Parameter, Tensor, concrete_tensor
 
 if TYPE_CHECKING:
@@ -126,7 +126,18 @@ def layout() -> tuple[Instances, Tape] | None:
     fresh = {slot: getattr(example, slot) for slot in Tensor.__slots__ if slot not in ("_value", *_OF_PYTHON)}
     busy, _ = state.busy.buffer_info()
     instances = Instances((Tensor, Parameter), "_value", "_requires_grad", fresh, busy)
-    tape = Tape("_node", "_accumulator", Node, Application, node_of, type_of, state.thread, "grad_enabled")
+    tape = Tape(
+        "_node",
+        "_accumulator",
+        Node,
+        Application,
+        node_of,
+        type_of,
+        state.thread,
+        "grad_enabled",
+        "number",
+        node_numbers,
+    )
     recycle(instances)
     return instances, tape
 
@@ -200,4 +211,5 @@ def _node_is_as_expected() -> bool:
     node = Node(application, edges, application.result_type, None)
     expected = {"application": application, "edges": edges, "type": application.result_type}
     fields = ("primitive", "attributes", "operand_types", "result_type", "operands", "result")
+    expected["number"] = node.number
     return application.__slots__ == fields and all(getattr(node, slot) is expected.get(slot) for slot in Node.__slots__)

@@ -30,7 +30,7 @@ from .paths import Segment, choose
 from .places import Attributes, Item
 from .sources import Argument, FloatArgument, Source
 from .state import changes, thread
-from .tape import CallNode, CallOutput, Node
+from .tape import CallNode, CallOutput, Node, node_numbers
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -444,8 +444,10 @@ class Signing(Looking):
         table: list[int] = []
         for base in cls.__mro__:
             for slot in _slots(base):
-                register = (registers or {}).get(slot, -1)
-                table += [slot_offset(base, slot), register, self._hold(items.get(slot))]
+                register, item = (registers or {}).get(slot, signatures.ITSELF), items.get(slot)
+                if base is Node and slot == "number":
+                    register, item = signatures.NEXT, node_numbers
+                table += [slot_offset(base, slot), register, self._hold(item)]
         register = self._new_owned()
         self._do(Do.OBJECT, register, self._hold(cls), self._table(table), len(table) // 3)
         return register

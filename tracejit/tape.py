@@ -54,7 +54,7 @@ class Node:
     ) -> None:
         self.application = application  # None once freed
         self.edges = edges
-        self.number = next(_numbers)  # in the order in which nodes are made: edges lead to lower ones
+        self.number = next(node_numbers)  # in the order in which nodes are made: edges lead to lower ones
         self.type = type
         self.location = location
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
@@ -79,7 +79,7 @@ class Node:
         return f"<{self.name()}>"
 
 
-_numbers = itertools.count()
+node_numbers = itertools.count()
 
 
 class Variable(Node):

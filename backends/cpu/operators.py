@@ -426,7 +426,7 @@ def compile_operators(
     for name in choices:
         writer.choice(name)
     named: dict[str, Any] = {cls.__name__: cls for cls in (float, int)}
-    named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread")}
+    named |= {name: getattr(tape, name) for name in ("Node", "Application", "node_of", "type_of", "thread", "numbers")}
     named |= {"mode": sys.intern(tape.mode)} | {f"slow.{name}": function.slow for name, function in functions.items()}
     named |= {f"slow.{name}": record.operator for name, record in choices.items()}
     records = [*operators.values(), *relations, *choices.values()]

@@ -97,8 +97,10 @@ LEAVES_ALONE, CHANGES, CHANGES_UNLOCKED = 0, 1, 2
 REQUIRES, IS_LEAF, RANK, EXTENTS = 0, 8, 16, 24
 # In a row of what DECIDE looks at: the bytes, and the instruction to go on with.
 OUTCOME, TARGET, OUTCOME_BYTES = 0, 8, 16
-# In a row of what OBJECT is made of: where, which register, or (if that is negative) which object.
+# In a row of what OBJECT is made of: where, which register, or (if that is negative) which object; or what comes next
+# of an iterator.
 PLACE, REGISTER, CONTENT, FILL_BYTES = 0, 8, 16, 24
+ITSELF, NEXT = -1, -2  # in place of a register
 
 NUMBERS = {np.dtype(np.float64): 0, np.dtype(np.float32): 1, np.dtype(np.int64): 2, np.dtype(np.bool_): 3}
 

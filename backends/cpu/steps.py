@@ -10,6 +10,7 @@ from .signatures import (
     EXTENTS,
     FILL_BYTES,
     IS_LEAF,
+    NEXT,
     OUTCOME,
     OUTCOME_BYTES,
     PLACE,
@@ -372,19 +373,29 @@ class StepWriter(TapeWriter, EntryWriter):
         self.begin(made)
 
     def do_object(self) -> None:
-        register, constant, filled = self.labels("register", "constant", "filled")
+        register, other, constant, following, filled = self.labels(
+            "register", "other", "constant", "following", "filled"
+        )
         made, table = self.new_instance(self._object("b")), self._object("c")
         self._set_new("a", made)
         with self.loop("0", self._word("d"), 1) as each:
             row = self.offset(table, self.mul(each.index, FILL_BYTES))
-            number = self.load(row, REGISTER, "i64")
-            self.branch(self.let("is_object", f"icmp slt i64 {number}, 0"), constant, register)
+            number, content = self.load(row, REGISTER, "i64"), self.load(row, CONTENT)
+            self.branch(self.let("is_object", f"icmp slt i64 {number}, 0"), other, register)
             self.begin(register)
-            self.arrive(filled, item=self._register("", number))
-            self.begin(constant)
-            self.arrive(filled, item=self.load(row, CONTENT))
-            (item,) = self.meet(filled, item="ptr")
+            item = self._register("", number)
             self.incref(item)
+            self.arrive(filled, item=item)
+            self.begin(other)
+            self.branch(self.is_same(number, NEXT, "i64"), following, constant)
+            self.begin(constant)
+            self.incref(content)
+            self.arrive(filled, item=content)
+            self.begin(following)
+            item = self.call("PyIter_Next", "ptr", f"ptr {content}")
+            self.guard(self.is_other(item, "null"), self._failed)
+            self.arrive(filled, item=item)
+            (item,) = self.meet(filled, item="ptr")
             self.store(item, self.offset(made, self.load(row, PLACE, "i64")))
 
     def do_edge(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,9 @@ class Tape:
     """What an operation leaves behind on instances that want gradients.
 
     ``node`` and ``accumulator`` are slots of the instances; ``Node`` and ``Application`` are classes with slots, of
-    which a fresh node has ``None`` in all but three; ``node_of(instance)`` and ``type_of(array)`` make what is not
-    there yet.  ``thread`` has the attribute ``mode``, which is false where nothing is recorded.
+    which a fresh node has ``None`` in all but four.  One of them, ``number``, is what comes next of ``numbers``.
+    ``node_of(instance)`` and ``type_of(array)`` make what is not there yet.  ``thread`` has the attribute ``mode``,
+    which is false where nothing is recorded.
     """
 
     node: str
@@ -33,6 +34,8 @@ class Tape:
     type_of: Callable[[np.ndarray], TensorType]
     thread: Any
     mode: str
+    number: str
+    numbers: Iterator[int]
 
 
 class TapeWriter(InstanceWriter):
@@ -40,7 +43,7 @@ class TapeWriter(InstanceWriter):
 
     def __init__(self, instances: Instances, tape: Tape) -> None:
         super().__init__(instances)
-        self._node, self._accumulator = self.slots[tape.node], self.slots[tape.accumulator]
+        self._node, self._accumulator, self._number = self.slots[tape.node], self.slots[tape.accumulator], tape.number
         self._of_node, self._of_application = (
             {slot: objects.slot_offset(cls, slot) for slot in cls.__slots__}  # type: ignore[attr-defined]
             for cls in (tape.Node, tape.Application)
@@ -88,7 +91,7 @@ class TapeWriter(InstanceWriter):
         parameters = f"ptr %record, {', '.join(arguments)}, ptr %dtype, ptr %scalar, ptr %result"
         with self.define(f"internal i1 @record.{operands}({parameters}, i64 %form, i64 %kind)"):
             (failed,) = self.labels("failed")
-            own = self.owner(3 * operands + 5, failed)
+            own = self.owner(3 * operands + 6, failed)
             saves = self.load("%record", SAVES, "i64", "saves")
             names = given[:operands]
             edges = [own(self.let("edge", f"call ptr @edge(ptr %{name}, ptr %{name}.array)")) for name in names]
@@ -109,6 +112,7 @@ class TapeWriter(InstanceWriter):
             tuples = [own(self.new_tuple(operands)) for _ in range(3)]
             application = own(self.new_instance(self.address("Application")))
             node = own(self.new_instance(self.address("Node")))
+            number = own(self.call("PyIter_Next", "ptr", f"ptr {self.address('numbers')}"))
             # From here on nothing fails, and nothing of others runs: what is owned changes hands.
             for items, contents in zip(tuples, (types, saved, edges), strict=True):
                 for position, item in enumerate(contents):
@@ -122,8 +126,9 @@ class TapeWriter(InstanceWriter):
             self.fill_slot(application, self._of_application["result"], result)
             self.store(application, node, self._of_node["application"])
             self.store(edges_, node, self._of_node["edges"])
+            self.store(number, node, self._of_node[self._number])
             self.fill_slot(node, self._of_node["type"], result_type)
-            for slot in self._of_node.keys() - {"application", "edges", "type"}:
+            for slot in self._of_node.keys() - {"application", "edges", "type", self._number}:
                 self.fill_slot(node, self._of_node[slot], self.address("None"))
             self.store(node, "%result", self._node)
             self.decref(self.address("None"))
