@@ -21,7 +21,7 @@ from tracejit.ir.interpreter import interpret
 from tracejit.ir.partition import kept_bytes, split
 from tracejit.ir.types import TensorType
 
-from . import debug, dispatch, tree
+from . import debug, dispatch, logs, tree
 from .device import evaluate as evaluate_anywhere, find
 from .locations import at_user_line
 from .paths import Segment, choose
@@ -357,13 +357,23 @@ Executable = Callable[[Sequence[Any]], list[Any]]
 
 def executable_of(graph: Graph, options: str, device: str | None, program: Callable[[], Program]) -> Any:
     """A graph's program, ready to run on a device, by default the CPU; ``program()`` makes it, as ``options`` say."""
-    if device is None:
-        return stored.executable(graph, options, program)
-    from tracejit.backends.cuda import executable
+    start, planned = time.perf_counter(), []
 
-    found = find(device)
-    assert found is not None
-    return executable.Executable(program(), found)
+    def make() -> Program:
+        planned.append(program())
+        return planned[0]
+
+    if device is None:
+        found: Any = stored.executable(graph, options, make)
+    else:
+        from tracejit.backends.cuda import executable
+
+        place = find(device)
+        assert place is not None
+        found = executable.Executable(make(), place)
+    done, duration = "compiled" if planned else "loaded", (time.perf_counter() - start) * 1e3
+    logs.compile.info("%s: %d ops %s in %.1f ms", graph.name, len(graph.ops), done, duration)
+    return found
 
 
 @dataclass

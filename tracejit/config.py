@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tracejit.ir.masks import settings as masks
 from tracejit.ir.primitives import while_vjp
 
+from .logs import show
+
 
 def _is_set(variable: str, otherwise: str = "") -> bool:
     return os.environ.get(variable, otherwise) not in ("", "0")
@@ -65,3 +67,5 @@ class Config:
 config = Config()
 config.loop_memory = int(os.environ.get("TRACEJIT_LOOP_MEMORY") or config.loop_memory)
 config.masked_where = _is_set("TRACEJIT_MASKED_WHERE", "1")
+if _is_set("TRACEJIT_LOG"):
+    show(os.environ["TRACEJIT_LOG"])

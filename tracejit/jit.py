@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from tracejit.ir import Location, TensorType
 from tracejit.ir.types import format_shape
 
-from . import native_calls
+from . import logs, native_calls
 from .arguments import ArgumentsOfCall, StaticArguments
 from .config import config
 from .lazy import Stretches, run_lazily
@@ -314,7 +314,11 @@ class JittedFunction:
         if known is None and signature.roots:
             self._note_recompilation(signature, call)
         elif signature.because and not signature.roots:
-            self._history.append(f"traced again: {signature.because}")
+            self._note(f"traced again: {signature.because}")
+        elif known is not None:
+            logs.trace.info("%s: traced for another outcome, with %s", self._name, signature.description)
+        else:
+            logs.trace.info("%s: traced for %s", self._name, signature.description)
         self._misses += 1
         served = signature.dropped + sum(signed.calls for signed in self._signed or () if signed.origin == call.key)
         signature.misses = signature.misses + 1 if served == signature.served else 1
@@ -340,6 +344,7 @@ class JittedFunction:
             )  # fmt: skip
         except Untraceable as reason:
             signature.lazy = Lazy(reason.reason, reason.location, Stretches())
+            logs.trace.info("%s: its Python code runs at each call: %s", self._name, reason)
             if "argument has" in reason.reason:
                 signature.family.lazy = signature.lazy
             return signature
@@ -370,6 +375,7 @@ class JittedFunction:
             made.graft(made.outcome)
         self._hits += 1
         signature.version += 1
+        logs.trace.info("%s: an earlier trace serves %s", self._name, signature.description)
         return True
 
     def _note_recompilation(self, signature: Signature, call: ArgumentsOfCall) -> None:
@@ -379,8 +385,12 @@ class JittedFunction:
                 now = guard.describe_now()
                 what = f"{guard.describe()}{f', it is {now}' if now else ''}"
                 where = f" ({guard.location})" if guard.location else ""
-                self._history.append(f"traced again for {signature.description}: no longer true that {what}{where}")
+                self._note(f"traced again for {signature.description}: no longer true that {what}{where}")
                 return
+
+    def _note(self, event: str) -> None:
+        self._history.append(event)
+        logs.trace.info("%s: %s", self._name, event)
 
     def _last_cause(self) -> str:
         return f"; the last was {self._history[-1]}" if self._history else ""

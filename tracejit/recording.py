@@ -17,7 +17,7 @@ from tracejit.ir import Graph, Symbol, Value
 from tracejit.ir.extents import Extent
 from tracejit.ir.types import TensorType
 
-from . import dispatch, tree
+from . import dispatch, logs, tree
 from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import TooLarge, contents, is_module, is_plain_instance, users_classes
 from .disguise import Array
@@ -170,6 +170,8 @@ def _record(
         segment.device = trace.device
     last = trace.path[-1]
     last.seconds = time.perf_counter() - start
+    count = sum(len(segment.graph.ops) for segment in trace.path)
+    logs.trace.info("%s: %d ops traced in %.1f ms", name, count, last.seconds * 1e3)
     return trace
 
 

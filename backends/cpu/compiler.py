@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ EXIT_SECONDS = 1.0
 IDLE_SECONDS = 1.0  # after which the compiler's thread ends
 QUIET_SECONDS = 0.015  # the background waits for a pause: LLVM serves one thread at a time
 
+_log = logging.getLogger("tracejit.cache")
 _cells: dict[str, ctypes.c_int64] = {}  # a function's name → its present address; names are by content
 _modules: dict[str, str] = {}  # a function's name → the disk cache's name of the module that it is in
 
@@ -130,7 +132,9 @@ def load_module(
     if not all(name in _cells for name in names):
         start = time.perf_counter()
         full_key = f"{fingerprint()}\n{key}"
-        if not _load_stored(disk.name_of(full_key), names):
+        is_stored = _load_stored(disk.name_of(full_key), names)
+        _log.debug("the machine code of %s was %s", ", ".join(names), "there" if is_stored else "not there")
+        if not is_stored:
             _compiler.run(lambda: _compile_module(full_key, names, text, in_background, hot))
             Statistics.modules += 1
             Statistics.kernels += len(names)

@@ -8,6 +8,7 @@ of these is gone, the program is compiled again.
 from __future__ import annotations
 
 import hashlib
+import logging
 import marshal
 import os
 from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..program import Program
 
+_log = logging.getLogger("tracejit.cache")
 ONE_OP = "one op"  # the options of the program that an eager operation runs
 _HOME = Path(__file__).resolve().parents[1]
 
@@ -35,6 +37,8 @@ def executable(graph: Graph, options: str, program: Callable[[], Program]) -> Ex
     """The program of a graph: one that is kept, or else the one that ``program()`` makes, which ``options`` say how."""
     key = _key_of(graph, options)
     found = None if key is None else _load(key)
+    if key is not None:
+        _log.debug("the program of %s was %s", graph.name, "not there" if found is None else "there")
     if found is None:
         modules = compiler.Statistics.modules
         found = Executable(program())

@@ -8,6 +8,7 @@ are :func:`relax` and :func:`contract`, which run where ``jit(numerics="fast")``
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -39,6 +40,8 @@ PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, c
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
+_log = logging.getLogger("tracejit.passes")
+
 
 def optimize(
     graph: Graph, *, fast: bool = False, evaluate: Evaluate | None = None, observe: Observe | None = None
@@ -65,13 +68,13 @@ def optimize(
     }
     """
     check = os.environ.get("TRACEJIT_CHECK") == "1"
-    left = _limit()
+    limit, number = _limit(), 0
 
     def run(step: Pass, graph: Graph) -> Graph:
-        nonlocal left
-        if left <= 0:
+        nonlocal number
+        if number == limit:
             return graph
-        left -= 1
+        number += 1
         start = time.perf_counter()
         result = fold(graph, evaluate) if step is fold else step(graph)
         seconds = time.perf_counter() - start
@@ -79,6 +82,9 @@ def optimize(
             _verify_after(step.__name__, result)
         if observe is not None:
             observe(step.__name__, result, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            made = "" if result is graph else f"{len(graph.ops)} ops became {len(result.ops)}, "
+            _log.debug("%s: %d %s: %s%.2f ms", graph.name, number, step.__name__, made, seconds * 1e3)
         return result
 
     for step in FIRST:
