@@ -18,10 +18,11 @@ from functools import lru_cache
 from typing import Any
 
 from tracejit.ir import Block, Op, Value
-from tracejit.ir.primitive import Elementwise, Generation, Library, Reduction, View
+from tracejit.ir.primitive import Elementwise, Generation, Library, Primitive, Reduction, View
 from tracejit.ir.primitives.indexing import gather
-from tracejit.ir.types import KERNEL_DTYPES
+from tracejit.ir.types import KERNEL_DTYPES, complex64, complex128
 
+COMPLEX_KERNEL_DTYPES = KERNEL_DTYPES | {complex64, complex128}
 MAX_GROUP = 120  # ops; larger kernels spill registers
 MAX_SCALARS = 16  # groups of scalars that others may join
 LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
@@ -117,9 +118,22 @@ def source_of(op: Op, operand: Value, whole: Collection[Op] = ()) -> Value:
 
 def runs_in_kernels(op: Op) -> bool:
     """Whether kernels compute the op; else NumPy does, between them."""
-    return not isinstance(op.primitive, Library) and all(
-        value.dtype in KERNEL_DTYPES for value in (*op.operands, *op.results)
+    if isinstance(op.primitive, Library):
+        return False
+    values = (*op.operands, *op.results)
+    return all(value.dtype in KERNEL_DTYPES for value in values) or (
+        takes_complex(op.primitive, op.attributes) and all(value.dtype in COMPLEX_KERNEL_DTYPES for value in values)
     )
+
+
+def takes_complex(primitive: Primitive, attributes: Mapping[str, Any]) -> bool:
+    """Whether kernels compute a primitive of complex numbers: of their order they know nothing."""
+    is_known = isinstance(primitive, Elementwise) and primitive.takes_complex
+    return is_known and attributes.get("direction") not in ("lt", "le", "gt", "ge")
+
+
+def has_complex(op: Op) -> bool:
+    return any(value.dtype.kind == "c" for value in (*op.operands, *op.results))
 
 
 def is_fusible(op: Op) -> bool:

@@ -113,19 +113,23 @@ class Index:
 
 @dataclass(slots=True)
 class Load:
+    """Reads an element; of a complex one ``result`` is the real part."""
+
     buffer: str
     address: Address
     result: Scalar
+    imaginary: Scalar | None = None
 
 
 @dataclass(slots=True)
 class Store:
-    """Writes an element; ``accumulate`` adds to what is there."""
+    """Writes an element; ``accumulate`` adds to what is there.  Of a complex one ``value`` is the real part."""
 
     buffer: str
     address: Address
     value: Operand
     accumulate: bool = False
+    imaginary: Operand | None = None
 
 
 @dataclass(slots=True)
@@ -290,12 +294,14 @@ def _print(kernel: Kernel) -> Iterator[str]:
                     yield f"{indent}{define(result)} = {call} : {short_name(result.dtype)}"
                 case Index(axis, result):
                     yield f"{indent}{define(result)} = index {axis}"
-                case Load(buffer, at, result):
+                case Load(buffer, at, result, imaginary):
                     where = address(at)
-                    yield f"{indent}{define(result)} = load {buffer}[{where}]"
-                case Store(buffer, at, value, accumulate):
+                    defined = ", ".join(define(part) for part in (result, imaginary) if part is not None)
+                    yield f"{indent}{defined} = load {buffer}[{where}]"
+                case Store(buffer, at, value, accumulate, imaginary):
                     verb = "accumulate" if accumulate else "store"
-                    yield f"{indent}{verb} {buffer}[{address(at)}], {operand(value)}"
+                    second = f", {operand(imaginary)}" if imaginary else ""
+                    yield f"{indent}{verb} {buffer}[{address(at)}], {operand(value)}{second}"
                 case Loop(axis, extent, kinds, body, carries):
                     carried = ", ".join(f"{define(c.result)} from {operand(c.initial)}" for c in carries)
                     head = f"for {axis} in {extent}{' carrying ' if carries else ''}{carried}"

@@ -9,12 +9,13 @@ that it can stand in (:func:`build_kernel`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tracejit.ir import Constant, DType, Op, Value
 from tracejit.ir.primitive import Elementwise, Generation, Reduction
+from tracejit.ir.primitives.exact import complex_dtype, real_dtype
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.scalar import ScalarBuilder, ScalarFunction
@@ -40,7 +41,7 @@ class NotOneLoop(Exception):
 class Node:
     """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
 
-    kind: str  # an instruction's name, or "call", "index", "load", "reduce", "carry"
+    kind: str  # an instruction's name, or "call", "index", "load", "reduce", "carry", "pair", "real", "imag"
     operands: tuple[Node | k.Literal, ...]
     dtype: DType
     axes: frozenset[int]
@@ -218,11 +219,24 @@ class Elements(ScalarBuilder):
             self.nodes.append(node)
         return node
 
+    def pair(self, real: Any, imaginary: Any) -> Node:
+        operands = real, imaginary
+        key = ("pair", _operands_key(operands))
+        return self._node(key, "pair", operands, complex_dtype(real.dtype), frozenset())
+
+    def parts(self, number: Any) -> tuple[Any, Any]:
+        if number.kind == "pair":
+            return number.operands
+        dtype = real_dtype(number.dtype)
+        real, imaginary = (self._node((kind, number), kind, (number,), dtype, frozenset()) for kind in ("real", "imag"))
+        return real, imaginary
+
     # One value --------------------------------------------------------------------------------------
 
     def _compute(self, value: Value, index: Index) -> Node | k.Literal:
         if isinstance(value, Constant) and value.ndim == 0:
-            return k.Literal(value.array.item(), value.dtype)
+            number = value.array.item()
+            return self._lifted(number, value.dtype) if value.dtype.kind == "c" else k.Literal(number, value.dtype)
         if value in self.computed:
             return self.apply(self.computed[value], index)
         base, where = through_views(value, index)
@@ -445,6 +459,7 @@ class _Emission:
         self.nodes, self.stores, self.layout = nodes, stores, layout
         self.title, self.specialize, self.serial, self.blocks_of = title, specialize, serial, blocks_of
         self.scalars: dict[int, k.Scalar] = {}
+        self.imaginary: dict[int, k.Scalar] = {}  # of complex loads, of which the scalar is the real part
         self.parameters: list[str] = []
         self.values: list[int] = []
         self.shared: dict[tuple[str, int], str] = {}
@@ -482,7 +497,8 @@ class _Emission:
         # The innermost axis of memory is the vector axis: the reduced one ("rows"), or a kept one ("columns").
         self.by_rows = reduced is not None and (not kept or reduced > max(kept))
         vector_axis = kept[-1] if kept and not self.by_rows and self._may_vectorize() else None
-        if self.keeps and self.by_rows and not self.serial and self.blocks_of is None:
+        has_complex = any(node.dtype.kind == "c" for node in self.nodes)
+        if self.keeps and self.by_rows and not self.serial and self.blocks_of is None and not has_complex:
             self.kept = self._find_kept()
         scopes = [self._scope(depth) for depth in range(len(kept) + 1)]
         body = scopes[-1]
@@ -531,9 +547,7 @@ class _Emission:
             reductions = [node for node in outside if node.kind == "reduce" and node.stage == stage]
             if reductions:
                 statements.append(self._reduce(reductions))
-            for node in outside:
-                if node.stage == stage and node.kind != "reduce":
-                    statements.append(self._statement(node))
+            statements += self._statements(n for n in outside if n.stage == stage and n.kind != "reduce")
         if depth == len(self.layout.kept):
             statements += self._stores()
         return statements
@@ -619,13 +633,23 @@ class _Emission:
                 wanted.add(id(node))
                 stack += () if self._is_stored(node) else node.operands
         self.inside = wanted
-        return [self._statement(node) for node in self.nodes if id(node) in wanted and node.kind != "carry"]
+        return self._statements(node for node in self.nodes if id(node) in wanted)
 
     def _is_stored(self, node: Node) -> bool:
         """Whether an earlier pass has kept the node."""
         return self.is_kept and self.kept is not None and node is self.kept[0]
 
     # Statements -------------------------------------------------------------------------------------
+
+    def _statements(self, nodes: Iterable[Node]) -> list[k.Statement]:
+        statements: list[k.Statement] = []
+        for node in nodes:
+            if node.kind in ("real", "imag"):
+                (load,) = node.operands
+                self.scalars[id(node)] = (self.scalars if node.kind == "real" else self.imaginary)[id(load)]
+            elif node.kind not in ("carry", "pair"):
+                statements.append(self._statement(node))
+        return statements
 
     def _statement(self, node: Node) -> k.Statement:
         scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
@@ -637,7 +661,11 @@ class _Emission:
             return k.Index(self.axis_names[self._final(axis)], scalar)
         if node.kind == "load":
             assert node.buffer is not None
-            return k.Load(self._buffer(node.buffer).name, self._address(node.address), scalar)
+            imaginary = None
+            if node.dtype.kind == "c":
+                scalar.dtype = real_dtype(node.dtype)
+                imaginary = self.imaginary[id(node)] = k.Scalar(scalar.dtype)
+            return k.Load(self._buffer(node.buffer).name, self._address(node.address), scalar, imaginary)
         operands = tuple(map(self._operand, node.operands))
         if node.function is None:
             return k.Instruction(node.kind, operands, scalar)
@@ -646,8 +674,14 @@ class _Emission:
 
     def _store(self, store: StoreRequest) -> k.Store:
         buffer = self._buffer(store.target, written=True)
-        address = self._address(store.address)
-        return k.Store(buffer.name, address, self._operand(store.node), store.accumulate)
+        address, node = self._address(store.address), store.node
+        if isinstance(node, k.Literal) or node.dtype.kind != "c":
+            return k.Store(buffer.name, address, self._operand(node), store.accumulate)
+        if node.kind == "pair":
+            real, imaginary = map(self._operand, node.operands)
+        else:
+            real, imaginary = self.scalars[id(node)], self.imaginary[id(node)]
+        return k.Store(buffer.name, address, real, store.accumulate, imaginary)
 
     def _operand(self, operand: Node | k.Literal) -> k.Operand:
         return operand if isinstance(operand, k.Literal) else self.scalars[id(operand)]

@@ -43,6 +43,7 @@ from .fusion import (
     Group,
     Index,
     fuse,
+    has_complex,
     home_index,
     is_alias,
     is_fusible,
@@ -230,7 +231,8 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
     """Lower a graph whose shapes are all known.
 
     ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.  ``host``: for the
-    CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row.
+    CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row,
+    walk axes in order and know complex numbers.
     """
     root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
@@ -269,7 +271,11 @@ class _Plan:
                 self.aliases[value] = target
             else:
                 copies.append(CopyCall(value, target))
-        self.whole = {op for op in self.graph.ops if op.regions or (self.symbols and is_symbolic(op))}
+        self.whole = {
+            op
+            for op in self.graph.ops
+            if op.regions or (self.symbols and is_symbolic(op)) or (not self.host and has_complex(op))
+        }
         self.additions = additions(self.graph, self.whole)
         groups = fuse(self.graph, self.whole, self.additions)
         self.stored = self._stored_values(groups)

@@ -112,10 +112,21 @@ class Primitive:
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Elementwise(Primitive):
-    """``scalar(builder, *operands, **attributes)`` writes the scalar program (see :mod:`.scalar`)."""
+    """``scalar(builder, *operands, **attributes)`` writes the scalar program (see :mod:`.scalar`).
+
+    ``takes_complex``: the program is right for complex numbers too; ``numpy_complex`` then takes the place of ``numpy``
+    where that gives other bits.
+    """
 
     scalar: Callable[..., Any]
+    takes_complex: bool = False
+    numpy_complex: Callable[..., Any] | None = None
     batch: BatchRule | None = elementwise
+
+    def evaluate(self, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
+        if self.numpy_complex is not None and arrays[0].dtype.kind == "c":
+            return np.asarray(self.numpy_complex(*arrays, **attributes))
+        return Primitive.evaluate(self, *arrays, **attributes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

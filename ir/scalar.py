@@ -29,6 +29,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from . import complex_numbers
 from .types import DType, bool_
 
 ARITHMETIC = frozenset(
@@ -70,13 +73,33 @@ class ScalarBuilder:
         dtype = next((operand.dtype for operand in operands if not isinstance(operand, int | float)), None)
         assert dtype is not None, f"{name} has no operand with a dtype"
         lifted = tuple(
-            [self.constant(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands]
+            [self._lifted(operand, dtype) if isinstance(operand, int | float) else operand for operand in operands]
         )
+        if dtype.kind == "c":
+            return complex_numbers.INSTRUCTIONS[name](self, *lifted)
         return self.instruction(name, lifted, result or dtype)
+
+    def pair(self, real: Any, imaginary: Any) -> Any:
+        """The complex number with these parts."""
+        raise NotImplementedError
+
+    def parts(self, number: Any) -> tuple[Any, Any]:
+        """The real and the imaginary part of a complex number."""
+        raise NotImplementedError
+
+    def _lifted(self, number: complex, dtype: DType) -> Any:
+        if dtype.kind != "c":
+            return self.constant(number, dtype)  # type: ignore[arg-type]
+        part = np.dtype(f"f{dtype.itemsize // 2}")
+        return self.pair(self.constant(number.real, part), self.constant(number.imag, part))
 
     def select(self, predicate: Any, on_true: Any, on_false: Any) -> Any:
         dtype = next(v.dtype for v in (on_true, on_false) if not isinstance(v, int | float))
-        branches = tuple(self.constant(v, dtype) if isinstance(v, int | float) else v for v in (on_true, on_false))
+        branches = tuple(self._lifted(v, dtype) if isinstance(v, int | float) else v for v in (on_true, on_false))
+        if dtype.kind == "c":
+            return self.pair(
+                *[self.select(predicate, *parts) for parts in zip(*map(self.parts, branches), strict=True)]
+            )
         return self.instruction("select", (predicate, *branches), dtype)
 
     def seldom(self, predicate: Any, function: ScalarFunction, x: Any, otherwise: Any) -> Any:
@@ -84,7 +107,16 @@ class ScalarBuilder:
         return self.select(predicate, function.program(self, x), otherwise)
 
     def convert(self, x: Any, dtype: DType) -> Any:
-        return x if x.dtype == dtype else self.instruction("convert", (x,), dtype)
+        if x.dtype == dtype:
+            return x
+        if "c" not in (x.dtype.kind, dtype.kind):
+            return self.instruction("convert", (x,), dtype)
+        real, imaginary = self.parts(x) if x.dtype.kind == "c" else (x, None)
+        if dtype.kind != "c":
+            return self.convert(real, dtype)
+        part = np.dtype(f"f{dtype.itemsize // 2}")
+        rest = self.constant(0, part) if imaginary is None else self.convert(imaginary, part)
+        return self.pair(self.convert(real, part), rest)
 
     def bitcast(self, x: Any, dtype: DType) -> Any:
         return x if x.dtype == dtype else self.instruction("bitcast", (x,), dtype)

@@ -78,7 +78,10 @@ def _compute_here(primitive: Primitive, arrays: Sequence[np.ndarray], attributes
                 primitive.infer([type_of(array) for array in arrays], attributes)
             elif kind == "c":
                 function = primitive.evaluate
-            result = thread.quiet.run(function, *arrays, **attributes)
+            if kind == "c" and _is_worth_compiling(arrays):
+                result = _evaluate(primitive, arrays, attributes)
+            else:
+                result = thread.quiet.run(function, *arrays, **attributes)
             if type(result) is not np.ndarray:
                 result = np.asarray(result)
         else:

@@ -18,7 +18,7 @@ from tracejit.ir.primitives.reduction import BLOCK, LANES
 from tracejit.ir.types import DType, bool_, int64, is_floating
 
 from .. import kernel as k
-from . import instructions, transposition
+from . import instructions, pairs, transposition
 from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
@@ -146,10 +146,14 @@ class _KernelEmitter:
                     self._call(statement, c)
                 case k.Index():
                     self._index(statement, c)
-                case k.Load():
+                case k.Load(imaginary=None):
                     self._define(statement.result, *self._load(statement, c), c)
-                case k.Store():
+                case k.Load():
+                    pairs.load(self, statement, c)
+                case k.Store(imaginary=None):
                     self._store(statement, c)
+                case k.Store():
+                    pairs.store(self, statement, c)
                 case k.Loop():
                     self._loop(statement, c)
                 case k.Reduce():
@@ -717,6 +721,7 @@ def _loads_across(loop: k.Loop) -> list[k.Load]:
         s
         for s in columns.body
         if isinstance(s, k.Load)
+        and s.imaginary is None
         and not s.address.dynamic
         and s.address.terms.get(loop.axis, 0) == 1
         and s.address.terms.get(columns.axis, 0) not in (0, 1)

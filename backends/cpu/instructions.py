@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.ir.primitives.exact import real_dtype
 from tracejit.ir.types import DType, bool_, float32, float64, is_floating
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def element_type(dtype: DType) -> str:
     """The LLVM type of one element in a register: ``i1`` for bool."""
     if dtype == bool_:
         return "i1"
+    if dtype.kind == "c":
+        return f"<2 x {element_type(real_dtype(dtype))}>"
     return _FLOAT_NAMES.get(dtype) or f"i{8 * dtype.itemsize}"
 
 

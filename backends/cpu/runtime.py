@@ -17,6 +17,7 @@ import numpy as np
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
 from tracejit.ir.types import KERNEL_DTYPES, Symbol
 
+from ..fusion import COMPLEX_KERNEL_DTYPES, takes_complex
 from . import buffers, compiler, entry, threads
 from .entry import Entry, Plan
 from .interrupts import interruptible
@@ -302,8 +303,7 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     key = (primitive, *attributes.items(), *[a.dtype for a in arrays], *[a.shape for a in arrays])
     executable = _one_op.get(key)
     if executable is None:
-        by_numpy = primitive.exact and not primitive.is_slow_in_numpy
-        if by_numpy or any(a.dtype not in KERNEL_DTYPES for a in arrays):
+        if not _runs_in_a_kernel(primitive, arrays, attributes):
             if "regions" not in attributes:
                 primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses
             with np.errstate(all="ignore"):
@@ -312,6 +312,13 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
             _one_op.clear()  # the machine code stays: only plans are made again
         executable = _one_op[key] = one_op_executable(primitive, arrays, attributes)
     return executable(arrays)[0]
+
+
+def _runs_in_a_kernel(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:
+    if any(a.dtype.kind == "c" for a in arrays):
+        return takes_complex(primitive, attributes) and all(a.dtype in COMPLEX_KERNEL_DTYPES for a in arrays)
+    is_wanted = primitive.is_slow_in_numpy or not primitive.exact
+    return is_wanted and all(a.dtype in KERNEL_DTYPES for a in arrays)
 
 
 def one_op_executable(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Executable:

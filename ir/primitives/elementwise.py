@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import special_functions as special, trigonometric_functions as trigonometric
+from .. import complex_numbers, special_functions as special, trigonometric_functions as trigonometric
 from ..extents import has_extents
 from ..primitive import (
     Application,
@@ -105,6 +105,7 @@ def unary(
     vjp: Rule | None = None,
     adjoint: Rule | None = None,
     saves: str = "",
+    **others: Any,
 ) -> Elementwise:
     """A record for a function of one operand; ``vjp(e, g, op)`` is ``g * df/dx``.
 
@@ -119,6 +120,7 @@ def unary(
         vjp=None if vjp is None else per_operand(adjoint or _conjugating(vjp, saves)),
         jvp=None if vjp is None else partials(vjp),
         saves=saves,
+        **others,
     )
 
 
@@ -131,6 +133,7 @@ def binary(
     exact: bool = True,
     vjps: tuple[Rule, Rule] | None = None,
     saves: str = "",
+    **others: Any,
 ) -> Elementwise:
     """A record for a function of two operands, with one derivative rule for each."""
     return Elementwise(
@@ -144,6 +147,7 @@ def binary(
         else per_operand(*(_unbroadcast(_conjugating(rule, saves), i) for i, rule in enumerate(vjps))),
         jvp=None if vjps is None else partials(*vjps),
         saves=saves,
+        **others,
     )
 
 
@@ -154,12 +158,19 @@ def _zero(e: Emitter, g: Any, op: Application) -> Any:
 
 # Arithmetic -----------------------------------------------------------------------------------------
 
-add = binary("add", np.add, lambda s, x, y: s.add(x, y), vjps=(lambda e, g, op: g, lambda e, g, op: g))
+add = binary(
+    "add",
+    np.add,
+    lambda s, x, y: s.add(x, y),
+    vjps=(lambda e, g, op: g, lambda e, g, op: g),
+    takes_complex=True,
+)
 subtract = binary(
     "subtract",
     np.subtract,
     lambda s, x, y: s.subtract(x, y),
     vjps=(lambda e, g, op: g, lambda e, g, op: e.negate(g)),
+    takes_complex=True,
 )
 multiply = binary(
     "multiply",
@@ -167,6 +178,8 @@ multiply = binary(
     lambda s, x, y: s.multiply(x, y),
     vjps=(lambda e, g, op: e.multiply(g, op.operands[1]), lambda e, g, op: e.multiply(g, op.operands[0])),
     saves="01",
+    takes_complex=True,
+    numpy_complex=complex_numbers.multiply,
 )
 divide = binary(
     "divide",
@@ -178,6 +191,7 @@ divide = binary(
         lambda e, g, op: e.negate(e.divide(e.multiply(g, op.result), op.operands[1])),
     ),
     saves="1r",
+    takes_complex=True,
 )
 
 
@@ -258,7 +272,13 @@ power = binary(
 )
 
 negate = unary(
-    "negate", np.negative, lambda s, x: s.negate(x), accepts=_numeric, exact=True, vjp=lambda e, g, op: e.negate(g)
+    "negate",
+    np.negative,
+    lambda s, x: s.negate(x),
+    accepts=_numeric,
+    exact=True,
+    vjp=lambda e, g, op: e.negate(g),
+    takes_complex=True,
 )
 abs = unary(
     "abs",
@@ -452,6 +472,7 @@ compare = Elementwise(
     type_rule=_compare_type,
     numpy=lambda x, y, direction: DIRECTIONS[direction](x, y),
     scalar=lambda s, x, y, direction: getattr(s, direction)(x, y),
+    takes_complex=True,  # for equality
 )
 
 logical_and = binary("and", np.bitwise_and, lambda s, x, y: s.and_(x, y), accepts=_logical)
@@ -486,6 +507,7 @@ select = Elementwise(
     numpy=np.where,
     is_slow_in_numpy=True,  # it branches for each element
     scalar=lambda s, p, x, y: s.select(p, x, y),
+    takes_complex=True,
     vjp=per_operand(
         None,
         _unbroadcast(lambda e, g, op: e.select(op.operands[0], g, e.scalar(0, g.dtype)), 1),
@@ -519,6 +541,7 @@ convert = Elementwise(
     type_rule=lambda x, dtype: TensorType(dtype, x.shape),
     numpy=_convert_numpy,
     scalar=lambda s, x, dtype: s.ne(x, 0) if dtype == bool_ and x.dtype != bool_ else s.convert(x, dtype),
+    takes_complex=True,
     vjp=per_operand(_convert_vjp),
     jvp=linear,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..batching import elementwise
+from ..elementary_functions import hypot
 from ..primitive import Application, Elementwise, Emitter, Library, broadcast_rule, linear, per_operand, same_dtype
 from ..special_functions import FORMATS, _with_sign_of
 from ..types import DType, TensorType, bool_, float64, is_floating, is_integer, short_name
@@ -217,46 +218,59 @@ def _zeros_like(e: Emitter, x: Any) -> Any:
     return e.full(0, TensorType(x.dtype, tuple(x.shape)))
 
 
-real = Library(
+def _conjugate_scalar(s: Any, z: Any) -> Any:
+    if z.dtype.kind != "c":
+        return z
+    real, imaginary = s.parts(z)
+    return s.pair(real, s.negate(imaginary))
+
+
+real = Elementwise(
     name="real",
     type_rule=lambda x: _part_type("real", x),
     numpy=lambda x: np.ascontiguousarray(x.real).reshape(x.shape),
+    scalar=lambda s, z: s.parts(z)[0],
     vjp=per_operand(lambda e, g, op: _from_parts(e, g, _zeros_like(e, g))),
     jvp=linear,
-    batch=elementwise,
+    takes_complex=True,
 )
-imag = Library(
+imag = Elementwise(
     name="imag",
     type_rule=lambda x: _part_type("imag", x),
     numpy=lambda x: np.ascontiguousarray(x.imag).reshape(x.shape),
+    scalar=lambda s, z: s.parts(z)[1],
     vjp=per_operand(lambda e, g, op: _from_parts(e, _zeros_like(e, g), g)),
     jvp=linear,
-    batch=elementwise,
+    takes_complex=True,
 )
-complex_ = Library(
+complex_ = Elementwise(
     name="complex",
     type_rule=_complex_type,
     numpy=_complex_numpy,
+    scalar=lambda s, x, y: s.pair(x, y),
     vjp=per_operand(_unbroadcast(lambda e, g, op: e.real(g), 0), _unbroadcast(lambda e, g, op: e.imag(g), 1)),
     jvp=linear,
-    batch=elementwise,
+    takes_complex=True,
 )
-conjugate = Library(
+conjugate = Elementwise(
     name="conjugate",
     type_rule=lambda x: x,
     numpy=np.conjugate,
+    scalar=_conjugate_scalar,
     vjp=per_operand(lambda e, g, op: e.conjugate(g)),
     jvp=linear,
-    batch=elementwise,
+    takes_complex=True,
 )
-complex_abs = Library(
+complex_abs = Elementwise(
     name="complex_abs",
     type_rule=lambda x: _part_type("complex_abs", x),
     numpy=np.abs,
+    scalar=lambda s, z: hypot(s, *s.parts(z)),
+    exact=False,
     vjp=per_operand(lambda e, g, op: e.multiply(_from_parts(e, g, _zeros_like(e, g)), e.sign(op.operands[0]))),
     saves="0",
     jvp=partials(lambda e, t, op: e.real(e.multiply(t, e.conjugate(e.sign(op.operands[0]))))),
-    batch=elementwise,
+    takes_complex=True,
 )
 
 # Products and sums, rounded once --------------------------------------------------------------------
