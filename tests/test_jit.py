@@ -20,6 +20,7 @@ import pytest
 
 import tracejit as tj
 from tests.test_programs import described
+from tracejit import nn
 
 
 def bits(x):
@@ -747,9 +748,44 @@ def test_explain_tells_what_was_recompiled_and_why():
     f(random(3))
     report = f.explain()
     assert "called with x f32[3]" in report
-    assert "no longer true that mode is 1" in report
+    assert "`mode` was 1, now 2" in report
     f.clear_cache()
     assert f.cache_info().entries == 0
+
+
+def test_explain_names_what_was_changed_and_the_line_that_reads_it():
+    class Net:
+        def __init__(self):
+            self.training, self.sizes, self.rates = True, [1, 2], {"a": 0.5}
+
+    net, layer = Net(), nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    layer.eval()
+
+    @tj.jit
+    def f(x):
+        x = layer(x) if net.training else x
+        return x * net.sizes[-1] * net.rates["a"]
+
+    changes = {
+        "net.rates['a'] = 0.25": "`net.rates['a']` was 0.5, now 0.25",
+        "net.sizes.append(3)": "`net.sizes[2]` was not there before",
+        "layer[1].p = 0.25": "`Dropout.p` was 0.5, now 0.25",
+        "layer.train()": "`Sequential.training` was False, now True",
+        "net.training = False": "`net.training` was True, now False",
+        "del net.sizes": None,
+    }
+    f(random(1, 3))
+    for change, cause in changes.items():
+        exec(change, {"net": net, "layer": layer})
+        if cause is None:
+            with pytest.raises(AttributeError):
+                f(random(1, 3))
+            cause = "`net.sizes` is gone"
+        else:
+            f(random(1, 3))
+        event = f.explain().splitlines()[-1]
+        assert cause in event
+        assert ".py:" in event
 
 
 def test_a_jitted_function_keeps_its_name_and_signature():
@@ -816,8 +852,6 @@ def test_a_jitted_function_may_call_itself():
 
 
 def test_what_a_module_is_changed_to_is_noticed():
-    from tracejit import nn
-
     layer = nn.Linear(4, 2)
     f = tj.jit(lambda x: layer(x))
     x = random(3, 4)
@@ -834,8 +868,6 @@ def test_what_a_module_is_changed_to_is_noticed():
 
 
 def test_a_captured_tensor_of_another_dtype_is_noticed():
-    from tracejit import nn
-
     layer = nn.Linear(4, 2, bias=False)
     weight = layer.weight
     f = tj.jit(lambda x: x.astype(weight.dtype) @ weight.T)
@@ -1164,6 +1196,25 @@ def test_keyword_arguments_have_an_order_where_it_can_be_seen():
         assert summed(x, a=2, b=3).tolist() == summed(x, b=3, a=2).tolist() == [5, 5]
     assert scaled.cache_info().misses == 2
     assert summed.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("asked", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_outputs_that_nobody_differentiates_give_no_gradients(asked, create_graph):
+    v, w = tj.tensor([2.0, 3.0], requires_grad=True), tj.tensor([4.0, 5.0], requires_grad=True)
+
+    def f(x):
+        first, looped = (x * v).sum(), tj.fori_loop(0, 3, lambda i, y: y * w + x, x)
+        return first, looped * first.exp(), x.log()
+
+    found = []
+    for function in (f, tj.jit(f)):
+        x = tj.tensor([0.0, 1.0], requires_grad=True)  # where the logarithm has no derivative
+        outputs = function(x)
+        value = sum((outputs[number] * outputs[number].detach().clip(-1, 1)).sum() for number in asked)
+        gradients = tj.autograd.grad(value, [x, v, w], create_graph=create_graph, allow_unused=True)
+        found.append([None if gradient is None else gradient.tolist() for gradient in gradients])
+    np.testing.assert_equal(found[1], found[0])
 
 
 def test_generators_of_coroutines_are_refused():

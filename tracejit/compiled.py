@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 from tracejit.backends.cpu import compiler, stored
 from tracejit.backends.devices import in_use, moved, on_host
 from tracejit.ir import Constant, Graph, Op, Value
+from tracejit.ir.absence import without
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.partition import kept_bytes, split
 from tracejit.ir.types import TensorType
@@ -109,12 +110,14 @@ class Backward:
     leaves: list[Source]
     leaf_values: list[tuple[Source, Value]]  # the leaves' parameters in the joint graph
     homes: list[str]  # where the leaves are
+    origins: list[frozenset[int]]  # the numbers of the outputs from which each leaf is reached
     device: str | None = None
     fast: bool = False  # need not be the same to the bit
     graph: Graph | None = None  # the backward part, once it is split off
     residuals: list[int] = field(default_factory=list)  # positions among the forward program's results
     kept: list[TensorType] = field(default_factory=list)  # those that neither caller nor forward program has besides
     _executable: Executable | None = None
+    _partial: dict[frozenset[int], tuple[Executable, list[bool]]] = field(default_factory=dict)  # for some outputs
 
     def split(self, results: list[Value]) -> tuple[list[Value], list[Op]]:
         """Part backward from forward, which gives ``results``.
@@ -131,11 +134,6 @@ class Backward:
         self.residuals = [position[value] for value in parts.saved]
         self.kept = [value.type for value in parts.saved if value not in free]
         return more, parts.early
-
-    @property
-    def outputs(self) -> list[TensorType]:
-        """The types of the outputs that gradients can be asked for."""
-        return [value.type for value in self.cotangents]
 
     @functools.cached_property
     def optimized(self) -> Graph:
@@ -163,9 +161,38 @@ class Backward:
     def executable(self) -> Executable:
         if self._executable is None:
             assert self.graph is not None, "not split yet"
-            options = f"backward {self.fast}"
-            self._executable = executable_of(self.graph, options, self.device, lambda: self.program)
+            self._executable = self._made(self.graph, lambda: self.program)
         return self._executable
+
+    def _made(self, graph: Graph, program: Callable[[], Program]) -> Executable:
+        return executable_of(graph, f"backward {self.fast}", self.device, program)
+
+    def given(self, numbers: frozenset[int]) -> tuple[Executable, list[bool]]:
+        """What runs where the outputs with these numbers have cotangents; and which of the gradients it gives."""
+        if len(numbers) == len(self.cotangents):
+            return self.executable, [True] * len(self.gradients)
+        if numbers not in self._partial:
+            assert self.graph is not None, "not split yet"
+            whole = self.graph
+            graph = self._without(whole, whole.parameters[-len(self.cotangents) :], whole.results, numbers)
+            executable = self._made(graph, lambda: _planned(graph, self.fast, self.device is None))
+            self._partial[numbers] = executable, self._left(numbers)
+        return self._partial[numbers]
+
+    def joint_given(self, numbers: Collection[int]) -> tuple[Graph, list[bool]]:
+        """Forward and backward in one, of which the cotangents are parameters too, likewise."""
+        joint = Graph(self.joint.name, [*self.joint.parameters, *self.cotangents], self.joint.ops)
+        return self._without(joint, self.cotangents, self.gradients, numbers), self._left(numbers)
+
+    def _left(self, numbers: Collection[int]) -> list[bool]:
+        return [not origins.isdisjoint(numbers) for origins in self.origins]
+
+    def _without(
+        self, graph: Graph, cotangents: Sequence[Value], gradients: Sequence[Value], numbers: Collection[int]
+    ) -> Graph:
+        results = [gradient for gradient, is_left in zip(gradients, self._left(numbers), strict=True) if is_left]
+        absent = [cotangent for number, cotangent in enumerate(cotangents) if number not in numbers]
+        return without(Graph(graph.name, graph.parameters, graph.ops, results), cotangents, absent)
 
 
 class CompiledCall(Call):
@@ -177,14 +204,14 @@ class CompiledCall(Call):
         self._backward, self._inputs, self._residuals = backward, inputs, residuals
 
     def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
-        given = [
-            cotangents[i] if i in cotangents else np.zeros(type.static_shape, type.dtype)
-            for i, type in enumerate(self._backward.outputs)
-        ]
-        gradients = self._backward.executable([*self._residuals, *given])
-        return _brought_home(gradients, self._backward.homes) if in_use[0] else gradients
+        executable, left = self._backward.given(frozenset(cotangents))
+        gradients = executable([*self._residuals, *[cotangents[number] for number in sorted(cotangents)]])
+        if in_use[0]:
+            homes = [home for home, is_left in zip(self._backward.homes, left, strict=True) if is_left]
+            gradients = _brought_home(gradients, homes)
+        return _in_place(gradients, left)
 
-    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor]:
+    def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
         """Run the joint graph on tensors: its forward part from the inputs with their history, then its backward."""
         backward = self._backward
         known: dict[Value, Tensor] = {}
@@ -193,24 +220,37 @@ class CompiledCall(Call):
             known[parameter] = new_tensor(array)
         for source, value in backward.leaf_values:
             known[value] = with_history(known[value]._value, edges[source])
-        for i, (value, type) in enumerate(zip(backward.cotangents, backward.outputs, strict=True)):
-            known[value] = cotangents[i] if i in cotangents else _constant(np.zeros(type.static_shape, type.dtype))
+        known.update((backward.cotangents[number], cotangent) for number, cotangent in cotangents.items())
+        joint, left = backward.joint_given(cotangents)
 
         def read(value: Value) -> Tensor:
             return _constant(value.array) if isinstance(value, Constant) else known[value]
 
-        for op in backward.joint.ops:
+        for op in joint.ops:
             operands = [read(value) for value in op.operands]
             if op.regions:
                 results = apply_region(op.primitive, operands, op.attributes, op.regions)
                 known.update(zip(op.results, results, strict=True))
             else:
                 known[op.result] = apply(op.primitive, operands, op.attributes)
-        return [read(value) for value in backward.gradients]
+        return _in_place([read(value) for value in joint.results], left)
 
 
 def _constant(array: np.ndarray) -> Tensor:
     return new_tensor(dispatch.constant_payload(array))
+
+
+def _planned(graph: Graph, fast: bool, host: bool) -> Program:
+    from tracejit.backends.program import plan
+    from tracejit.ir.passes import optimize
+
+    return plan(optimize(graph, fast=fast), host=host)
+
+
+def _in_place(found: Sequence[Any], left: Sequence[bool]) -> list[Any]:
+    """The gradients that there are, each at the place of its leaf."""
+    rest = iter(found)
+    return [next(rest) if is_left else None for is_left in left]
 
 
 def _brought_home(arrays: Sequence[Any], homes: Sequence[str | None]) -> list[Any]:

@@ -86,6 +86,72 @@ def holds_still(expected: Any, item: Any, leave_out: frozenset[int], names: froz
     return bool(_Snapshot(leave_out, names, keep=False).of(item) == expected)
 
 
+def difference(label: str, before: Any, now: Any) -> str:
+    """The first thing in which two :func:`contents` of what is called ``label`` differ, for people.
+
+    >>> before = contents({"rate": 0.1, "sizes": [1, 2]})
+    >>> difference("config", before, contents({"rate": 0.1, "sizes": [1, 3]}))
+    "`config['sizes'][1]` was 2, now 3"
+    """
+    if _is_plain(before) and _is_plain(now):
+        return f"`{label}` was {_shown(before)}, now {_shown(now)}"
+    old, new = _children(before), _children(now)
+    if old is None or new is None:
+        was, is_now = _kind(before), _kind(now)
+        return f"`{label}` is another one" if was == is_now else f"`{label}` was {was}, now {is_now}"
+    if before[0] != now[0]:
+        return f"`{label}` is another one"
+    for place in new.keys() - old.keys():
+        return f"`{label}{place}` was not there before"
+    for place in old.keys() - new.keys():
+        return f"`{label}{place}` is gone"
+    for place, child in old.items():
+        if child != new[place]:
+            return difference(f"{label}{place}", child, new[place])
+    return f"`{label}` has another order"
+
+
+def _is_plain(content: Any) -> bool:
+    return isinstance(content, tuple) and len(content) == 2 and content[0] in _PLAIN
+
+
+def _shown(content: Any) -> str:
+    kind, value = content
+    return str(value) if kind in (float, complex) else f"{value!r:.60}"  # a float's is its text
+
+
+def _kind(content: Any) -> str:
+    """What something is, for people."""
+    if _is_plain(content):
+        return _shown(content)
+    if content is Tensor:
+        return "a tensor"
+    if isinstance(content, _Buffer):
+        return "an array"
+    if isinstance(content, tuple) and isinstance(content[0], type):
+        return f"a {content[0].__name__}"
+    return "an object"
+
+
+def _children(content: Any) -> dict[str, Any] | None:
+    """What a container or an object holds, by how one asks for it."""
+    if not isinstance(content, tuple) or len(content) < 2:
+        return None
+    if isinstance(content[0], _Identity):
+        items = content[1]
+        if isinstance(items, list) and all(isinstance(item, tuple) and isinstance(item[0], str) for item in items):
+            return {f".{name}": value for name, value in items}
+        return None
+    if not isinstance(content[0], type) or _is_plain(content):
+        return None
+    items = content[1]
+    if isinstance(items, tuple):  # what many numbers and strings are kept as
+        return None
+    if issubclass(content[0], dict):
+        return {f"[{_shown(key) if _is_plain(key) else '…'}]": value for key, value in items}
+    return {f"[{position}]": value for position, value in enumerate(items)}
+
+
 class _Snapshot:
     """One walk; ``keep`` copies arrays, so that they can be compared later."""
 

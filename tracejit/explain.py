@@ -113,7 +113,8 @@ def _segment(segment: Segment) -> list[str]:
     for number, call in enumerate(calls):
         lines.append(f"  {number:3d} {_title(call):48} {call.work:>12,} operations   {call.location or ''}")
     for guard in segment.guards:
-        lines.append(f"relies on: {guard.describe()}{f' ({guard.location})' if guard.location else ''}")
+        line = guard.where()
+        lines.append(f"relies on: {guard.describe()}{f' ({line})' if line else ''}")
     if segment.decision is not None:
         where = f" ({segment.decision.location})" if segment.decision.location else ""
         lines.append(f"then {segment.decision.what} decides{where}")

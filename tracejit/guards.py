@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tracejit.backends.devices import in_use
 from tracejit.ir import Location, Value
 
-from .contents import attributes_of_class, contents, holds_still
+from .contents import attributes_of_class, contents, difference, holds_still
 from .device import name_of
+from .names import where_read
 from .places import Itself, Place
 from .sources import Argument, Captured, Reached, Source
 from .state import changes
@@ -28,6 +29,12 @@ class Guard:
     """Something that a trace relied on; ``describe`` says what, for people."""
 
     location: Location | None = None  # the user's line that relied on it
+    what = ""  # a name that the user's functions read
+    readers: Sequence[FunctionType] = ()  # those
+
+    def where(self) -> Location | None:
+        """The user's line that relied on it, or reads it."""
+        return where_read(self.readers, self.what) if self.readers else self.location
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         raise NotImplementedError
@@ -35,9 +42,9 @@ class Guard:
     def describe(self) -> str:
         raise NotImplementedError
 
-    def describe_now(self) -> str:
-        """What holds instead, where that can be told."""
-        return ""
+    def cause(self) -> str:
+        """Why what it guards is traced again, for people."""
+        return f"no longer true that {self.describe()}"
 
     def tell(self, signing: Signing) -> None:
         """Tell how native code sees that it holds."""
@@ -145,7 +152,7 @@ class SameContents(Guard):
     """A captured container or object still holds what it held."""
 
     def __init__(self, what: str, find: Place, expected: Any, names: frozenset[str] | None = None) -> None:
-        self._what, self._find, self._expected, self._names = what, find, expected, names
+        self.what, self._find, self._expected, self._names = what, find, expected, names
         self._leave_out: frozenset[int] = frozenset()
 
     def leave_out(self, containers: Sequence[Any]) -> None:
@@ -161,7 +168,14 @@ class SameContents(Guard):
             return False
 
     def describe(self) -> str:
-        return f"{self._what} holds what it held"
+        return f"{self.what} holds what it held"
+
+    def cause(self) -> str:
+        try:
+            now = contents(self._find(), self._leave_out, self._names)
+        except Exception:
+            return f"`{self.what}` is gone"
+        return difference(self.what, self._expected, now)
 
     def tell(self, signing: Signing) -> None:
         if self._names is not None or not signing.same_contents(self._find, self._leave_out):
@@ -300,7 +314,7 @@ class SameValue(Guard):
     """A name or an attribute still holds what it held: the same object, or an equal number or string."""
 
     def __init__(self, what: str, find: Place, expected: Any) -> None:
-        self._what, self._find, self._expected = what, find, expected
+        self.what, self._find, self._expected = what, find, expected
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         try:
@@ -315,16 +329,16 @@ class SameValue(Guard):
         )
 
     def describe(self) -> str:
-        return f"{self._what} is {self._expected!r:.60}"
+        return f"{self.what} is {self._expected!r:.60}"
 
     def tell(self, signing: Signing) -> None:
         signing.equals(self._find, self._expected)
 
-    def describe_now(self) -> str:
+    def cause(self) -> str:
         try:
-            return f"{self._find()!r:.60}"
+            return f"`{self.what}` was {self._expected!r:.60}, now {self._find()!r:.60}"
         except Exception:
-            return "gone"
+            return f"`{self.what}` is gone"
 
 
 class NoSuchGlobals(Guard):
@@ -351,13 +365,13 @@ class EmptyVariable(Guard):
     """A variable of an enclosing function has no value."""
 
     def __init__(self, name: str, cell: CellType) -> None:
-        self._name, self._cell = name, cell
+        self.what, self._cell = name, cell
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         return self._cell == _EMPTY
 
     def describe(self) -> str:
-        return f"{self._name} has no value"
+        return f"{self.what} has no value"
 
 
 _EMPTY = CellType()

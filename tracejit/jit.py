@@ -382,10 +382,9 @@ class JittedFunction:
         """Which guard of the path taken last no longer holds."""
         for guard in signature.roots[0].guards:
             if not guard.holds(call.tensors):
-                now = guard.describe_now()
-                what = f"{guard.describe()}{f', it is {now}' if now else ''}"
-                where = f" ({guard.location})" if guard.location else ""
-                self._note(f"traced again for {signature.description}: no longer true that {what}{where}")
+                place = guard.where()
+                where = f" ({place})" if place else ""
+                self._note(f"traced again for {signature.description}: {guard.cause()}{where}")
                 return
 
     def _note(self, event: str) -> None:

@@ -1,10 +1,11 @@
 """The user's line: which line of whose code asked for an operation.
 
-Frames of this package are skipped, except its demo programs, which are users too.
+Frames of this package are skipped, except its demo programs, which are users too, and so are those of ``contextlib``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os.path
 import sys
@@ -27,10 +28,11 @@ _location = lru_cache(1 << 16)(Location)
 
 
 def is_library(file: str) -> bool:
-    """Whether a source file is this package's own."""
+    """Whether a source file is this package's own, or only passes calls on."""
     known = _is_library.get(file)
     if known is None:
-        known = _is_library[file] = file.startswith(_LIBRARY) and not file.startswith(_USERS)
+        is_own = file.startswith(_LIBRARY) and not file.startswith(_USERS)
+        known = _is_library[file] = is_own or file == contextlib.__file__
     return known
 
 

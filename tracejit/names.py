@@ -6,6 +6,7 @@ import dis
 import functools
 import inspect
 import os
+import re
 import sys
 import types
 from collections import deque
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from tracejit.ir import Location
 
 from . import tree
 from .contents import fields, is_module
@@ -220,6 +223,26 @@ def _named(code: types.CodeType, wanted: set[int]) -> Iterator[str]:
         yield from (instruction.argval for instruction in dis.get_instructions(code) if instruction.opcode in found)
 
 
+def where_read(functions: Iterable[types.FunctionType], what: str) -> Location | None:
+    """The first line that reads what is called ``name``, ``name.attribute`` or ``name['key']``; else a function's."""
+    for name in reversed(_NAME.findall(what)):
+        for function in functions:
+            for code in _codes(function.__code__):
+                for instruction in dis.get_instructions(code):
+                    if (
+                        instruction.argval == name
+                        and instruction.opname in _LOADS
+                        and instruction.positions is not None
+                    ):
+                        return Location(code.co_filename, instruction.positions.lineno or code.co_firstlineno)
+    for function in functions:
+        return Location(function.__code__.co_filename, function.__code__.co_firstlineno)
+    return None
+
+
+_NAME = re.compile(r"\w+")
+
+
 def sees_order_of_keywords(function: Callable[..., Any]) -> bool:
     """Whether a function can tell in which order its keyword arguments were given."""
     if isinstance(function, types.MethodType):
@@ -230,7 +253,8 @@ def sees_order_of_keywords(function: Callable[..., Any]) -> bool:
 def leaf_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[str]:
     """A name for each leaf of the arguments, from the function's signature."""
     try:
-        names = list(inspect.signature(function).parameters)
+        own = getattr(function, "forward") if is_module(function) else function  # noqa: B009
+        names = list(inspect.signature(own).parameters)
     except (TypeError, ValueError):
         names = []
     count = len(args)

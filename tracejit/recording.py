@@ -22,7 +22,7 @@ from .compiled import Backward, Effect, Ending, Output, Store, compile_path
 from .contents import TooLarge, contents, is_module, is_plain_instance, users_classes
 from .disguise import Array
 from .for_loops import ForLoops
-from .guards import EmptyVariable, NoSuchGlobals, SameClasses, SameContents, SameFunctions, SameValue
+from .guards import EmptyVariable, Guard, NoSuchGlobals, SameClasses, SameContents, SameFunctions, SameValue
 from .impurity import Watch
 from .loops import Loops
 from .names import functions_read_by, mentioned, names_not_found, names_read_by, only_appended_to, only_stored
@@ -178,51 +178,57 @@ def _record(
 def _guard_names(
     trace: Trace, read: Sequence[tuple[str, Place, Any]], functions: Sequence[FunctionType], call: ArgumentsOfCall
 ) -> Iterator[SameContents]:
-    trace.guard("functions", SameFunctions(functions))
+    def rely(key: Any, guard: Guard) -> None:
+        guard.readers = functions
+        trace.guard(key, guard)
+
+    rely("functions", SameFunctions(functions))
     spaces, cells = names_not_found(functions)
     for space, missing in spaces:
-        trace.guard(("no globals", id(space)), NoSuchGlobals(space, missing))
+        rely(("no globals", id(space)), NoSuchGlobals(space, missing))
     for name, cell in cells:
-        trace.guard(("empty", id(cell)), EmptyVariable(name, cell))
+        rely(("empty", id(cell)), EmptyVariable(name, cell))
     names = frozenset().union(*(mentioned(known.__code__) for known in functions))
     for what, find, value in read:
         if hasattr(type(value), "__next__"):
             raise Untraceable(f"it reads the iterator {what}")
         if isinstance(value, Tensor):
             continue  # which tensor it is, is looked at where it is read
-        trace.guard(("name", find.identity), SameValue(what, find, value))
+        rely(("name", find.identity), SameValue(what, find, value))
         if not (isinstance(value, list) and only_appended_to(functions, what)):
-            yield from _guard_contents(trace, what, find, value, names)
+            yield from _guard_contents(rely, what, find, value, names)
     for item in call.named_by_identity:
-        yield from _guard_contents(trace, "an argument", Itself(item), item, names)
+        yield from _guard_contents(rely, "an argument", Itself(item), item, names)
     assert trace.world is not None
     if "param_groups" in names:  # a step reads them afresh, but the function's own code sees what they are now
         for label, group in trace.world.groups:
             for key, value in group.items():
                 if not only_stored(functions, key):
                     place = Item(Itself(group), key)
-                    trace.guard(("name", place.identity), SameValue(f"{label}[{key!r}]", place, value))
+                    rely(("name", place.identity), SameValue(f"{label}[{key!r}]", place, value))
     if trace.arguments_are_themselves:
         for tensor in call.tensors:
             for reached in trace.world.places.get(id(tensor), ()):
                 guard = SameValue(reached.label, reached.look_up, tensor)
-                trace.guard(("name", reached.look_up.identity), guard)
+                rely(("name", reached.look_up.identity), guard)
     if trace.world.classes:
-        trace.guard("classes", SameClasses(trace.world.classes))
+        rely("classes", SameClasses(trace.world.classes))
     for kind, attributes in trace.world.classes:
         for name, value in attributes.items():
-            yield from _guard_contents(trace, f"{kind.__name__}.{name}", Itself(value), value, names)
+            yield from _guard_contents(rely, f"{kind.__name__}.{name}", Itself(value), value, names)
     for module in trace.world.modules:
         if users_classes(type(module)):
             for name, value in vars(module).items():
                 if not name.startswith("_") and not is_module(value):
-                    yield from _guard_contents(trace, f"{type(module).__name__}.{name}", Itself(value), value, names)
+                    yield from _guard_contents(rely, f"{type(module).__name__}.{name}", Itself(value), value, names)
     for known in functions:
         if vars(known) or known.__name__ in mentioned(known.__code__):
-            yield from _guard_contents(trace, known.__name__, Attributes(Itself(known)), vars(known), names)
+            yield from _guard_contents(rely, known.__name__, Attributes(Itself(known)), vars(known), names)
 
 
-def _guard_contents(trace: Trace, what: str, find: Place, item: Any, names: frozenset[str]) -> Iterator[SameContents]:
+def _guard_contents(
+    rely: Callable[[Any, Guard], None], what: str, find: Place, item: Any, names: frozenset[str]
+) -> Iterator[SameContents]:
     """Guard what a captured container or plain object holds, where that is more than its identity.
 
     Of one that holds much only what the code has ``names`` for counts.
@@ -236,7 +242,7 @@ def _guard_contents(trace: Trace, what: str, find: Place, item: Any, names: froz
             raise Untraceable(f"it can reach more in {what} than can be looked at before each call") from None
     if held is not None:
         guard = SameContents(what, find, held, known)
-        trace.guard(("contents", find.identity), guard)
+        rely(("contents", find.identity), guard)
         yield guard
 
 
@@ -355,12 +361,14 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -
     leaves: list[Source] = []
     values: list[tuple[Source, Value]] = []
     gradients: list[Value] = []
+    accumulators: list[int] = []
     for shadow in list(trace.shadows.values()):
         accumulator = shadow.tensor._accumulator
         if accumulator is not None and id(accumulator) in found:
             leaves.append(shadow.source)
             values.append((shadow.source, trace.read(shadow.tensor)))
             gradients.append(found[id(accumulator)])
+            accumulators.append(id(accumulator))
     for number, (_, output) in enumerate(differentiable):
         output.differentiable = number
     trace.builder.graph = trace.graph
@@ -368,7 +376,9 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -
     graph.parameters = [value for segment in trace.path for value in segment.graph.parameters]
     joint = Graph(graph.name, graph.parameters, graph.ops)
     homes = [trace.places.get(value, "cpu") for _, value in values]
-    return Backward(joint, forward_ops, cotangents, gradients, leaves, values, homes, trace.device)
+    reached = [set(map(id, order_of([root]))) for root in roots]
+    origins = [frozenset(n for n, known in enumerate(reached) if node in known) for node in accumulators]
+    return Backward(joint, forward_ops, cotangents, gradients, leaves, values, homes, origins, trace.device)
 
 
 @contextmanager

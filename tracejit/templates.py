@@ -227,4 +227,5 @@ def _backward(backward: Backward, made: Segment, copy: Substitution) -> Backward
         residuals=[],
         kept=[],
         _executable=None,
+        _partial={},
     )

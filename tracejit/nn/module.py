@@ -36,6 +36,7 @@ ModuleType = TypeVar("ModuleType", bound="Module")
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _EMPTY: tuple[dict[str, Any], ...] = ({}, {}, {})
 _ABSENT = object()
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class UnchangedModule(Guard):
@@ -45,6 +46,7 @@ class UnchangedModule(Guard):
         self._module = module
         self._module_version = module._module_version
         self._training = module.training
+        self._attributes = _attributes_of(module)
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
         module = self._module
@@ -52,17 +54,34 @@ class UnchangedModule(Guard):
 
     def describe(self) -> str:
         name = type(self._module).__name__
-        if self._module.training is not self._training:
-            return f"{name}.training is {self._training}"
-        return f"the attributes of {name} are as they were"
+        return f"the attributes of {name} are as they were, {name}.training is {self._training}"
 
-    def describe_now(self) -> str:
-        return str(self._module.training) if self._module.training is not self._training else ""
+    def cause(self) -> str:
+        name, before, now = type(self._module).__name__, self._attributes, _attributes_of(self._module)
+        for attribute in (*before, *now):
+            if attribute not in now:
+                return f"`{name}.{attribute}` is gone"
+            if attribute not in before:
+                return f"`{name}.{attribute}` was not there before"
+            (was, old), (value, new) = before[attribute], now[attribute]
+            if old != new:
+                return f"`{name}.{attribute}` was {was}, now {value if value != was else 'another one'}"
+        return f"an attribute of {name} has been set"
 
     def tell(self, signing: Signing) -> None:
         attributes = Itself(vars(self._module))
         signing.equals(Item(attributes, "_module_version"), self._module_version)
         signing.equals(Item(attributes, "training"), self._training)
+
+
+def _attributes_of(module: Module) -> dict[str, tuple[str, Any]]:
+    """What the attributes are, for people, and what tells them from others."""
+    fields = vars(module)
+    held = {**fields, **fields["_parameters"], **fields["_buffers"], **fields["_modules"]}
+    return {
+        name: (f"{value!r:.40}", repr(value)) if isinstance(value, _PLAIN) else (f"a {type(value).__name__}", id(value))
+        for name, value in held.items() if not name.startswith("_")
+    }  # fmt: skip
 
 
 class Module(Hooked, Saved):
