@@ -43,7 +43,7 @@ def test_traces_and_what_made_them(told) -> None:
     assert told("trace") == ["trace: f: an earlier trace serves x f32[6]"]
     scale = tj.ones(())
     f(x)
-    assert "no longer true that" in told("trace")[0]
+    assert "`scale` was 2.0, now tensor(1.)" in told("trace")[0]
 
 
 def test_what_is_not_compiled(told) -> None:
