@@ -31,13 +31,32 @@ class Unplaced(np.ndarray):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel's launch.  Its arguments are 64-bit words: those numbered ``slots`` of ``words``, when it is made."""
+    """A kernel's launch.  Its arguments are 64-bit words: those numbered ``slots`` of ``words``, when it is made.
+
+    With ``ends`` these are the arguments of several calls, which end at these blocks; the one argument is a table.
+    """
 
     entry: Entry
     function: Any
     grid: int
     words: Words[int]
     slots: Sequence[int]
+    ends: Sequence[int] = ()
+
+    @property
+    def table_bytes(self) -> int:
+        """The size of the table."""
+        sets = self.entry.form.sets
+        return 8 * sets * (len(self.slots) // len(self.ends)) + -(-4 * sets // 8) * 8
+
+    def table(self) -> Words[int]:
+        """The table, with the words as they are now; unused sets end where the last one does."""
+        sets = self.entry.form.sets
+        table = Words("q", [self.words[slot] for slot in self.slots])
+        table.extend([0] * ((self.table_bytes - 4 * sets) // 8 - len(table)))
+        ends = Words("I", [*self.ends, *[self.ends[-1]] * (sets - len(self.ends))])
+        table.frombytes(ends.tobytes())
+        return table
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,13 +144,18 @@ def is_fusible(op: Op) -> bool:
 
 @dataclass(eq=False)
 class Group:
-    """Ops that share a kernel; ``reduced`` are axes of the domain, ``closed`` groups take no more ops."""
+    """Ops that share a kernel; ``reduced`` are axes of the domain, ``closed`` groups take no more ops.
+
+    A ``total`` has few points with many elements each.  Many threads work on one, so what is done for each element
+    must not wait for what is reduced.
+    """
 
     number: int
     domain: Domain
     reduced: frozenset[int] = frozenset()
     ops: list[Op] = field(default_factory=list)
     closed: bool = False
+    total: bool = False
 
     @property
     def kept(self) -> Domain:
@@ -161,22 +166,27 @@ class Group:
         return tuple(axis for axis in range(len(self.domain)) if axis not in self.reduced)
 
 
-def fuse(graph: Block, whole: Collection[Op] = (), additions: Mapping[Op, Op] | None = None) -> list[Group]:
+def fuse(
+    graph: Block, whole: Collection[Op] = (), additions: Mapping[Op, Op] | None = None, *, host: bool = True
+) -> list[Group]:
     """The graph's ops in groups, in an order in which they can run; views that are only read are in none.
 
-    The ``whole`` ops stand alone, and what they read stands in memory.  ``additions`` go with a product each.
+    The ``whole`` ops stand alone, and what they read stands in memory.  ``additions`` go with a product each.  On the
+    ``host`` few long rows are for one op, on a device for all that reduces them (:attr:`Group.total`).
     """
-    return _Fusion(graph, whole, additions or {}).run()
+    return _Fusion(graph, whole, additions or {}, host).run()
 
 
 class _Fusion:
-    def __init__(self, graph: Block, whole: Collection[Op], additions: Mapping[Op, Op]) -> None:
+    def __init__(self, graph: Block, whole: Collection[Op], additions: Mapping[Op, Op], host: bool) -> None:
         self.graph = graph
+        self.host = host
         self.whole = whole
         self.additions = additions
         self.taken = set(additions.values())
         self.groups: dict[int, Group] = {}
         self.scalars: dict[int, Group] = {}  # the latest of them
+        self.latest: dict[int, Group] = {}  # of those that reduce columns, or few long rows
         self.group_of: dict[Value, Group] = {}
         self.level: dict[Value, str] = {}
         self.depends: dict[int, int] = {}  # a group's number → bit set of the groups it needs
@@ -231,16 +241,34 @@ class _Fusion:
             kept_size *= 1 if axis in reduced else extent
         few_long_rows = kept_size < 8 and size >= LARGE_REDUCTION
         by_columns = bool(reduced) and bool(domain) and len(domain) - 1 not in reduced
+        total = few_long_rows and not self.host and len(domain) - len(reduced) <= 1
+        beside = self._beside(reads) if total or (by_columns and not self.host) else []
         candidates = [
             group
-            for group in self._producers(reads)
+            for group in dict.fromkeys([*self._producers(reads), *beside])
             if group.domain == domain
             and group.reduced in (frozenset(), reduced)
             and self._reads_fit(group, reads, full=True)
-            and (not (few_long_rows or by_columns) or self._feeds_only(group, op))
+            and (total or group in beside or not (few_long_rows or by_columns) or self._feeds_only(group, op))
         ]
         group = self._join(op, domain, candidates, reads, reduced)
-        group.closed = group.closed or few_long_rows
+        group.total = group.total or total
+        group.closed = group.closed or (few_long_rows and not total)
+        if total or by_columns:
+            self.latest[group.number] = group
+            if len(self.latest) > MAX_SCALARS:
+                del self.latest[next(iter(self.latest))]
+
+    def _beside(self, reads: list[tuple[Value, Index]]) -> list[Group]:
+        """The latest groups with reductions that read one of these values too, or what those are computed from."""
+        values = {value for value, _ in reads}
+        for group in self._producers(reads):
+            values |= {source_of(op, operand) for op in group.ops for operand in op.operands}
+        return [
+            group
+            for group in self.latest.values()
+            if any(source_of(op, operand) in values for op in group.ops for operand in op.operands)
+        ]
 
     def _accepts(self, group: Group, op: Op, domain: Domain, reads: list[tuple[Value, Index]]) -> bool:
         if group.closed:
@@ -258,6 +286,8 @@ class _Fusion:
         for value, index in reads:
             if self.group_of.get(value) is not group:
                 continue
+            if full and group.total and self.level[value] == "kept":
+                return False
             terms = [entry.terms for entry in index if entry != 0]
             if any(entry != 0 and entry.constant != 0 for entry in index):
                 return False
@@ -375,6 +405,8 @@ class _Fusion:
         if left.reduced and right.reduced and left.reduced != right.reduced:
             return False
         between = self.depends[left.number] | self.depends[right.number]
+        if (left.total or right.total) and between & (1 << left.number | 1 << right.number):
+            return False
         pair = 1 << left.number | 1 << right.number
         return not any(
             self.depends[number] & pair
@@ -385,10 +417,13 @@ class _Fusion:
     def _merge(self, into: Group, group: Group) -> None:
         into.ops += group.ops
         into.reduced |= group.reduced
+        into.total = into.total or group.total
         for op in group.ops:
             self.group_of[op.result] = into
         del self.groups[group.number]
         self.scalars.pop(group.number, None)
+        if self.latest.pop(group.number, None) is not None:
+            self.latest[into.number] = into
         needed = self.depends.pop(group.number)
         old, new = 1 << group.number, 1 << into.number
         if self.needed & old:

@@ -277,7 +277,7 @@ class _Plan:
             if op.regions or (self.symbols and is_symbolic(op)) or (not self.host and has_complex(op))
         }
         self.additions = additions(self.graph, self.whole)
-        groups = fuse(self.graph, self.whole, self.additions)
+        groups = fuse(self.graph, self.whole, self.additions, host=self.host)
         self.stored = self._stored_values(groups)
         self.copied = {op.result for group in groups for op in group.ops if isinstance(op.primitive, View)}
         self._find_regions()
@@ -412,7 +412,7 @@ class _Plan:
         try:
             if self._is_reduced_in_blocks(group):
                 self._lower_in_blocks(group)
-            elif _reduced_extent(group) > BLOCK * BLOCK and len(group.ops) > 1:
+            elif not group.total and _reduced_extent(group) > BLOCK * BLOCK and len(group.ops) > 1:
                 self._lower_apart(group)
             else:
                 self.append(self._fused(group.ops, group.domain, group.reduced), *group.ops)
@@ -482,7 +482,12 @@ class _Plan:
     # Reductions in blocks ---------------------------------------------------------------------------
 
     def _is_reduced_in_blocks(self, group: Group) -> bool:
-        """Few long rows with nothing else to do, for the threads to share; or more blocks than make a block."""
+        """Few long rows with nothing else to do, for the threads to share; or more blocks than make a block.
+
+        A device's threads share a total without that.
+        """
+        if group.total:
+            return False
         stored = [op for op in group.ops if op.result in self.stored]
         if not group.reduced or len(stored) != 1 or not isinstance(stored[0].primitive, Reduction):
             return False

@@ -131,14 +131,9 @@ def evaluate_control(
     primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any], regions: Sequence[Block]
 ) -> Sequence[Any]:
     """The results of a primitive with regions."""
-    device = any_device(arrays) if in_use[0] else None
-    if device is None:
-        from tracejit.backends.cpu import control  # here, so that importing tracejit does not load the compiler
+    from tracejit.backends import regions as compiled  # here, so that importing tracejit does not load the compiler
 
-        return control.evaluate(primitive, arrays, attributes, regions)
-    from tracejit.backends.cuda import evaluation
-
-    return evaluation.evaluate_control(primitive, arrays, attributes, regions, device)
+    return compiled.evaluate(primitive, arrays, attributes, regions, any_device(arrays) if in_use[0] else None)
 
 
 def constant(array: np.ndarray) -> np.ndarray:

@@ -8,27 +8,33 @@ that); a bool in memory is a byte.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import kernel as k
 from . import instructions
 from .columns import ColumnEmitter
 from .emission import Emitter, expression, name_of, read
-from .forms import Form, form_of, value_of
-from .maps import MapEmitter
+from .forms import Form, form_of
+from .maps import EachEmitter, MapEmitter
 from .rows import HeldEmitter, RowEmitter, SharedRowEmitter, WarpEmitter
+from .scatters import ScatterEmitter
+from .tiles import TileEmitter
+from .totals import ColumnTotalEmitter, RowTotalEmitter
 
 EMITTERS: dict[str, type[Emitter]] = {
     "thread": MapEmitter,
-    "serial": MapEmitter,
+    "each": EachEmitter,
+    "tile": TileEmitter,
+    "scatter": ScatterEmitter,
     "warp": WarpEmitter,
     "row": RowEmitter,
     "shared row": SharedRowEmitter,
     "held": HeldEmitter,
     "column": ColumnEmitter,
+    "row total": RowTotalEmitter,
+    "column total": ColumnTotalEmitter,
 }
 
 
@@ -60,6 +66,8 @@ class Launch:
 
     entry: Entry
     grid: int
+    counters: int = 0  # of four bytes, 0 before and after, and
+    partial_bytes: int = 0  # of memory: what follows the parameters, where blocks share points
 
     @property
     def threads(self) -> int:
@@ -69,9 +77,13 @@ class Launch:
 
 def launch_of(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
     """The function for these values of the parameters, and a launch that gives every point a team, if it can."""
-    values = dict(zip(kernel.parameters, parameters, strict=True))
-    form = form_of(kernel, values)
-    return Launch(Entry(kernel, form), form.blocks(math.prod(value_of(loop.extent, values) for loop in form.loops)))
+    form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)))
+    return Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes)
+
+
+def entry_for_sets(entry: Entry, sets: int) -> Entry:
+    """A map's function for so many sets of buffers and parameters at once."""
+    return Entry(entry.kernel, replace(entry.form, kind="each", sets=sets))
 
 
 def module_source(entries: Iterable[Entry]) -> str:

@@ -9,7 +9,8 @@ from tracejit.ir.types import short_name
 
 from .. import kernel as k
 from . import instructions
-from .emission import Emitter, combined, is_ordered, lesser, name_of
+from .analysis import is_ordered
+from .emission import Emitter, combined, lesser, name_of
 
 
 class ColumnEmitter(Emitter):
@@ -44,7 +45,7 @@ class ColumnEmitter(Emitter):
             self.combine_lanes(reduce, results, "lane", str(reduce.extent))
         else:
             self._combine_blocks(reduce, results)
-        self._fold(reduce, results)
+        self.fold(reduce, results)
 
     def _combine_blocks(self, reduce: k.Reduce, results: Sequence[str]) -> None:
         """More than one block: the blocks' results go to the lanes in turn, as elements do."""
@@ -53,12 +54,12 @@ class ColumnEmitter(Emitter):
         with self.braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
             self.accumulators(reduce, parts)
             self.combine_lanes(reduce, parts, "first + lane", lesser(extent, f"first + {BLOCK}"))
-            self._fold(reduce, parts)
+            self.fold(reduce, parts)
             with self.braces(f"if (first / {BLOCK} % {LANES} == lane)"):
                 for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
                     self.line(f"{result} = {combined(combination, result, part)};")
 
-    def _fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+    def fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         """Through a table in shared memory: each warp folds one column of it, and writes the result below.
 
         Two barriers do: the next fold writes the rows that were read before the second one.

@@ -162,11 +162,12 @@ class CupyDevice(Device):
         """What does some work on a stream; its words must not move from here on."""
         start = item.words.buffer_info()[0]
         match item:
+            case Launch(ends=ends) if ends:
+                return self._launch_of_many(item)
             case Launch():
                 places = [start + 8 * slot for slot in item.slots]
                 table = (ctypes.c_void_p * len(places))(*places)
-                shape = item.function.ptr, item.grid, 1, 1, item.entry.form.threads, 1, 1, item.entry.shared_bytes
-                return self._launch(shape, table)
+                return self._launch(_shape(item), table)
             case Product(call):
                 return self._products.prepare(call, item.words, item.slots)
             case Copy(nbytes):
@@ -177,6 +178,20 @@ class CupyDevice(Device):
 
         def run(stream: int) -> None:
             launch(*shape, stream, address(table), 0)
+
+        return run
+
+    def _launch_of_many(self, item: Launch) -> Callable[[int], None]:
+        """The table is filled in before each launch, which takes a copy of it."""
+        memory = np.frombuffer(item.table(), np.int64).copy()
+        words = np.ctypeslib.as_array((ctypes.c_longlong * len(item.words)).from_address(item.words.buffer_info()[0]))
+        slots, arguments = np.asarray(item.slots), memory[: len(item.slots)]
+        table = (ctypes.c_void_p * 1)(memory.ctypes.data)
+        launch = self._launch(_shape(item), table)
+
+        def run(stream: int) -> None:
+            np.take(words, slots, out=arguments)
+            launch(stream)
 
         return run
 
@@ -199,6 +214,11 @@ class CupyDevice(Device):
         finally:
             graph = stream.end_capture()
         return graph
+
+
+def _shape(item: Launch) -> tuple[int, ...]:
+    """What ``cuLaunchKernel`` is told besides stream and arguments."""
+    return item.function.ptr, item.grid, 1, 1, item.entry.form.threads, 1, 1, item.entry.shared_bytes
 
 
 class _Runner:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tracejit.ir.primitives.reduction import LANES
-from tracejit.ir.types import bool_, is_floating
+from tracejit.ir.types import bool_
 
 from .. import kernel as k
 from . import instructions
@@ -23,6 +23,7 @@ class Emitter(ABC):
     """Writes one function; ``member`` is the condition under which a thread stores what its point has once."""
 
     member = ""
+    first_block = "blockIdx.x"  # the number of a block among those of its launch
 
     def __init__(self, kernel: k.Kernel, form: Form, name: str) -> None:
         self.kernel, self.form, self.name = kernel, form, name
@@ -70,7 +71,7 @@ class Emitter(ABC):
         if self.loops:
             self.block(self.kernel.body)
             return
-        with self.braces(f"if ({' && '.join(['blockIdx.x == 0', *self.alone()])})"):
+        with self.braces(f"if ({' && '.join([f'{self.first_block} == 0', *self.alone()])})"):
             self.block(self.kernel.body)
 
     # What a form decides ----------------------------------------------------------------------------
@@ -252,11 +253,6 @@ def expression(statement: k.Instruction) -> str:
 
 def combined(combination: k.Combination, x: str, y: str) -> str:
     return instructions.INSTRUCTIONS[combination.combine](x, y, dtype=combination.result.dtype)
-
-
-def is_ordered(combination: k.Combination) -> bool:
-    """Whether the order matters: sums (and products) of floats."""
-    return combination.combine in ("add", "multiply") and is_floating(combination.result.dtype)
 
 
 def address_text(address: k.Address) -> str:

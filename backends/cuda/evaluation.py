@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracejit.ir import Block, Builder, Graph, Primitive, TensorType
-from tracejit.ir.graph import copy_block
-from tracejit.ir.passes import optimize
+from tracejit.ir import Builder, Graph, Primitive, TensorType
 from tracejit.ir.primitive import View
-from tracejit.ir.structure import attributes_key, regions_key
 
 from ..devices import Device, row_major
 from ..fusion import Affine
@@ -21,7 +18,6 @@ from .executable import Executable
 
 LIMIT = 4096
 _one_op: dict[Any, Executable] = {}
-_control: dict[Any, tuple[Executable, Sequence[Block]]] = {}  # with the regions, whose constants keys tell by identity
 
 
 def evaluate(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any], device: Device) -> Any:
@@ -39,28 +35,6 @@ def evaluate(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[st
             _one_op.clear()  # the machine code stays: only plans are made again
         executable = _one_op[key] = Executable(plan(graph, specialize=False, host=False), device)
     return executable(arrays)[0]
-
-
-def evaluate_control(
-    primitive: Primitive,
-    arrays: Sequence[Any],
-    attributes: Mapping[str, Any],
-    regions: Sequence[Block],
-    device: Device,
-) -> list[Any]:
-    """The results of a primitive with regions, by a compiled program: one for what is alike."""
-    types = tuple([TensorType(array.dtype, tuple(array.shape)) for array in arrays])
-    key = (device, primitive, types, attributes_key(attributes), regions_key(regions))
-    found = _control.get(key)
-    if found is None:
-        graph = Graph(primitive.name)
-        builder = Builder(graph)
-        operands = [builder.parameter(type) for type in types]
-        graph.results = list(builder.apply_several(primitive, operands, attributes, [copy_block(r) for r in regions]))
-        while len(_control) >= LIMIT:
-            del _control[next(iter(_control))]
-        found = _control[key] = Executable(plan(optimize(graph), host=False), device), regions
-    return found[0](arrays)
 
 
 def _view(view: View, array: Any, attributes: Mapping[str, Any], device: Device) -> Any:

@@ -7,6 +7,7 @@ vary and has the device do the work.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -21,20 +22,29 @@ from ..control import Carry, Slices
 from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import codegen
+from .batches import Batch, together
 
 Step = Callable[[], None]
 SMALL = 256  # bytes: the host's inputs up to that size are sent together
 
 
-def kernel_calls(program: Program) -> list[KernelCall]:
-    """The calls of kernels in a program, those in branches and loops included."""
-    return [call for call in walk(program.calls) if isinstance(call, KernelCall)]
-
-
 def entries(program: Program) -> list[codegen.Entry]:
     """The functions that a program launches, each once."""
-    found = [codegen.launch_of(call.kernel, call.parameters).entry for call in kernel_calls(program)]
-    return list({entry.name: entry for entry in found}.values())
+    found: dict[str, codegen.Entry] = {}
+
+    def look_through(calls: Sequence[Call]) -> None:
+        for call in together(calls, program.places):
+            if isinstance(call, Batch):
+                found[call.entry.name] = call.entry
+            elif isinstance(call, KernelCall):
+                entry = codegen.launch_of(call.kernel, call.parameters).entry
+                found[entry.name] = entry
+            else:
+                for body in call.nested():
+                    look_through(body.calls)
+
+    look_through(program.calls)
+    return list(found.values())
 
 
 class Executable:
@@ -42,12 +52,21 @@ class Executable:
 
     def __init__(self, program: Program, device: Device) -> None:
         self.program, self.device = program, device
-        launches = [(call, codegen.launch_of(call.kernel, call.parameters)) for call in kernel_calls(program)]
-        self.launches = {id(call): launch for call, launch in launches}
-        self.functions = device.load([launch.entry for _, launch in launches])
+        self.functions = device.load(entries(program))
         self.constants = [device.upload(constant) for constant in program.constants]
         self._frames: dict[int, list[_Frame]] = {}  # by the stream that uses their memory
         self._lock = threading.Lock()
+
+    def waiting_memory(self) -> tuple[Any, Any]:
+        """The counters and the memory for partial results that launches share, one after the other."""
+        calls = [call for call in walk(self.program.calls) if isinstance(call, KernelCall)]
+        launches = [codegen.launch_of(call.kernel, call.parameters) for call in calls]
+        counters = max((launch.counters for launch in launches), default=0)
+        partial_bytes = max((launch.partial_bytes for launch in launches), default=0)
+        device = self.device
+        if not counters:
+            return None, None
+        return device.upload(np.zeros(counters, np.uint32)), device.empty((partial_bytes,), np.dtype(np.uint8))
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         with self._lock:
@@ -74,6 +93,7 @@ class _Frame:
         self._numbers: dict[int, int] = {}  # words of the program that hold extents
         self._grown: dict[int, Any] = {}  # by cursor: memory that is found out to be needed
         self._arena = self._device.empty((program.arena_bytes,), np.dtype(np.uint8)) if program.arena_bytes else None
+        self._counters, self._partials = executable.waiting_memory()
         self._inputs = [self._slot(("input", number)) for number in range(len(program.inputs))]
         self._outputs = [self._slot(("output", number)) for number in range(len(program.outputs))]
         for number, constant in enumerate(executable.constants):
@@ -189,22 +209,24 @@ class _Frame:
     def _block(self, calls: Sequence[Call]) -> list[Step]:
         """Some calls; the device gets those that it can do by itself together."""
         steps: list[Step] = []
-        together: list[Work] = []
+        work: list[Work] = []
 
         def flush() -> None:
-            if together:
-                steps.append(self._device.runner(list(together)))
-                together.clear()
+            if work:
+                steps.append(self._device.runner(list(work)))
+                work.clear()
 
-        for call in calls:
+        for call in together(calls, self._program.places):
             match call:
+                case Batch():
+                    work.append(self._launch_of_many(call))
                 case KernelCall():
-                    together.append(self._launch(call))
+                    work.append(self._launch(call))
                 case DotCall():
-                    together.append(Product(call, self._words, [self._place(value) for value in call.buffers]))
+                    work.append(Product(call, self._words, [self._place(value) for value in call.buffers]))
                 case CopyCall():
                     places = self._place(call.target), self._place(call.source)
-                    together.append(Copy(call.target.type.nbytes, self._words, places))
+                    work.append(Copy(call.target.type.nbytes, self._words, places))
                 case HostCall():
                     flush()
                     steps.append(self._host_call(call))
@@ -217,10 +239,23 @@ class _Frame:
         flush()
         return steps
 
+    def _arguments(self, call: KernelCall) -> list[int]:
+        return [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
+
     def _launch(self, call: KernelCall) -> Launch:
-        launch = self._executable.launches[id(call)]
-        slots = [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
+        launch = codegen.launch_of(call.kernel, call.parameters)
+        slots = self._arguments(call)
+        if launch.counters:
+            for name, memory in (("counters", self._counters), ("partials", self._partials)):
+                slots.append(self._slot((name, 0), self._device.address(memory)))
         return Launch(launch.entry, self._executable.functions[launch.entry.name], launch.grid, self._words, slots)
+
+    def _launch_of_many(self, batch: Batch) -> Launch:
+        slots = [slot for call in batch.calls for slot in self._arguments(call)]
+        grids = [codegen.launch_of(call.kernel, call.parameters).grid for call in batch.calls]
+        ends = list(itertools.accumulate(grids))
+        function = self._executable.functions[batch.entry.name]
+        return Launch(batch.entry, function, ends[-1], self._words, slots, ends)
 
     def _host_call(self, call: HostCall) -> Step:
         from ..cpu import runtime

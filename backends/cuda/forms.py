@@ -16,98 +16,132 @@ from tracejit.ir.primitives.reduction import BLOCK, LANES
 
 from .. import kernel as k
 from . import held, vectors
+from .analysis import SIDE, across, is_in_one_stage, update_loops
 from .vectors import Wide
 
 MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
 LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a block in one row
 FEW_ROWS = 1024  # too few to give each a warp
+FEW_POINTS = 256  # too few to give each a block, or to give one to each tile of them
+PREFIXES = {"row": "rows_", "shared row": "shared_", "row total": "total_", "column total": "total_", "tile": "tiles_"}
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``loops``, one in the other, are dealt out to teams; a block of ``threads`` has ``points`` of them at a time."""
+    """``loops``, one in the other, are dealt out to teams; a block of ``threads`` has ``points`` of them at a time.
+
+    ``blocks`` is what there is work for; where several work on one point, they need ``counters`` and memory for
+    partial results.
+    """
 
     kind: str
     who: str
     loops: tuple[k.Loop, ...]
     threads: int
     points: int
+    blocks: int = 1
     wide: Wide | None = None
     held: held.Held | None = None
+    across: tuple[k.Load, ...] = ()
+    counters: int = 0
+    partial_bytes: int = 0
+    sets: int = 0  # of buffers, for which the same is done at once
 
     @property
     def prefix(self) -> str:
         """What tells a kernel's functions apart."""
         if self.kind == "held" and self.held is not None:
             return f"held_{self.held.threads}x{self.held.chunks}x{self.held.width}_"
-        return PREFIXES[self.kind]
+        return f"each_{self.sets}_" if self.sets else PREFIXES.get(self.kind, "")
 
-    def blocks(self, points: int) -> int:
-        """How many blocks there is work for."""
-        at_a_time = self.points * (self.wide.width if self.wide is not None else 1)
-        return max(1, min(-(-points // at_a_time), MAX_BLOCKS))
-
-
-PREFIXES = {"thread": "", "serial": "", "warp": "", "column": "", "row": "rows_", "shared row": "shared_"}
-
-
-def thread(loops: tuple[k.Loop, ...], wide: Wide | None = None) -> Form:
-    """There is nothing to reduce, or so little that the lanes fit into registers."""
-    return Form("thread", "One thread", loops, 256 if loops else LANES, 256, wide)
-
-
-def warp(loops: tuple[k.Loop, ...]) -> Form:
-    """Neighbouring threads read neighbouring elements of the reduced axis."""
-    return Form("warp", "One warp", loops, 256 if loops else LANES, 256 // LANES)
-
-
-def row(loops: tuple[k.Loop, ...], kind: str = "row") -> Form:
-    """The warps of a block share the blocks of a long row's sums between them."""
-    return Form(kind, "One block", loops, 16 * LANES, 1)
-
-
-def column(loops: tuple[k.Loop, ...]) -> Form:
-    """32 threads of a block that are 16 apart: neighbouring threads read neighbouring points.
-
-    As many points as the block has warps, so that each warp folds the lanes of one point.
-    """
-    return Form("column", "32 threads of a block", loops, 16 * LANES if loops else LANES, 16)
+    @property
+    def grid(self) -> int:
+        """The blocks of a launch."""
+        return max(1, min(self.blocks, MAX_BLOCKS))
 
 
 def form_of(kernel: k.Kernel, values: Mapping[str, int]) -> Form:
     """The form for a launch with these values of the parameters."""
     statements = list(k.walk(kernel.body))
     if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
-        # Two stores may find the same element: their order counts, but along the vector axis.
-        loops = tuple(s for s in statements if isinstance(s, k.Loop) and "vector" in s.kinds)
-        return Form("serial", "One thread", loops, 256 if loops else LANES, 256)
+        loops = tuple(statement for statement in statements if isinstance(statement, k.Loop))
+        if loops:
+            updates = math.prod(value_of(loop.extent, values) for loop in loops[: update_loops(loops)])
+            return Form("scatter", "A block for each update that is the first with its target", loops, 128, 1, updates)
     reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
     loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
+    extents = {loop.axis: value_of(loop.extent, values) for loop in loops}
+    points = math.prod(extents.values())
     if not reduces:
-        return thread(loops, vectors.wide(kernel, loops))
+        return _of_maps(kernel, loops, extents)
     if all(isinstance(reduce.extent, int) and reduce.extent <= LANES for reduce in reduces):
-        return thread(loops)
-    if not any(reduce.vector for reduce in reduces):
-        return column(loops)
-    if any(reduce.block is not None for reduce in reduces):
-        return warp(loops)
-    return _of_rows(kernel, loops, reduces, values)
-
-
-def _of_rows(
-    kernel: k.Kernel, loops: tuple[k.Loop, ...], reduces: Sequence[k.Reduce], values: Mapping[str, int]
-) -> Form:
-    """Rows that are gone through more than once stay in registers, or in shared memory, if they fit there."""
+        return Form("thread", "One thread", loops, 256 if loops else LANES, 256, _quotient(points, 256))
     extent = max(value_of(reduce.extent, values) for reduce in reduces)
-    holding = held.find(kernel, extent, values) if loops else None
+    if any(reduce.vector for reduce in reduces):
+        return _of_rows(kernel, loops, points, extent, values)
+    return _of_columns(kernel, loops, points, extent)
+
+
+def _of_maps(kernel: k.Kernel, loops: tuple[k.Loop, ...], extents: Mapping[str, int]) -> Form:
+    """One thread for each point, or for some neighbours; where reads go across the writes, in tiles."""
+    points = math.prod(extents.values())
+    found = across(loops, extents)
+    if found:
+        *outer, last, inner = extents.values()
+        count = math.prod(outer) * _quotient(last, SIDE) * _quotient(inner, SIDE)
+        return Form("tile", "One thread for four", loops, 256, 1, count, across=found)
+    wide = vectors.wide(kernel, loops)
+    blocks = _quotient(points, 256 * (wide.width if wide is not None else 1))
+    return Form("thread", "One thread", loops, 256 if loops else LANES, 256, blocks, wide)
+
+
+def _of_rows(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int, values: Mapping[str, int]) -> Form:
+    """Rows that are gone through more than once stay in registers, or in shared memory, if they fit there."""
+    reduces = [statement for statement in k.walk(kernel.body) if isinstance(statement, k.Reduce)]
+    in_blocks = any(reduce.block is not None for reduce in reduces)
+    holding = held.find(kernel, extent, values) if loops and not in_blocks else None
+    if holding is not None and holding.threads == LANES:
+        return Form("held", "One warp", loops, 256, 8, _quotient(points, 8), held=holding)
     if holding is not None:
-        if holding.threads == LANES:
-            return Form("held", "One warp", loops, 256, 256 // LANES, held=holding)
+        kind, threads = ("held", holding.threads) if holding.threads else ("shared row", 16 * LANES)
+        return Form(kind, "One block", loops, threads, 1, points, held=holding)
+    if points < FEW_POINTS and extent > 2 * BLOCK and not in_blocks and is_in_one_stage(loops, kernel.body):
+        # A warp for each block of the order; the warps of a block have neighbouring ones.
+        blocks, partial_bytes = _partials(kernel, points, extent)
+        count = points * _quotient(blocks, 8)
+        who = "One warp for each block of the order"
+        return Form("row total", who, loops, 256, 1, count, counters=points, partial_bytes=partial_bytes)
+    if extent > BLOCK and not in_blocks and (extent >= LONG_ROW or points < FEW_ROWS):
+        return Form("row", "One block", loops, 16 * LANES, 1, points)  # its warps share the row between them
+    return Form("warp", "One warp", loops, 256 if loops else LANES, 8, _quotient(points, 8))
+
+
+def _of_columns(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int) -> Form:
+    """32 threads of a block that are 16 apart for each point: neighbouring threads read neighbouring points.
+
+    As many points as the block has warps, so that each warp folds the lanes of one point.
+    """
+    side = 16
+    who, count = "32 threads of a block", _quotient(points, side)
+    if loops and count < FEW_POINTS and extent > BLOCK and is_in_one_stage(loops, kernel.body):
+        blocks, partial_bytes = _partials(kernel, points, extent)
         return Form(
-            "held" if holding.threads else "shared row", "One block", loops, holding.threads or 512, 1, held=holding
-        )
-    is_long = extent >= LONG_ROW or math.prod(value_of(loop.extent, values) for loop in loops) < FEW_ROWS
-    return row(loops) if extent > BLOCK and is_long else warp(loops)
+            "column total", f"{who} for each block of the order", loops, side * LANES, side, count * blocks,
+            counters=count, partial_bytes=partial_bytes,
+        )  # fmt: skip
+    return Form("column", who, loops, side * LANES if loops else LANES, side, count)
+
+
+def _partials(kernel: k.Kernel, points: int, extent: int) -> tuple[int, int]:
+    """How many blocks of the order there are, and the bytes that all their results take."""
+    blocks = _quotient(extent, BLOCK)
+    results = sum(len(statement.combinations) for statement in k.walk(kernel.body) if isinstance(statement, k.Reduce))
+    return blocks, 8 * points * blocks * results
+
+
+def _quotient(number: int, divisor: int) -> int:
+    """Rounded up."""
+    return -(-number // divisor)
 
 
 def value_of(extent: k.Extent, values: Mapping[str, int]) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from tracejit.ir.primitives.reduction import LANES
 
 from .. import kernel as k
+from .analysis import is_ordered, operands_of
 from .vectors import BYTES, is_along
 
 WORTH_KEEPING = 8  # instructions: what takes more is not computed twice
@@ -78,7 +79,7 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int]) -> Held | Non
     size = sum(dtypes[load.buffer].itemsize for load in loads.values())
     live = max(size, sum(node.result.dtype.itemsize for node in kept.values()))
     ordered = max(
-        sum(c.result.dtype.itemsize for c in reduce.combinations if _crosses(c)) for reduce in reduces
+        sum(c.result.dtype.itemsize for c in reduce.combinations if is_ordered(c)) for reduce in reduces
     )  # exchanged between the threads of a block, for each element
     if extent * live <= LANES * WARP_BYTES:
         chunks = next(count for count in (1, 4, 16, 64) if count * LANES >= extent)
@@ -99,12 +100,6 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int]) -> Held | Non
     if needed > SHARED_BYTES:
         return None
     return Held(0, 0, width, planned, keys, loads, {}, needed)
-
-
-def _crosses(combination: k.Combination) -> bool:
-    from .emission import is_ordered
-
-    return is_ordered(combination)
 
 
 def _steps(address: k.Address, axis: str, values: Mapping[str, int], width: int) -> bool:
@@ -182,17 +177,3 @@ def _cost(statement: k.Statement, made: Mapping[int, k.Statement]) -> int:
         seen.add(id(one))
         stack += [made[id(operand)] for operand in operands_of(one) if id(operand) in made]
     return len(seen)
-
-
-def operands_of(statement: k.Statement) -> list[k.Operand]:
-    """The scalars and literals that a statement reads."""
-    match statement:
-        case k.Instruction(operands=operands):
-            return list(operands)
-        case k.Call(_, predicate, operand, otherwise):
-            return [predicate, operand, otherwise]
-        case k.Load(address=address):
-            return [scalar for scalar, _ in address.dynamic]
-        case k.Store(address=address, value=value):
-            return [value, *(scalar for scalar, _ in address.dynamic)]
-    return []

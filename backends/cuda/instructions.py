@@ -57,6 +57,10 @@ template <typename T, int N> __device__ __forceinline__ void tj_fetch(T *row, co
   for (long long at = done + threadIdx.x; at < extent; at += blockDim.x) row[at] = from[at];
 }
 """,
+    "tj_table": """\
+// The arguments of many launches: addresses and numbers, and the blocks at which each one's end.
+template <int Words, int Sets> struct tj_table { long long words[Sets][Words]; unsigned int end[Sets]; };
+""",
     "TJ_DYNAMIC": """\
 // The shared memory whose size a launch decides.
 #ifndef TJ_DYNAMIC

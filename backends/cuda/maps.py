@@ -10,6 +10,8 @@ from .emission import Emitter, address_text, combined, name_of, read
 
 
 class MapEmitter(Emitter):
+    block_count = "gridDim.x"
+
     def place(self) -> None:
         """A thread is its own team."""
 
@@ -23,7 +25,7 @@ class MapEmitter(Emitter):
     def points(self) -> None:
         position, count = self.count()
         points = self.form.points
-        first, step = f"blockIdx.x * {points}ll + threadIdx.x", f"gridDim.x * {points}ll"
+        first, step = f"{self.first_block} * {points}ll + threadIdx.x", f"{self.block_count} * {points}ll"
         if self.form.wide is not None:
             self._groups(position, count, first, step)
             first = f"done + {first}"
@@ -87,3 +89,35 @@ class MapEmitter(Emitter):
                     folded = combined(combination, f"{name}[{lane}]", f"{name}[{lane + half}]")
                     self.line(f"{name}[{lane}] = {folded};")
             self.define(combination.result, f"{name}[0]")
+
+
+class EachEmitter(MapEmitter):
+    """The same map for many sets of buffers at once: their addresses and parameters stand in a table.
+
+    The table is an argument.  Each set has some blocks of the launch; the table says where they end.
+    """
+
+    first_block, block_count = "own", "blocks"
+
+    def parameters(self) -> list[str]:
+        count = len(self.kernel.buffers) + len(self.kernel.parameters)
+        return [f"const __grid_constant__ tj_table<{count}, {self.form.sets}> table"]
+
+    def summary(self) -> str:
+        return f"Many sets of buffers. {super().summary()}"
+
+    def body(self) -> None:
+        self.line(
+            "int set = 0;  // the first whose blocks end behind this one; all that are not there end with the last"
+        )
+        self.line(f"for (int step = {self.form.sets // 2}; step > 0; step /= 2)")
+        self.line("  if (table.end[set + step - 1] <= blockIdx.x) set += step;")
+        self.line("const long long start = set ? table.end[set - 1] : 0;")
+        self.line("const long long own = blockIdx.x - start, blocks = table.end[set] - start;")
+        for number, buffer in enumerate(self.kernel.buffers):
+            constant = "" if buffer.written else "const "
+            type = f"{constant}{instructions.memory_type(buffer.dtype)} *"
+            self.line(f"{type}__restrict__ const {buffer.name} = ({type})table.words[set][{number}];")
+        for number, parameter in enumerate(self.kernel.parameters, len(self.kernel.buffers)):
+            self.line(f"const long long {parameter} = table.words[set][{number}];")
+        super().body()

@@ -9,7 +9,8 @@ from tracejit.ir.types import short_name
 
 from .. import kernel as k
 from . import instructions
-from .emission import Emitter, address_text, combined, is_ordered, lesser, name_of, read
+from .analysis import is_ordered
+from .emission import Emitter, address_text, combined, lesser, name_of, read
 from .held import Held, Pass
 from .vectors import BYTES, is_along
 

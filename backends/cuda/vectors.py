@@ -6,7 +6,7 @@ goes through its elements one by one where something is not aligned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .. import kernel as k
@@ -38,9 +38,10 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     if len(inner.body) > LONG or any(isinstance(statement, k.Loop | k.Reduce) for statement in inner.body):
         return None
     stores = tuple(statement for statement in inner.body if isinstance(statement, k.Store))
+    made_inside = {id(s.result) for s in inner.body if not isinstance(s, k.Store | k.Loop | k.Reduce)}
     loads = tuple(
         statement for statement in inner.body
-        if isinstance(statement, k.Load) and is_along(statement.address, inner.axis)
+        if isinstance(statement, k.Load) and is_along(statement.address, inner.axis, made_inside)
     )  # fmt: skip
     written = {store.buffer for store in stores}
     read = {statement.buffer for statement in k.walk(kernel.body) if isinstance(statement, k.Load)}
@@ -58,6 +59,7 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
         size = width * dtypes[access.buffer].itemsize
         conditions[f"(unsigned long long){access.buffer} % {size} == 0"] = None
         steps = [access.address.offset, *access.address.terms.values()]
+        steps += [stride for _, stride in access.address.dynamic]
         for step in steps:
             if isinstance(step, str):
                 conditions[f"{step} % {width} == 0"] = None
@@ -66,7 +68,11 @@ def wide(kernel: k.Kernel, loops: Sequence[k.Loop]) -> Wide | None:
     return Wide(width, loads, stores, " && ".join(conditions))
 
 
-def is_along(address: k.Address, axis: str) -> bool:
-    """Whether neighbours along an axis are neighbours in memory."""
+def is_along(address: k.Address, axis: str, changing: Collection[int] | None = None) -> bool:
+    """Whether neighbours along an axis are neighbours in memory; ``changing`` scalars are others for each.
+
+    Without those, no address that is found when the kernel runs will do.
+    """
     others = [stride for name, stride in address.terms.items() if name != axis]
-    return address.terms.get(axis) == 1 and not address.dynamic and 1 not in others
+    stays = not address.dynamic or (changing is not None and not any(id(s) in changing for s, _ in address.dynamic))
+    return address.terms.get(axis) == 1 and stays and 1 not in others

@@ -7,7 +7,7 @@ import pytest
 from tests.backends.cuda.programs import CASES, entries_of, programs
 from tests.ir.random_graphs import same_bits
 from tracejit.backends.cpu import runtime
-from tracejit.backends.cuda.executable import Executable
+from tracejit.backends.cuda.executable import Executable, entries
 from tracejit.backends.devices import Device, on_host
 
 # One in eight: all of them run in tests/backends/cuda, in several orders of their threads.
@@ -22,3 +22,13 @@ def test_a_kernel(name: str, gpusim: Device) -> None:
         found = Executable(program, gpusim)(inputs)
         for a, b in zip(found, runtime.Executable(program)(inputs), strict=True):
             assert same_bits(on_host(a), b), how
+
+
+@pytest.mark.parametrize("name", ["updates of several parameters", "updates of many parameters"])
+def test_updates_in_one_launch(name: str, gpusim: Device) -> None:
+    program = programs(CASES[name])["for any shape"]
+    (entry,) = entries(program)
+    assert entry.form.sets >= len(program.calls)
+    inputs = CASES[name].inputs()
+    for a, b in zip(Executable(program, gpusim)(inputs), runtime.Executable(program)(inputs), strict=True):
+        assert same_bits(on_host(a), b)

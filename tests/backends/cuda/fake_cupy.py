@@ -150,14 +150,17 @@ class GPU:
         gx, gy, gz, bx, by, bz, shared, stream, table, extra = arguments
         assert (gy, gz, by, bz, extra) == (1, 1, 1, 1, 0)
         module, name = self.functions[function]
-        count = module.arguments(name)
-        pointers = (ctypes.c_void_p * count).from_address(table)
-        values = [ctypes.c_int64.from_address(pointer).value for pointer in pointers]  # taken now, as CUDA does
+        sizes = module.argument_bytes(name)
+        pointers = (ctypes.c_void_p * len(sizes)).from_address(table)
+        values = [
+            ctypes.string_at(pointer, size) for pointer, size in zip(pointers, sizes, strict=True)
+        ]  # now, as CUDA
+        most = gx if name.startswith("each_") else MOST_BLOCKS[Order.SHUFFLED]
 
         def run() -> None:
             self.launches += 1
             assert shared <= self.shared_bytes.get(function, driver.SHARED_BYTES)
-            module.launch_named(name, min(gx, MOST_BLOCKS[Order.SHUFFLED]), bx, shared, values, Order.SHUFFLED)
+            module.launch_named(name, min(gx, most), bx, shared, values, Order.SHUFFLED)
 
         self.do(run, stream)
 

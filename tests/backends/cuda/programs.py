@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.backends.cuda import codegen
 from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.cuda.executable import entries
-from tracejit.backends.program import Program, plan
+from tracejit.backends.program import KernelCall, Program, plan
 from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, bool_, int64, is_floating, uint32
 
@@ -87,9 +88,15 @@ def programs(case: Case) -> dict[str, Program]:
 
 
 def entries_of(case: Case) -> Iterator[Entry]:
-    """The functions that the case's programs launch."""
+    """The functions that the case's programs launch, and those for one call at a time."""
     for program in programs(case).values():
-        yield from entries(program)
+        yield from functions(program)
+
+
+def functions(program: Program) -> list[Entry]:
+    """What a program of kernels launches, and would launch with one call at a time."""
+    calls = [call for call in program.calls if isinstance(call, KernelCall)]
+    return [*entries(program), *(codegen.launch_of(call.kernel, call.parameters).entry for call in calls)]
 
 
 # The table -------------------------------------------------------------------------------------------------
@@ -291,6 +298,44 @@ _add("sum over the outer axes", _sum(0, 2), "f32[6,20,30]")
 _add("sum over leading axes", _sum(0, 1), "f32[30,40,20]")
 
 
+# Few points with many elements each: several of their reductions in one launch
+
+
+def _several(e: Emitter, x: Any) -> list[Any]:
+    """The largest, the mean size and the mean square, of all elements."""
+    axes, size = tuple(range(x.ndim)), e.abs(x)
+    mean = e.divide(e.reduce_sum(size, axes=axes), x.type.size)
+    return [e.reduce_max(size, axes=axes), mean, e.sqrt(_mean_square(e, x))]
+
+
+def _norm_gradients(e: Emitter, x: Any, g: Any) -> list[Any]:
+    """Sums over columns that read the same."""
+    return [e.reduce_sum(e.multiply(x, g), axes=(0,)), e.reduce_sum(g, axes=(0,))]
+
+
+def _kept_and_summed(e: Emitter, x: Any) -> list[Any]:
+    y = e.exponential(x)
+    return [y, e.reduce_sum(y, axes=(1,)), e.add(e.reduce_max(y, axes=(1,)), 1)]
+
+
+def _updates(e: Emitter, rate: Any, *tensors: Any) -> list[Any]:
+    """The same for several parameters and their gradients."""
+    pairs = list(zip(tensors[::2], tensors[1::2], strict=True))
+    return [e.subtract(w, e.multiply(g, rate)) for w, g in pairs]
+
+
+_add("updates of several parameters", _updates, "f32[]", *["f32[900]"] * 2, *["f32[70,30]"] * 2, *["f32[1025]"] * 2)
+_add("updates of many parameters", _updates, "f32[]", *[f"f32[{n // 2 * 7 + 20}]" for n in range(200)])
+_add("several reductions of all", _several, "f32[70001]")
+_add("several reductions of a matrix", _several, "f64[300,301]")
+_add("elements and their sums", _kept_and_summed, "f32[3,30011]")
+_add("logical reductions of all", _reductions(0), "bool[70001]")
+_add("gradients of a norm", _norm_gradients, "f32[5000,40]", "f32[5000,40]")
+_add("deviation of a long vector", lambda e, x: _normalize(e, x, x, 0), "f32[70001]")
+_add("columns of many blocks", lambda e, x: [_sum(0)(e, x), e.reduce_max(x, axes=(0,))], "f32[20000,7]")
+_add("columns with all of their elements", lambda e, x: _softmax(e, x, 0), "f32[9000,5]")
+
+
 # Elements found through indices, and copies into regions
 
 
@@ -307,6 +352,7 @@ _add("gather rows of a gelu", lambda e, x, i: _gelu(e, _gather_rows(e, x, i)), "
 _add("gather elements", lambda e, x, i, j: e.gather(x, i, j, axes=(0, 1)), "f64[12,9]", "i64[50]", "i64[50]")
 _add("gather columns", lambda e, x, i: e.gather(x, i, axes=(1,)), "bool[9,12]", "u8[30]")
 _add("scatter add of rows", _scatter("add", 0), "f32[12,33]", "f32[40,33]", "i64[40]")
+_add("scatter add of many rows", _scatter("add", 0), "f32[5,40]", "f32[300,40]", "i64[300]")
 _add("scatter add of elements", _scatter("add", 0), "f32[12]", "f32[100]", "i64[100]")
 _add("scatter add of columns", _scatter("add", 1), "i32[9,12]", "i32[30,9]", "i64[30]")
 _add("scatter set of rows", _scatter("set", 0), "f64[12,33]", "f64[40,33]", "i32[40]")

@@ -20,7 +20,7 @@ from tracejit.backends.cuda.executable import entries
 from tracejit.backends.program import KernelCall, Program, plan
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, bool_, float16, float32, float64, int32, uint8
 
-from .programs import CASES, INTEGERS, Case, entries_of, programs
+from .programs import CASES, INTEGERS, Case, entries_of, functions, programs
 from .shim import shim
 from .shim.shim import Guarded, Module, Order, ShimError
 
@@ -195,7 +195,7 @@ def random_programs(family: str) -> list[tuple[Program, list[np.ndarray]]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_programs(family: str, shim_folder: Path) -> None:
     drawn = random_programs(family)
-    module = Module(codegen.module_source([entry for program, _ in drawn for entry in entries(program)]), shim_folder)
+    module = Module(codegen.module_source([entry for program, _ in drawn for entry in functions(program)]), shim_folder)
     for program, inputs in drawn:
         assert differences(program, module, inputs) == [], program
 
@@ -219,8 +219,8 @@ FAULTS = {
         "half = 1; half < 32; half *= 2",
         1,
     ),
-    "blocks not dealt out to the lanes": ("sums of rows of 9000", "round + lane * 4096ll < n1", "lane == 0", 1),
-    "a row's first barrier left out": ("sums of rows of 9000", BARRIER, "", 1),
+    "blocks not dealt out to the lanes": ("softmax of rows of 60000", "round + lane * 4096ll < n1", "lane == 0", 1),
+    "a row's first barrier left out": ("softmax of rows of 60000", BARRIER, "", 1),
     "a row's last barrier left out": ("softmax of rows of 60000", f"}}\n      {BARRIER}\n    }}", "}\n    }", 1),
     "the warps' results read too early": (
         "softmax of rows of 60000",
@@ -233,14 +233,28 @@ FAULTS = {
     "a held row read beyond its end": ("layer norm of rows of 900", "if (start < n1)", "", 1),
     "a row in shared memory used too early": ("softmax of rows of 20000", f"n1);\n    {BARRIER}", "n1);", 1),
     "a row in shared memory overwritten": ("softmax of rows of 20000", f"{BARRIER}  //", "//", 1),
+    "not the last to finish reduces the rest": ("several reductions of all", "== groups - 1", "== groups - 2", 1),
+    "results of one place": ("several reductions of all", "* 8))[place * blocks + block]", "* 8))[0]", 1),
+    "counters are left": ("columns of many blocks", "counters[tile] = 0", "counters[tile] = 1", 1),
+    "a block of rows left out": (
+        "columns of many blocks",
+        "item % tiles, block = item / tiles",
+        "item % tiles, block = 0",
+        1,
+    ),
     "too little shared memory": ("softmax of rows of 20000", "+ i1", "+ i1 + 1", 1),
     "one element too many": ("gelu", "i0 < n0", "i0 <= n0", 1),
     "one group of neighbours too many": ("gelu", "group < done / 4", "group <= done / 4", 1),
     "the rest left out": ("random bits", "long long i0 = done +", "long long i0 = n0 +", 1),
-    "neighbours not counted from the first": ("transpose", "start + e", "start", 1),
+    "neighbours not counted from the first": ("random bits", "start + e", "start", 1),
     "alignment not looked at": ("random bits", "(unsigned long long)b2 % 16 == 0", "true", 1),
     "one element of a row too many": ("sums of rows of 31", "next < end", "next <= end", 1),
-    "every lane writes": ("scatter add of elements", "blockIdx.x == 0 && threadIdx.x == 0", "threadIdx.x < 2", 1),
+    "updates carried out twice": ("scatter add of elements", "if (is_taken) continue;", "", 1),
+    "later updates left out": ("scatter add of many rows", "first < updates", "first < own + 128", 1),
+    "updates of two rounds mixed": ("scatter add of many rows", f"}}\n      {BARRIER}", "}", 1),
+    "a tile read too early": ("transpose", BARRIER, "", 1),
+    "a tile overwritten": ("transpose of four axes", f"}}\n    {BARRIER}\n  }}", "}\n  }", 1),
+    "a tile read across": ("transpose", "[side][step]", "[step][side]", 1),
     "a result left out": ("layer norm", "if (lane == 0) b1", "if (lane == 32) b1", 1),
     "sum without an end": ("arithmetic i32", "(int)((unsigned int)v0 + (unsigned int)v1)", "v0 + v1", 1),
 }
@@ -251,7 +265,7 @@ FAULTS = {
 def test_the_shim_notices(fault: str, shim_folder: Path) -> None:
     name, old, new, count = FAULTS[fault]
     program = programs(CASES[name])["for any shape"]
-    source = codegen.module_source(entries(program))
+    source = codegen.module_source(functions(program))
     assert old in source, "the kernels' text has changed: so must this test"
     module = Module(source.replace(old, new, count), shim_folder)
     with suppress(ShimError):
@@ -263,7 +277,8 @@ def test_the_shim_notices(fault: str, shim_folder: Path) -> None:
 # One case a way of printing, and the file that holds its kernels.
 GOLDEN_CASES = {
     "map": "broadcasts",
-    "map_over_two_axes": "transpose",
+    "map_over_two_axes": "broadcasts of a small array",
+    "tiles": "transpose of four axes",
     "scalars": "scalars",
     "rows": "softmax of rows of 33",
     "rows_of_many_blocks": "sums of rows of 4097",
@@ -279,6 +294,9 @@ GOLDEN_CASES = {
     "reductions_of_integers": "row reductions of u64",
     "reductions_of_bools": "column reductions of bool",
     "argmax": "argmax of rows of 40",
+    "many_updates": "updates of several parameters",
+    "several_reductions": "several reductions of all",
+    "columns_in_stages": "columns of many blocks",
     "rows_in_registers": "layer norm of rows of 2048",
     "rows_in_shared_memory": "softmax of rows of 20000",
     "sum_over_outer_axes": "sum over the outer axes",
@@ -319,9 +337,11 @@ def test_launch_shape() -> None:
     assert launches("gelu") == [launch(15, 256)]  # 15000 elements, a thread for each four
     assert launches("sums of rows of 33") == [launch(3, 256)]  # 17 rows, a warp each
     assert launches("sums of columns of 33") == [launch(2, 512)]  # 19 columns, 16 at a time
-    assert launches("sums of rows of 9000") == [launch(17, 512)]  # few rows, a block each
+    assert launches("sums of rows of 9000") == [launch(17, 256)]  # few rows, a block each for up to 8 blocks of theirs
+    assert launches("transpose") == [launch(2, 256)]  # tiles of 32 by 32
     assert launches("scalars") == [launch(1, 32)]
-    assert launches("sum of a long vector") == [launch(3, 256), launch(1, 32)]  # 18 blocks, a warp each; then one row
+    assert launches("sum of a long vector") == [launch(3, 256)]  # 18 blocks, a warp each
+    assert launches("columns of many blocks") == [launch(5, 512)]  # 5 blocks of 4096 rows
 
 
 def test_one_source_for_equal_kernels() -> None:

@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
 }
 
 // 32 threads of a block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_9185b0051af2(
+extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_etc_5a5bcd48c9d2(
     const int *__restrict__ b0,
     const long long *__restrict__ b1,
     long long *__restrict__ b2,
@@ -40,6 +40,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_9
     const long long s2
 ) {
   __shared__ int table_i32[33][17];
+  __shared__ long long table_i64[33][17];
   const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
   for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
     const bool active = tile * 16 + column < n0;
@@ -73,30 +74,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_9
     if (threadIdx.x % 32 == 0) table_i32[32][threadIdx.x / 32] = v1;
     __syncthreads();
     v1 = table_i32[32][column];
-    for (long long i1 = lane; active && i1 < n1; i1 += 32) {
-      const int v2 = b0[i1 * s2 + i0];
-      const bool v3 = v2 == v1;
-      const long long v4 = b1[i1];
-      const long long v5 = v3 ? v4 : 40ll;
-      b2[i1 * s2 + i0] = v5;
-    }
-  }
-}
-
-// 32 threads of a block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_min_3bea8106aa8a(
-    const long long *__restrict__ b0,
-    long long *__restrict__ b1,
-    const long long n0,
-    const long long n1,
-    const long long s2
-) {
-  __shared__ long long table_i64[33][17];
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
-  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
-    const bool active = tile * 16 + column < n0;
-    const long long i0 = active ? tile * 16 + column : n0 - 1;
-    long long v1 = 9223372036854775807ll;
+    long long v6 = 9223372036854775807ll;
     {
       long long next = lane;
       const long long end = n1;
@@ -104,27 +82,33 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_min_3bea8106aa8a(
         #pragma unroll
         for (int e = 0; e < 8; ++e) {
           const long long i1 = next + e * 32;
-          const long long v0 = b0[i1 * s2 + i0];
-          v1 = v1 < v0 ? v1 : v0;
+          const int v2 = b0[i1 * s2 + i0];
+          const bool v3 = v2 == v1;
+          const long long v4 = b1[i1];
+          const long long v5 = v3 ? v4 : 40ll;
+          v6 = v6 < v5 ? v6 : v5;
         }
       }
       for (; next < end; next += 32) {
         const long long i1 = next;
-        const long long v0 = b0[i1 * s2 + i0];
-        v1 = v1 < v0 ? v1 : v0;
+        const int v2 = b0[i1 * s2 + i0];
+        const bool v3 = v2 == v1;
+        const long long v4 = b1[i1];
+        const long long v5 = v3 ? v4 : 40ll;
+        v6 = v6 < v5 ? v6 : v5;
       }
     }
-    table_i64[lane][column] = v1;
+    table_i64[lane][column] = v6;
     __syncthreads();
-    v1 = table_i64[threadIdx.x % 32][threadIdx.x / 32];
+    v6 = table_i64[threadIdx.x % 32][threadIdx.x / 32];
     #pragma unroll
     for (int half = 16; half > 0; half /= 2) {
-      const long long other = __shfl_xor_sync(0xffffffffu, v1, half);
-      v1 = v1 < other ? v1 : other;
+      const long long other = __shfl_xor_sync(0xffffffffu, v6, half);
+      v6 = v6 < other ? v6 : other;
     }
-    if (threadIdx.x % 32 == 0) table_i64[32][threadIdx.x / 32] = v1;
+    if (threadIdx.x % 32 == 0) table_i64[32][threadIdx.x / 32] = v6;
     __syncthreads();
-    v1 = table_i64[32][column];
-    if (lane == 0 && active) b1[i0] = v1;
+    v6 = table_i64[32][column];
+    if (lane == 0 && active) b2[i0] = v6;
   }
 }

@@ -1,67 +1,97 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
-// One warp for each block, i0.
-extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_c5eb3498bb28(
+// Many blocks, in two stages: one warp for each block of the order for each i0.
+extern "C" __global__ void __launch_bounds__(256, 1) total_reduce_sum_0049f2d60662(
     const double *__restrict__ b0,
     double *__restrict__ b1,
     const long long n1,
     const long long s1,
-    const long long s2,
-    const long long blocks
+    unsigned int *__restrict__ counters,
+    unsigned char *partials
 ) {
-  const int lane = threadIdx.x % 32;
-  const long long points = blocks * 3ll;
-  for (long long point = blockIdx.x * 8ll + threadIdx.x / 32; point < points; point += gridDim.x * 8ll) {
-    const long long block = point / 3;
-    const long long i0 = point % 3;
-    double v1 = -0.0;
-    {
-      long long next = block * 4096 + lane;
-      const long long end = n1 < (block + 1) * 4096 ? n1 : (block + 1) * 4096;
-      for (; next + 224 < end; next += 256) {
-        #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const long long i1 = next + e * 32;
+  __shared__ bool is_last;
+  __shared__ double row_f64_0[32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const long long blocks = (n1 + 4095) / 4096, all = 3 * blocks;
+  const long long groups = (blocks + 7) / 8;
+  for (long long item = blockIdx.x; item < 3 * groups; item += gridDim.x) {
+    const long long place = item / groups, block = item % groups * 8 + warp;
+    const long long i0 = place;
+    if (block < blocks) {
+      double part_v1 = -0.0;
+      {
+        long long next = block * 4096 + lane;
+        const long long end = n1 < (block + 1) * 4096 ? n1 : (block + 1) * 4096;
+        for (; next + 224 < end; next += 256) {
+          #pragma unroll
+          for (int e = 0; e < 8; ++e) {
+            const long long i1 = next + e * 32;
+            const double v0 = b0[i0 * s1 + i1];
+            part_v1 = part_v1 + v0;
+          }
+        }
+        for (; next < end; next += 32) {
+          const long long i1 = next;
           const double v0 = b0[i0 * s1 + i1];
-          v1 = v1 + v0;
+          part_v1 = part_v1 + v0;
         }
       }
-      for (; next < end; next += 32) {
-        const long long i1 = next;
-        const double v0 = b0[i0 * s1 + i1];
-        v1 = v1 + v0;
+      #pragma unroll
+      for (int half = 16; half > 0; half /= 2) {
+        const double other = __shfl_xor_sync(0xffffffffu, part_v1, half);
+        part_v1 = part_v1 + other;
       }
+      if (lane == 0) ((double *)(partials + 0 * all * 8))[place * blocks + block] = part_v1;
     }
-    #pragma unroll
-    for (int half = 16; half > 0; half /= 2) {
-      const double other = __shfl_xor_sync(0xffffffffu, v1, half);
-      v1 = v1 + other;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) is_last = atomicAdd(&counters[place], 1u) == groups - 1;
+    __syncthreads();
+    if (is_last) {
+      __threadfence();
+      double v1 = -0.0;
+      for (long long round = 0; round < blocks; round += 131072) {
+        for (int block = warp; block < 32; block += 8) {
+          const long long first = round + block * 4096ll;
+          if (first >= blocks) break;
+          double part_v1 = -0.0;
+          {
+            long long next = first + lane;
+            const long long end = blocks < first + 4096 ? blocks : first + 4096;
+            for (; next + 224 < end; next += 256) {
+              #pragma unroll
+              for (int e = 0; e < 8; ++e) {
+                const long long part = next + e * 32;
+                const double vp0 = __ldcg(((double *)(partials + 0 * all * 8)) + place * blocks + part);
+                part_v1 = part_v1 + vp0;
+              }
+            }
+            for (; next < end; next += 32) {
+              const long long part = next;
+              const double vp0 = __ldcg(((double *)(partials + 0 * all * 8)) + place * blocks + part);
+              part_v1 = part_v1 + vp0;
+            }
+          }
+          #pragma unroll
+          for (int half = 16; half > 0; half /= 2) {
+            const double other = __shfl_xor_sync(0xffffffffu, part_v1, half);
+            part_v1 = part_v1 + other;
+          }
+          if (lane == 0) row_f64_0[block] = part_v1;
+        }
+        __syncthreads();
+        if (round + lane * 4096ll < blocks) {
+          v1 = v1 + row_f64_0[lane];
+        }
+        __syncthreads();
+      }
+      #pragma unroll
+      for (int half = 16; half > 0; half /= 2) {
+        const double other = __shfl_xor_sync(0xffffffffu, v1, half);
+        v1 = v1 + other;
+      }
+      if (threadIdx.x == 0) b1[i0] = v1;
+      if (threadIdx.x == 0) counters[place] = 0;
     }
-    if (lane == 0) b1[block + i0 * s2] = v1;
-  }
-}
-
-// One thread for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) reduce_sum_498e0082154f(
-    const double *__restrict__ b0,
-    double *__restrict__ b1,
-    const long long s0
-) {
-  for (long long i0 = blockIdx.x * 256ll + threadIdx.x; i0 < 3; i0 += gridDim.x * 256ll) {
-    double lanes_v1[8];
-    #pragma unroll
-    for (int i1 = 0; i1 < 8; ++i1) {
-      const double v0 = b0[i0 * s0 + i1];
-      lanes_v1[i1] = v0;
-    }
-    lanes_v1[0] = lanes_v1[0] + lanes_v1[4];
-    lanes_v1[1] = lanes_v1[1] + lanes_v1[5];
-    lanes_v1[2] = lanes_v1[2] + lanes_v1[6];
-    lanes_v1[3] = lanes_v1[3] + lanes_v1[7];
-    lanes_v1[0] = lanes_v1[0] + lanes_v1[2];
-    lanes_v1[1] = lanes_v1[1] + lanes_v1[3];
-    lanes_v1[0] = lanes_v1[0] + lanes_v1[1];
-    const double v1 = lanes_v1[0];
-    b1[i0] = v1;
   }
 }

@@ -14,7 +14,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) gather_multiply_erf_etc_6ae
 ) {
   const long long points = n0 * n1;
   long long done = 0;
-  if (n1 % 4 == 0 && (unsigned long long)b2 % 16 == 0 && s2 % 4 == 0) {
+  if (n1 % 4 == 0 && (unsigned long long)b1 % 16 == 0 && s2 % 4 == 0 && (unsigned long long)b2 % 16 == 0) {
     done = points / 4 * 4;
     for (long long group = blockIdx.x * 256ll + threadIdx.x; group < done / 4; group += gridDim.x * 256ll) {
       const long long point = group * 4;
@@ -24,12 +24,13 @@ extern "C" __global__ void __launch_bounds__(256, 1) gather_multiply_erf_etc_6ae
       const long long v1 = (long long)v0;
       const long long v2 = v1 > 0ll ? v1 : 0ll;
       const long long v3 = v2 < 11ll ? v2 : 11ll;
-      tj_vector<float, 4> w0;
+      const tj_vector<float, 4> w0 = *(const tj_vector<float, 4> *)(b1 + i1 + v3 * s2);
+      tj_vector<float, 4> w1;
       const long long start = i1;
       #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const long long i1 = start + e;
-        const float v4 = b1[i1 + v3 * s2];
+        const float v4 = w0.e[e];
         const float v5 = v4 * 0.5f;
         const float v6 = v4 * 0x1.6a09e6p-1f;
         const float v7 = fabsf(v6);
@@ -69,9 +70,9 @@ extern "C" __global__ void __launch_bounds__(256, 1) gather_multiply_erf_etc_6ae
         const float v41 = __int_as_float(v40);
         const float v42 = v41 + 1.0f;
         const float v43 = v5 * v42;
-        w0.e[e] = v43;
+        w1.e[e] = v43;
       }
-      *(tj_vector<float, 4> *)(b2 + i0 * s2 + i1) = w0;
+      *(tj_vector<float, 4> *)(b2 + i0 * s2 + i1) = w1;
     }
   }
   for (long long point = done + blockIdx.x * 256ll + threadIdx.x; point < points; point += gridDim.x * 256ll) {

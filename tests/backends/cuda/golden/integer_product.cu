@@ -1,10 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
-// Neighbouring elements, which are read and written at once.
-template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
-
-// One thread for each i0, i1, i2.
-extern "C" __global__ void __launch_bounds__(256, 1) products_961931ea61eb(
+// One thread for four for each i0, i1, i2.
+extern "C" __global__ void __launch_bounds__(256, 1) tiles_products_961931ea61eb(
     const int *__restrict__ b0,
     const int *__restrict__ b1,
     int *__restrict__ b2,
@@ -13,37 +10,32 @@ extern "C" __global__ void __launch_bounds__(256, 1) products_961931ea61eb(
     const long long s2,
     const long long s3
 ) {
-  const long long points = 9ll * 11ll * n2;
-  long long done = 0;
-  if (n2 % 4 == 0 && (unsigned long long)b0 % 16 == 0 && s1 % 4 == 0 && (unsigned long long)b2 % 16 == 0 && s3 % 4 == 0) {
-    done = points / 4 * 4;
-    for (long long group = blockIdx.x * 256ll + threadIdx.x; group < done / 4; group += gridDim.x * 256ll) {
-      const long long point = group * 4;
-      const long long i0 = point / n2 / 11;
-      const long long i1 = point / n2 % 11;
-      const long long i2 = point % n2;
-      const tj_vector<int, 4> w0 = *(const tj_vector<int, 4> *)(b0 + i0 * s1 + i2);
-      tj_vector<int, 4> w1;
-      const long long start = i2;
-      #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const long long i2 = start + e;
-        const int v0 = w0.e[e];
-        const int v1 = b1[i1 + i2 * s2];
-        const int v2 = (int)((unsigned int)v0 * (unsigned int)v1);
-        w1.e[e] = v2;
+  __shared__ int tile0[32][33];
+  const long long tiles_across = (11 + 31) / 32;
+  const long long tiles_along = (n2 + 31) / 32;
+  const long long tiles = tiles_across * tiles_along;
+  const int side = threadIdx.x % 32, row = threadIdx.x / 32;
+  for (long long tile = blockIdx.x; tile < 9 * tiles; tile += gridDim.x) {
+    const long long first_across = tile / tiles_along % tiles_across * 32;
+    const long long first_along = tile % tiles_along * 32;
+    const long long i0 = tile / tiles;
+    for (int step = row; step < 32; step += 8) {
+      const long long i1 = first_across + side, i2 = first_along + step;
+      if (i1 < 11 && i2 < n2) {
+        tile0[step][side] = b1[i1 + i2 * s2];
       }
-      *(tj_vector<int, 4> *)(b2 + i0 * s3 + i1 * s1 + i2) = w1;
     }
-  }
-  for (long long point = done + blockIdx.x * 256ll + threadIdx.x; point < points; point += gridDim.x * 256ll) {
-    const long long i0 = point / n2 / 11;
-    const long long i1 = point / n2 % 11;
-    const long long i2 = point % n2;
-    const int v0 = b0[i0 * s1 + i2];
-    const int v1 = b1[i1 + i2 * s2];
-    const int v2 = (int)((unsigned int)v0 * (unsigned int)v1);
-    b2[i0 * s3 + i1 * s1 + i2] = v2;
+    __syncthreads();
+    for (int step = row; step < 32; step += 8) {
+      const long long i1 = first_across + step, i2 = first_along + side;
+      if (i1 < 11 && i2 < n2) {
+        const int v0 = b0[i0 * s1 + i2];
+        const int v1 = tile0[side][step];
+        const int v2 = (int)((unsigned int)v0 * (unsigned int)v1);
+        b2[i0 * s3 + i1 * s1 + i2] = v2;
+      }
+    }
+    __syncthreads();
   }
 }
 

@@ -32,8 +32,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) scatter_dc2df418728b(
   }
 }
 
-// One thread for each i1.
-extern "C" __global__ void __launch_bounds__(256, 1) scatter_9ddca30ad068(
+// A block for each update that is the first with its target.
+extern "C" __global__ void __launch_bounds__(128, 1) scatter_9ddca30ad068(
     const long long *__restrict__ b0,
     const int *__restrict__ b1,
     int *__restrict__ b2,
@@ -41,13 +41,45 @@ extern "C" __global__ void __launch_bounds__(256, 1) scatter_9ddca30ad068(
     const long long s1,
     const long long s2
 ) {
-  for (long long i0 = 0; i0 < n0; ++i0) {
+  __shared__ unsigned int masks[4];
+  const long long updates = n0;
+  const long long window = 9ll;
+  const auto target_of = [&](long long update) -> long long {
+    const long long i0 = update;
     const long long v0 = b0[i0];
     const long long v1 = v0 > 0ll ? v0 : 0ll;
     const long long v2 = v1 < 11ll ? v1 : 11ll;
-    for (long long i1 = blockIdx.x * 256ll + threadIdx.x; i1 < 9; i1 += gridDim.x * 256ll) {
-      const int v3 = b1[i0 * s1 + i1];
-      b2[i1 * s2 + v2] = (int)((unsigned int)b2[i1 * s2 + v2] + (unsigned int)v3);
+    return v2 * 1;
+  };
+  for (long long own = blockIdx.x; own < updates; own += gridDim.x) {
+    const long long target = target_of(own);
+    bool is_taken = false;
+    for (long long last = own - 1; last >= 0 && !is_taken; last -= 128) {
+      const long long other = last - threadIdx.x;
+      is_taken = __syncthreads_or(other >= 0 && target_of(other) == target);
+    }
+    if (is_taken) continue;
+    for (long long first = own; first < updates; first += 128) {
+      const long long other = first + threadIdx.x;
+      const bool is_same = other < updates && target_of(other) == target;
+      const unsigned int mask = __ballot_sync(0xffffffffu, is_same);
+      if (threadIdx.x % 32 == 0) masks[threadIdx.x / 32] = mask;
+      if (!__syncthreads_or(is_same)) continue;
+      for (long long element = threadIdx.x; element < window; element += 128) {
+        for (int warp = 0; warp < 4; ++warp) {
+          for (unsigned int rest = masks[warp]; rest; rest &= rest - 1) {
+            const long long update = first + warp * 32 + __ffs(rest) - 1;
+            const long long i0 = update;
+            const long long i1 = element;
+            const long long v0 = b0[i0];
+            const long long v1 = v0 > 0ll ? v0 : 0ll;
+            const long long v2 = v1 < 11ll ? v1 : 11ll;
+            const int v3 = b1[i0 * s1 + i1];
+            b2[i1 * s2 + v2] = (int)((unsigned int)b2[i1 * s2 + v2] + (unsigned int)v3);
+          }
+        }
+      }
+      __syncthreads();
     }
   }
 }

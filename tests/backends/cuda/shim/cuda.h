@@ -8,6 +8,7 @@
 
 #define __global__
 #define __device__
+#define __grid_constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define TJ_DYNAMIC(name) unsigned char *const name = shim::dynamic
@@ -18,6 +19,9 @@
 #define blockDim (shim::block_extent)
 #define gridDim (shim::grid_extent)
 
+inline void __threadfence() {}  // blocks run one after the other
+inline unsigned int atomicAdd(unsigned int *at, unsigned int value) { return (*at += value) - value; }
+template <typename T> T __ldcg(const T *from) { return *from; }
 #define __syncthreads() shim::barrier(__LINE__)
 
 // Every lane of a warp shows a value, and reads that of the lane `source(own lane)`.
@@ -35,6 +39,22 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T value, int bits, int li
 template <typename T> T __shfl_sync(unsigned mask, T value, int source, int line = __builtin_LINE()) {
   return shim_shuffle(mask, value, [=](int) { return source; }, line);
 }
+inline unsigned int __ballot_sync(unsigned int mask, int predicate, int line = __builtin_LINE()) {
+  const uint64_t *shown = shim::exchange(mask, predicate != 0, line);
+  unsigned int bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= (mask >> lane & 1 & (unsigned int)shown[lane]) << lane;
+  return bits;
+}
+inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) {
+  if (predicate) shim::any = 1;
+  shim::barrier(line);
+  const int found = shim::any;
+  shim::barrier(line);
+  shim::any = 0;
+  shim::barrier(line);
+  return found;
+}
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 template <typename T> T __shfl_down_sync(unsigned mask, T value, int step, int line = __builtin_LINE()) {
   return shim_shuffle(mask, value, [=](int lane) { return lane + step < 32 ? lane + step : lane; }, line);
 }

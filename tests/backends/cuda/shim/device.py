@@ -153,7 +153,12 @@ class ShimDevice(devices.Device):
 
     def _launch(self, launch: Launch, values: list[int]) -> None:
         entry = launch.entry
-        written = [value for buffer, value in zip(entry.kernel.buffers, values, strict=False) if buffer.written]
+        own = len(entry.kernel.buffers) + len(entry.kernel.parameters)  # what follows is memory that blocks share
+        sets = [values[first : first + own] for first in range(0, own * max(1, len(launch.ends)), own)]
+        buffers = entry.kernel.buffers
+        written = [value for one in sets for buffer, value in zip(buffers, one, strict=False) if buffer.written]
+        written += values[own * len(sets) :]
+        arguments = [launch.table().tobytes()] if launch.ends else values
         memory = {id(m): m for m in (self._memory_of(address) for address in written)}
         before = [m.bytes.copy() for m in memory.values()]
         first: list[np.ndarray] = []
@@ -161,7 +166,8 @@ class ShimDevice(devices.Device):
         for order in self.orders:
             for m, old in zip(memory.values(), before, strict=True):
                 m.bytes[...] = old
-            launch.function.launch(entry, min(launch.grid, MOST_BLOCKS[order]), values, order)
+            most = launch.grid if launch.ends else MOST_BLOCKS[order]
+            launch.function.launch(entry, min(launch.grid, most), arguments, order)
             now = [m.bytes.copy() for m in memory.values()]
             if first and not all(np.array_equal(a, b) for a, b in zip(first, now, strict=True)):
                 raise ShimError(f"{entry.name}: what it writes depends on the order of the threads")

@@ -92,20 +92,29 @@ class Module:
         """What compiled code depends on besides the kernels."""
         return "\0".join([*_FLAGS, *(header.read_text() for header in _HEADERS)])
 
-    def arguments(self, name: str) -> int:
-        """How many arguments a kernel takes."""
-        return int(getattr(self._library, f"arguments_{name}")())
+    def argument_bytes(self, name: str) -> list[int]:
+        """The sizes of a kernel's arguments."""
+        size = getattr(self._library, f"argument_bytes_{name}")
+        return [int(size(number)) for number in range(int(getattr(self._library, f"arguments_{name}")()))]
 
-    def launch(self, entry: codegen.Entry, blocks: int, arguments: Sequence[int], order: Order) -> None:
-        """One launch; the arguments are addresses and 64-bit integers."""
+    def launch(self, entry: codegen.Entry, blocks: int, arguments: Sequence[int | bytes], order: Order) -> None:
+        """One launch; the arguments are addresses and 64-bit integers, or a table."""
         self.launch_named(entry.name, blocks, entry.form.threads, entry.shared_bytes, arguments, order)
 
     def launch_named(
-        self, name: str, blocks: int, threads: int, shared_bytes: int, arguments: Sequence[int], order: Order
+        self,
+        name: str,
+        blocks: int,
+        threads: int,
+        shared_bytes: int,
+        arguments: Sequence[int | bytes],
+        order: Order,
     ) -> None:
-        values = (ctypes.c_int64 * len(arguments))(*arguments)
-        first = ctypes.addressof(values)
-        table = (ctypes.c_void_p * len(arguments))(*(first + 8 * number for number in range(len(arguments))))
+        sizes = self.argument_bytes(name)
+        values = [a.to_bytes(8, "little", signed=True) if isinstance(a, int) else a for a in arguments]
+        assert list(map(len, values)) == sizes, f"{name} takes arguments of {sizes} bytes"
+        memory = [ctypes.create_string_buffer(value, len(value)) for value in values]
+        table = (ctypes.c_void_p * len(memory))(*map(ctypes.addressof, memory))
         message = ctypes.create_string_buffer(256)
         function = getattr(self._library, f"launch_{name}")
         function.restype = ctypes.c_bool
@@ -164,7 +173,13 @@ def run(
         assert isinstance(call, KernelCall), "the shim has no matrix product"
         launch = codegen.launch_of(call.kernel, call.parameters)
         arguments = [at(program.places[value], value.type).address for value in call.buffers]
-        module.launch(launch.entry, min(launch.grid, most_blocks), [*arguments, *call.parameters], order)
+        waiting = [Guarded(4 * launch.counters), Guarded(launch.partial_bytes)] if launch.counters else []
+        for counters in waiting[:1]:
+            counters.bytes[...] = 0
+        arguments += [*call.parameters, *(memory.address for memory in waiting)]
+        module.launch(launch.entry, min(launch.grid, most_blocks), arguments, order)
+        if waiting and waiting[0].bytes.any():
+            raise ShimError(f"{launch.entry.name}: leaves counters that are not 0")
     types = {"input": program.inputs, "output": program.outputs, "constant": list(map(type_of, program.constants))}
     results = [(place, types[place.space][place.number]) for place in program.results]
     return [at(place, type).view(type) for place, type in results]

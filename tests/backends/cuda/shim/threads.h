@@ -40,7 +40,7 @@ static Fibre fibres[MOST_THREADS];
 static Warp warps[MOST_THREADS / 32];
 static Fibre *current;
 static Extent block, block_extent, grid_extent;
-static int threads, at_barrier, barrier_line;
+static int threads, at_barrier, barrier_line, any;
 static ucontext_t scheduler;
 static unsigned char *stacks;
 static const size_t MOST_DYNAMIC = 227 << 10;
@@ -228,6 +228,10 @@ template <typename... A> void call_kernel(void *function, void **values) {
   call_with((void (*)(A...))function, values, std::index_sequence_for<A...>{});
 }
 template <typename... A> int count(void (*)(A...)) { return sizeof...(A); }
+template <typename... A> int size(void (*)(A...), int number) {
+  const int sizes[] = {(int)sizeof(A)..., 0};
+  return sizes[number];
+}
 template <typename... A> auto caller(void (*)(A...)) { return &call_kernel<A...>; }
 
 }  // namespace shim
@@ -235,6 +239,7 @@ template <typename... A> auto caller(void (*)(A...)) { return &call_kernel<A...>
 // `launch_<name>(arguments, blocks, threads, shared_bytes, order, message)`; the arguments as cuLaunchKernel takes them.
 #define SHIM_EXPORT(name, is_plain) \
   extern "C" int arguments_##name() { return shim::count(name); } \
+  extern "C" int argument_bytes_##name(int number) { return shim::size(name, number); } \
   extern "C" bool launch_##name(void **values, int blocks, int threads, int shared_bytes, int order, char *message) { \
     shim::call = shim::caller(name); \
     shim::kernel = (void *)name; \
