@@ -18,7 +18,7 @@ from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
 from tracejit.ir.primitive import Reduction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
-from tracejit.ir.types import DType, float32, float64
+from tracejit.ir.types import DType, bfloat16, float32, float64
 
 from .fusion import Affine, Group, Index, home_index, is_fusible, operand_index, squeezed, through_views
 from .lower import in_memory
@@ -33,6 +33,7 @@ FEW_ROWS = 48  # up to so many, a right operand that lies in columns is not wort
 TURNED = 4  # but for so many products
 
 
+Lying = tuple[Value, int, list[int]]  # where matrices lie: offset, and how far apart the elements along each axis are
 Matrix = tuple[Value, int, int, int, int]  # where one lies in columns: offset, their distance, k and n
 
 
@@ -94,6 +95,14 @@ class DotCall:
 def is_product(op: Op) -> bool:
     """Whether an op is a product of floating-point matrices."""
     return op.primitive is dot and op.result.dtype in (float32, float64) and op.result.type.is_static
+
+
+def is_bfloat16_product(op: Op) -> bool:
+    """Whether an op is a product of matrices of bfloat16 that this processor multiplies."""
+    from .cpu.target import host_target
+
+    is_one = op.primitive is dot and op.result.dtype == bfloat16 and op.result.type.is_static
+    return is_one and host_target().multiplies_bfloat16
 
 
 def extents(op: Op) -> tuple[tuple[int, ...], int, int, int]:
@@ -233,11 +242,32 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
         if factors is None:
             _lower_apart(plan, op, addition)
             return
-    split, inner = factors
     if n != 1 and m <= FEW_ROWS and not any(places[1][2][:-2]) and places[1][2][-2] == 1 != places[1][2][-1]:
         places[1] = _turned(plan, places[1], k, n)
+    _append_product(plan, op, result, places, factors)
 
-    def matrices(place: tuple[Value, int, list[int]]) -> Matrices:
+
+def lower_bfloat16_product(plan: _Plan, op: Op) -> bool:
+    """Append the call of a product of bfloat16, which no kernel copies; whether all can be read and written where it
+    is."""
+    batch, m, n, _ = extents(op)
+    if 0 in (*batch, m, n):
+        return True
+    transposed = [op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")]
+    places = [place_of(plan, operand, flag) for operand, flag in zip(op.operands, transposed, strict=True)]
+    places.append(place_of(plan, op.result, False))
+    factors = _factorized([place[2] for place in places], batch)
+    if factors is None or not _is_row_major(places[2][2], m, n):
+        return False
+    _append_product(plan, op, op.result, places, factors)
+    return True
+
+
+def _append_product(plan: _Plan, op: Op, result: Value, places: Sequence[Lying], factors: tuple[int, int]) -> None:
+    batch, m, n, k = extents(op)
+    split, inner = factors
+
+    def matrices(place: Lying) -> Matrices:
         value, offset, steps = place
         stacks = one_stride(steps[: len(batch)], batch, 0, split)
         stack = one_stride(steps[: len(batch)], batch, split, len(batch))

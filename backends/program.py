@@ -73,7 +73,9 @@ from .products import (
     additions,
     columns_read,
     extents,
+    is_bfloat16_product,
     is_product,
+    lower_bfloat16_product,
     lower_product,
     summed_in_place,
 )  # fmt: skip
@@ -384,6 +386,8 @@ class _Plan:
                 return
             if first in self.whole:
                 self._lower_host(first)
+                return
+            if self.host and is_bfloat16_product(first) and lower_bfloat16_product(self, first):
                 return
             if self.host and is_scan(first):
                 lower_scan(self, first)

@@ -29,10 +29,13 @@ measurement, no slower: the work is in the vectors, and these are as they should
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from tracejit.ir.types import bfloat16
 
 from .packing import PackingWriter
 from .target import Target
@@ -62,6 +65,7 @@ FAR_BYTES = 2048  # they are at least so far apart,
 CACHED_BYTES = 1 << 20  # B is larger than this,
 PACKED_TILES = 8  # and at least this many tiles share the panel.
 
+MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
 CHUNKS = 4  # for each thread, where there are enough tiles
 
@@ -77,8 +81,12 @@ def parallel_units(dtype: np.dtype, target: Target, batch: int, m: int, n: int, 
 def scratch_bytes(dtype: np.dtype, target: Target, m: int, n: int, k: int) -> int:
     """Scratch memory for each worker.  Grows with each extent, so that upper bounds may be passed for unknown ones."""
     shape = blocking(dtype, target)
-    total = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0)
-    return -(-total // ALIGNMENT) * ALIGNMENT
+    copy = sums = 0
+    if dtype == bfloat16:
+        k, copy = -(-k // 2), shape.tile_bytes
+        sums = min(-(-m // shape.height), MOST_TILES) * shape.height * shape.sums_row_bytes
+    panel = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0)
+    return -(-(copy + sums + panel) // ALIGNMENT) * ALIGNMENT
 
 
 def flops(batch: int, m: int, n: int, k: int) -> int:
@@ -113,6 +121,8 @@ def kernel_name(
     ``sizes`` are m, n and k, the strides those of rows and columns; ``windows``: the operand that is read through them,
     with the table of its places.
     """
+    if dtype == bfloat16:
+        return "dot_bf16"
     shape, (m, n, _) = blocking(dtype, target), sizes
     if windows is not None and places is not None:
         copied = "copied_" if windows == "rhs" and _is_copied(target, shape, places, n) else ""
@@ -136,6 +146,10 @@ def _is_copied(target: Target, shape: Blocking, places: np.ndarray, n: int) -> b
 
 def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
     """LLVM IR of the kernel of that name, whose arguments are ``SLOTS``."""
+    if dtype == bfloat16:
+        from .bfloat16 import Bfloat16Writer
+
+        return Bfloat16Writer(target).module(name)
     return ContractionWriter(np.dtype(dtype), target).module(name)
 
 
@@ -170,11 +184,19 @@ class Stretch:
     panel: str
 
 
+RowsOfA = Callable[[str, str], tuple[tuple[str, str, str], str]]  # of a tile: pointer and steps; what comes next
 Into = list[tuple[str, ...]]  # C, what is added to a tile's sums and the addend: pointer, distance of rows, of vectors
 
 
 class ContractionWriter(TileWriter, PackingWriter):
     """Writes the kernels for one dtype and one processor."""
+
+    most_tiles = sys.maxsize  # that share a panel of B
+
+    @property
+    def element_bytes(self) -> int:
+        """Of the operands and the result."""
+        return self.size
 
     def module(self, name: str) -> str:
         few = name.startswith("dot_few")
@@ -184,11 +206,9 @@ class ContractionWriter(TileWriter, PackingWriter):
             for height in (1, self.shape.low):
                 self.stream(height)
                 self.columns(height)
+            self.write()
         else:
-            self.tile(self.height)
-            self.tile(self.shape.low)
-            if not self.in_place:
-                self.row()
+            self.tile_functions()
             if windows:
                 self.fetch_windows()
             if windows == "rhs":
@@ -197,12 +217,20 @@ class ContractionWriter(TileWriter, PackingWriter):
             else:
                 self.pack_b()
                 self.pack_rows()
-                for rounds in sorted(set(self.shuffles)):
-                    self.shuffle(rounds)
-        self.write()
+                self.shuffle_functions()
         self.kernel(name, few, windows)
+        return "\n".join([*self.declarations(), "", *self.lines])
+
+    def tile_functions(self) -> None:
+        self.tile(self.height)
+        self.tile(self.shape.low)
+        if not self.in_place:
+            self.row()
+        self.write()
+
+    def declarations(self) -> list[str]:
         v, m, s = self.vector, self.mask, self.suffix
-        declarations = [
+        found = [
             f'target triple = "{self.target.triple}"',
             f"@minus_zeros = private constant {v} splat ({self.scalar} -0.0), align 64",
             f"declare {v} @llvm.fma.{s}({v}, {v}, {v})",
@@ -214,11 +242,11 @@ class ContractionWriter(TileWriter, PackingWriter):
             "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
         ]
         if self.target.has_masked_memory:
-            declarations += [
+            found += [
                 f"declare {v} @llvm.masked.load.{s}.p0(ptr, i32, {m}, {v})",
                 f"declare void @llvm.masked.store.{s}.p0({v}, ptr, i32, {m})",
             ]
-        return "\n".join([*declarations, "", *self.lines])
+        return found
 
     def kernel(self, name: str, few: bool, windows: str | None) -> None:
         """Cut a range of units into stretches, and multiply each."""
@@ -228,7 +256,7 @@ class ContractionWriter(TileWriter, PackingWriter):
                 stretch = self.stretch(operands, units, STREAMED_BLOCKS if few else 1)
                 with self.when(self.compare("eq", operands.k, 0)), self.loop("0", stretch.rows, 1) as rows:
                     target = self.offset(stretch.c, self.mul(rows.index, operands.slot["c_row_stride"]))
-                    row_bytes = self.mul(stretch.columns, self.size)
+                    row_bytes = self.mul(stretch.columns, self.element_bytes)
                     self.do(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, i64 {row_bytes}, i1 false)")
                 if few:
                     with self.when(self.compare("ne", operands.k, 0)):
@@ -247,11 +275,13 @@ class ContractionWriter(TileWriter, PackingWriter):
             slot[label] = self.let(label, f"load {kind}, ptr {self.offset('%arguments', 8 * i)}, align 8")
         for label in SLOTS:
             if label.endswith("stride"):
-                slot[label] = self.mul(slot[label], self.size, label)
+                slot[label] = self.mul(slot[label], self.element_bytes, label)
         swap = "false" if windows else self.compare("eq", slot["n"], 1)
-        pairs = ("m", "n"), ("n", "m"), ("a_row_stride", "b_column_stride"), ("a_column_stride", "b_row_stride")
-        pairs += ("b_row_stride", "a_column_stride"), ("b_column_stride", "a_row_stride")
-        m, n, a_row, a_k, b_k, b_column = (self.select(swap, "i64", slot[y], slot[x]) for x, y in pairs)
+        labels = "m", "n", "a_row_stride", "a_column_stride", "b_row_stride", "b_column_stride"
+        swapped = "n", "m", "b_column_stride", "b_row_stride", "a_column_stride", "a_row_stride"
+        m, n, a_row, a_k, b_k, b_column = (
+            self.select(swap, "i64", slot[y], slot[x]) for x, y in zip(labels, swapped, strict=True)
+        )
         return Operands(slot, swap, windows, m, n, slot["k"], a_row, a_k, b_k, b_column)
 
     def stretch(self, operands: Operands, units: Loop, most_blocks: int) -> Stretch:
@@ -272,7 +302,7 @@ class ContractionWriter(TileWriter, PackingWriter):
         block = self.let("block", f"urem i64 {outer}, {blocks}")
         batch = self.let("batch", f"udiv i64 {outer}, {blocks}")
         left = self.sub("%end", units.index)
-        high = self.min(self.sub(tiles, tile), left)
+        high = self.min(self.min(self.sub(tiles, tile), left), self.most_tiles)
         wide = self.min(self.min(self.sub(blocks, block), left), most_blocks)
         units.step = self.select(single, "i64", wide, high)
         first_row, first_column = self.mul(tile, shape.height), self.mul(block, width)
@@ -300,7 +330,7 @@ class ContractionWriter(TileWriter, PackingWriter):
                 self.offset(start[label], self.mul(first_row, slot[f"{label}_row_stride"])),
                 self.mul(first_column, step),
             )
-            for label, step in (("c", str(self.size)), ("addend", slot["addend_column_stride"]))
+            for label, step in (("c", str(self.element_bytes)), ("addend", slot["addend_column_stride"]))
         )
         places = ""
         if operands.windows:
@@ -377,9 +407,11 @@ class ContractionWriter(TileWriter, PackingWriter):
                 b_strip = self.select(packed, "i64", self.mul(depth, self.strip_bytes), self.strip_bytes)
             is_last = self.compare("sle", self.sub(k, ks.index), DEPTH)
             into = self.added(operands, stretch, self.compare("ne", ks.index, 0), is_last)
-            a = stretch.a if windows == "lhs" else self.offset(stretch.a, self.mul(ks.index, operands.a_k))
-            panel = f"ptr {b}, i64 {b_k}, i64 {b_strip}"
-            self.tiles(operands, stretch, a, depths, panel, depth, into)
+            if windows == "lhs":
+                rows = self.rows_through_windows(stretch, depths)
+            else:
+                rows = self.rows_by_strides(operands, self.offset(stretch.a, self.mul(ks.index, operands.a_k)))
+            self.tiles(stretch, rows, f"ptr {b}, i64 {b_k}, i64 {b_strip}", depth, into)
 
     def is_packed(self, operands: Operands, stretch: Stretch) -> str:
         """Whether to copy a panel of B."""
@@ -398,34 +430,47 @@ class ContractionWriter(TileWriter, PackingWriter):
         return self.let("both", f"and i1 {x}, {y}")
 
     def tiles(
-        self, operands: Operands, stretch: Stretch, start: str, depths: str, panel: str, depth: str, into: Into
-    ) -> None:
-        """Cut some rows into tiles, as high as possible, and multiply each by a panel of B."""
-        shape, a_row, a_k = self.shape, operands.a_row, operands.a_k
-        # The next tile's part of A is asked for while the strips of this one go by: with each of them some of it.
-        along_k = self.compare("eq", a_k, self.size)
-        ahead_step = self.select(along_k, "i64", a_row, a_k)
-        ahead_strip = self.select(along_k, "i64", LINE_BYTES, self.mul(a_k, shape.height))
-        through_windows = operands.windows == "lhs"
-        if through_windows:
-            ahead_step = ahead_strip = "0"
+        self, stretch: Stretch, rows_of_a: RowsOfA, panel: str, depth: str, into: Into,
+        then: Callable[[str, str], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Cut some rows into tiles, as high as possible, and multiply each by a panel of B; ``then`` is told which it
+        was."""
         with self.loop("0", stretch.rows, 1) as tiles:
             left = self.sub(stretch.rows, tiles.index)
             fits, single = self.compare("sge", left, self.height), self.compare("eq", left, 1)
-            height = self.select(fits, "i64", self.height, self.min(left, shape.low))
-            function = self.select(fits, "ptr", f"@tile_{self.height}", f"@tile_{shape.low}")
+            height = self.select(fits, "i64", self.height, self.min(left, self.shape.low))
+            function = self.select(fits, "ptr", f"@tile_{self.height}", f"@tile_{self.shape.low}")
             if not self.in_place:
                 function = self.select(single, "ptr", "@tile_1", function)
-            if through_windows:
-                source = ahead = start
-                a_row, a_k = map(self.as_stride, (self.entry(stretch.places, tiles.index), depths))
-            else:
-                source = self.offset(start, self.mul(tiles.index, a_row))
-                ahead = self.offset(source, self.mul(height, a_row))
+            a, ahead = rows_of_a(tiles.index, height)
             here = [(self.offset(p, self.mul(tiles.index, step)), step, *rest) for p, step, *rest in into]
-            coming = f"ptr {ahead}, i64 {ahead_step}, i64 {ahead_strip}"
-            self.multiply(function, (source, a_row, a_k), panel, depth, stretch.columns, height, here, coming)
+            self.multiply(function, a, panel, depth, stretch.columns, height, here, ahead)
+            if then is not None:
+                then(tiles.index, height)
             tiles.step = height
+
+    def rows_by_strides(self, operands: Operands, start: str) -> RowsOfA:
+        """The rows as they lie.  The next tile's part of A is asked for while the strips of this one go by: with each
+        of them some of it."""
+        a_row, a_k = operands.a_row, operands.a_k
+        along_k = self.compare("eq", a_k, self.element_bytes)
+        step = self.select(along_k, "i64", a_row, a_k)
+        strip = self.select(along_k, "i64", LINE_BYTES, self.mul(a_k, self.shape.height))
+
+        def rows(first: str, height: str) -> tuple[tuple[str, str, str], str]:
+            source = self.offset(start, self.mul(first, a_row))
+            return (source, a_row, a_k), f"ptr {self.offset(source, self.mul(height, a_row))}, i64 {step}, i64 {strip}"
+
+        return rows
+
+    def rows_through_windows(self, stretch: Stretch, depths: str) -> RowsOfA:
+        """The rows are places of windows."""
+
+        def rows(first: str, height: str) -> tuple[tuple[str, str, str], str]:
+            places = self.as_stride(self.entry(stretch.places, first))
+            return (stretch.a, places, self.as_stride(depths)), f"ptr {stretch.a}, i64 0, i64 0"
+
+        return rows
 
     def as_stride(self, table: str) -> str:
         """A table in the place of a stride."""

@@ -87,8 +87,8 @@ class PackingWriter(VectorWriter):
                             self.copy_lanes(source, target, left)
                             beyond = self.sub(left, str(self.lanes))
                             with self.when(self.compare("sgt", beyond, 0)):
-                                places = (self.offset(p, self.vector_bytes) for p in (source, target))
-                                self.copy_lanes(*places, beyond)
+                                last = self.offset(source, self.vector_bytes)
+                                self.copy_lanes(last, self.offset(target, self.vector_bytes), beyond)
 
     def pack_transposed(self, source: str, target: str, left: str, buffers: list[str]) -> None:
         """Copy columns that are contiguous: transpose squares of as many as there are lanes."""
@@ -109,6 +109,10 @@ class PackingWriter(VectorWriter):
             to = self.offset(target, self.mul(ks.index, self.strip_bytes))
             rounds = self.shuffles[-1]
             self.do(f"call void @shuffle_{rounds}(ptr {origin}, i64 {step}, ptr {to}, i64 {self.strip_bytes})")
+
+    def shuffle_functions(self) -> None:
+        for rounds in sorted(set(self.shuffles)):
+            self.shuffle(rounds)
 
     def shuffle(self, rounds: int) -> None:
         """One or two perfect shuffles of a square of vectors.  One makes rows i and i + half, interleaved, rows 2i and

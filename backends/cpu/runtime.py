@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
-from tracejit.ir.types import KERNEL_DTYPES, Symbol
+from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.types import KERNEL_DTYPES, Symbol, bfloat16
 
 from ..fusion import COMPLEX_KERNEL_DTYPES, takes_complex
 from . import buffers, compiler, entry, threads
@@ -317,6 +318,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
 def _runs_in_a_kernel(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:
     if any(a.dtype.kind == "c" for a in arrays):
         return takes_complex(primitive, attributes) and all(a.dtype in COMPLEX_KERNEL_DTYPES for a in arrays)
+    if primitive is dot and all(a.dtype == bfloat16 for a in arrays):
+        return compiler.host_target().multiplies_bfloat16
     is_wanted = primitive.is_slow_in_numpy or not primitive.exact
     return is_wanted and all(a.dtype in KERNEL_DTYPES for a in arrays)
 

@@ -29,6 +29,7 @@ class Target:
     vector_bits: int  # 512, 256 or 128: the widest vector worth using
     vector_registers: int  # 32 or 16
     has_masked_memory: bool  # loads and stores of some lanes only, at no extra cost (AVX-512)
+    multiplies_bfloat16: bool = False  # pairs of bfloat16, which it adds to float32 (AVX512-BF16)
 
     def lanes(self, dtype: np.dtype) -> int:
         """How many elements of a dtype one vector register holds."""
@@ -57,7 +58,9 @@ def describe(triple: str, cpu: str, features: dict[str, bool]) -> Target:
     elif features.get("avx2") and features.get("fma"):
         vector_bits = 256
     text = ",".join(f"{'+' if present else '-'}{name}" for name, present in sorted(features.items()))
-    return Target(triple, cpu, text, vector_bits, vector_registers, masked)
+    return Target(
+        triple, cpu, text, vector_bits, vector_registers, masked, masked and features.get("avx512bf16", False)
+    )
 
 
 @cache

@@ -280,12 +280,12 @@ class TileWriter(VectorWriter):
                         new, at = self.load(self.offset(chain, byte)), self.offset(total, byte)
                         self.store(self.let("total", f"fadd {self.vector} {self.load(at)}, {new}"), at, aligned=True)
             for number, total in enumerate(totals):
-                with self.when(self.compare("slt", number, "%rows")):
-                    at = Corner(
+                with self.when(self.compare("sgt", "%rows", number)):
+                    corner = Corner(
                         self.offset("%c", self.mul("%c_row", number)),
                         addend=self.offset("%addend", self.mul("%addend_row", number)),
                     )
-                    self.write_tile(total, 0, at, "%columns", "1")
+                    self.write_tile(total, 0, corner, "%columns", "1")
 
     def few_rows(self, height: int) -> list[str]:
         """The rows of A and, where some are lacking, the last of them again."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracejit.ir.types import bfloat16, float32
+
 from .target import Target
 from .writer import Writer
 
@@ -36,6 +38,21 @@ class Blocking:
             return self.stream_block
         return self.narrow_block if m <= FEW_TILES * self.height else self.column_block
 
+    @property
+    def copied_row_bytes(self) -> int:
+        """The distance of the rows in a copy of a tile's rows of A: such that they fall into different cache sets."""
+        return DEPTH * self.element_bytes + ALIGNMENT
+
+    @property
+    def tile_bytes(self) -> int:
+        """Scratch memory for a copy of a tile's rows of A."""
+        return self.height * self.copied_row_bytes
+
+    @property
+    def sums_row_bytes(self) -> int:
+        """The distance of rows of sums that are kept apart from C."""
+        return self.column_block * self.element_bytes + ALIGNMENT
+
     def panel_bytes(self, n: int, k: int) -> int:
         """Scratch memory for a packed panel of B, including what storing whole transposed blocks may overrun."""
         columns = -(-min(n, self.column_block) // self.strip) * self.strip
@@ -43,7 +60,11 @@ class Blocking:
 
 
 def blocking(dtype: np.dtype, target: Target) -> Blocking:
-    """With 32 registers a tile is 12×2 vectors (24 sums, 2 of B, 1 of A); with 16 it is 6×2."""
+    """With 32 registers a tile is 12×2 vectors (24 sums, 2 of B, 1 of A); with 16 it is 6×2.
+
+    Pairs of bfloat16 take the place of float32, and the sums are float32.
+    """
+    dtype = float32 if dtype == bfloat16 else dtype
     lanes = target.lanes(dtype)
     height, low = (12, 4) if target.vector_registers >= 32 else (6, 2)
     return Blocking(

@@ -82,7 +82,8 @@ def _rhs_jvp(e: Emitter, t: Any, op: Application) -> Any:
 
 
 # An element's sum runs over k in blocks of 256: within a block one chain of fused multiply-adds in
-# increasing k, then the blocks' sums in order.  It depends on k's extent alone.
+# increasing k, then the blocks' sums in order.  It depends on k's extent alone.  bfloat16 is summed up in
+# float32 and rounded once: in the order that the CPU's instruction has, where it has one for pairs.
 dot = Contraction(
     name="dot",
     type_rule=_dot_type,
