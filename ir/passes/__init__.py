@@ -31,6 +31,7 @@ from .rematerialize import rematerialize
 from .reroll import reroll
 from .simplify import simplify
 from .strength import strength
+from .unroll import unroll
 
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
@@ -120,5 +121,5 @@ def _verify_after(name: str, graph: Graph) -> None:
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "contract", "cse", "dce", "fold", "hoist",
     "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify",
-    "strength",
+    "strength", "unroll",
 ]  # fmt: skip

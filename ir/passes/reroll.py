@@ -15,24 +15,20 @@ from bisect import insort
 import numpy as np
 
 from ..graph import Block, Graph, Op, Value, copy_block
-from ..primitive import Elementwise
-from ..primitives.view import broadcast_in_dim, reshape
 from .loops.plan import Plan, Rolled
 from .loops.recurrence import Loop, Loops, Table, Unexplained, recurrence
 from .loops.repetition import Stretch, repetitions
 from .loops.writer import Writer
+from .unroll import FUSED_OPS, cost_of, steps_together
 
 LEAST_STEPS = 8
 LEAST_SAVED = 64  # ops; for less it is not worth while
 LOOSE_COST = 8  # ops that taking one value out of a stack is worth: it is a copy as the program runs
 DEPTH = 4  # of loops within loops
 
-# Steps of elementwise ops alone can share a kernel with those that follow.  They are taken together, up to so many ops
-# for a kernel: more would take longer to compile, and run no faster.  A loop of no more than a few such kernels stays
-# as it is.  A function such as exp counts as several ops.
-FUSED_OPS = 40
+# Steps of elementwise ops alone can share a kernel with those that follow: they are taken together, as :mod:`.unroll`
+# does.  A loop of no more than a few such kernels stays as it is.
 FEW_KERNELS = 10
-OPS_OF_A_FUNCTION = 10
 
 
 def reroll(graph: Graph) -> Graph:
@@ -153,15 +149,12 @@ def _loop(table: Table, stretch: Stretch, loops: Loops) -> Loop | None:
     computed = [op for number, op in enumerate(rolled.ops) if rolled.is_computed(number)]
     if sum(map(_size, computed)) * (loop.count - 1) < LEAST_SAVED:
         return None
-    if not all(isinstance(op.primitive, Elementwise) or op.primitive in (broadcast_in_dim, reshape) for op in computed):
+    cost = cost_of(computed)
+    if cost is None:
         return loop
-    cost = sum(1 if op.primitive.exact else OPS_OF_A_FUNCTION for op in computed)
     if cost * loop.count <= FUSED_OPS * FEW_KERNELS:
         return None
-    most = max(1, FUSED_OPS // cost)
-    steps = max(number for number in range(1, most + 1) if loop.count % number == 0)
-    if steps <= most // 2:
-        steps = most
+    steps = steps_together(cost, loop.count)
     together = Stretch(loop.start, loop.period * steps, loop.count // steps)
     return recurrence(table, together, loops, FEW_KERNELS)
 
