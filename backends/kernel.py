@@ -134,11 +134,15 @@ class Store:
 
 @dataclass(slots=True)
 class Carry:
-    """What a step of a serial loop leaves to the next one: ``result`` is ``initial`` first, then the last ``next``."""
+    """What a step of a serial loop leaves to the next one: ``result`` is ``initial`` first, then the last ``next``.
 
-    initial: Literal
+    ``last`` is what the last step leaves, where that is read after the loop.
+    """
+
+    initial: Operand
     result: Scalar
     next: Operand
+    last: Scalar | None = None
 
 
 @dataclass(slots=True)
@@ -303,11 +307,15 @@ def _print(kernel: Kernel) -> Iterator[str]:
                     second = f", {operand(imaginary)}" if imaginary else ""
                     yield f"{indent}{verb} {buffer}[{address(at)}], {operand(value)}{second}"
                 case Loop(axis, extent, kinds, body, carries):
-                    carried = ", ".join(f"{define(c.result)} from {operand(c.initial)}" for c in carries)
+                    starts = [operand(c.initial) for c in carries]
+                    carried = ", ".join(f"{define(c.result)} from {x}" for c, x in zip(carries, starts, strict=True))
                     head = f"for {axis} in {extent}{' carrying ' if carries else ''}{carried}"
                     yield f"{indent}{''.join(kind + ' ' for kind in sorted(kinds))}{head} {{"
                     yield from block(body, indent + "  ")
-                    left = ", ".join(operand(c.next) for c in carries)
+                    nexts = [operand(c.next) for c in carries]
+                    left = ", ".join(
+                        x if c.last is None else f"{x} as {define(c.last)}" for c, x in zip(carries, nexts, strict=True)
+                    )
                     yield f"{indent}}}{' leaving ' if carries else ''}{left}"
                 case Reduce(axis, extent, one_block, vector, body, combinations, in_block):
                     marks = ("vector " if vector else "") + ("" if one_block or in_block else "blocked ")

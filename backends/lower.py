@@ -41,7 +41,8 @@ class NotOneLoop(Exception):
 class Node:
     """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
 
-    kind: str  # an instruction's name, or "call", "index", "load", "reduce", "carry", "pair", "real", "imag"
+    # An instruction's name, or "call", "index", "load", "reduce", "carry", "last", "pair", "real", "imag".
+    kind: str
     operands: tuple[Node | k.Literal, ...]
     dtype: DType
     axes: frozenset[int]
@@ -49,7 +50,7 @@ class Node:
     buffer: Value | None = None
     reduced: frozenset[int] = frozenset()
     combine: str = ""
-    identity: k.Literal | None = None
+    identity: Node | k.Literal | None = None
     stage: int = 0  # how many reductions, one after the other, stand before it
     function: k.Function | None = None  # of a call
 
@@ -60,6 +61,7 @@ class CarryRequest:
 
     node: Node  # of the kind "carry"; its identity is what the first step finds
     next: Node | k.Literal
+    last: Node | None = None  # of the kind "last": what the last step leaves, where that is read
 
 
 @dataclass(eq=False, slots=True)
@@ -183,7 +185,7 @@ class Elements(ScalarBuilder):
             total = step if isinstance(total, k.Literal) and total.value == 0 else self.add(total, step)
         return total
 
-    def carried(self, axis: int, initial: k.Literal) -> Node:
+    def carried(self, axis: int, initial: Node | k.Literal) -> Node:
         """What the step before has left, of a loop over ``axis`` that has an order."""
         node = Node("carry", (), initial.dtype, frozenset((axis,)), identity=initial)
         self.nodes.append(node)
@@ -373,7 +375,7 @@ def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[
     """The nodes that the stores and carries need, operands first."""
     wanted: set[int] = set()
     stack = [s.node for s in stores] + [node for s in stores for node, _ in s.address.dynamic]
-    stack += [carry.next for carry in carries]
+    stack += [node for carry in carries for node in (carry.next, carry.node.identity)]  # type: ignore[misc]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and id(node) not in wanted:
@@ -525,6 +527,8 @@ class _Emission:
 
     def _may_split(self, extent: k.Extent) -> bool:
         """Whether the outermost loop is worth splitting between threads: not where all is small for sure."""
+        if any(carry.last for carry in self.carries) and isinstance(extent, int):
+            return False  # one vector
         size = math.prod(self.layout.extents.values())
         return not self.serial and self.blocks_of is None and (isinstance(extent, str) or size > SMALL_SIZE)
 
@@ -541,7 +545,10 @@ class _Emission:
 
     def _scope(self, depth: int) -> list[k.Statement]:
         """The statements that stand directly in the loop over the first ``depth`` kept axes."""
-        outside = [node for node in self.nodes if not self._is_inner(node) and self._depth(node) == depth]
+        outside = [
+            node for node in self.nodes
+            if node.kind != "last" and not self._is_inner(node) and self._depth(node) == depth
+        ]  # fmt: skip
         statements: list[k.Statement] = []
         for stage in range(max((node.stage for node in outside), default=0) + 1):
             reductions = [node for node in outside if node.kind == "reduce" and node.stage == stage]
@@ -582,11 +589,9 @@ class _Emission:
 
     def _stores(self) -> list[k.Statement]:
         inner = self._inner_stores()
-        statements: list[k.Statement] = []
-        for store in self.stores:
-            if store not in inner:
-                statements.append(self._store(store))
-        if inner:
+        outer = [self._store(store) for store in self.stores if store not in inner and not self.carries]
+        statements: list[k.Statement] = [*outer]
+        if inner or self.carries:
             assert self.layout.reduced is not None
             for carry in self.carries:
                 self.scalars[id(carry.node)] = k.Scalar(carry.node.dtype)
@@ -596,11 +601,16 @@ class _Emission:
             carries = tuple(map(self._carry, self.carries))
             axis = self.axis_names[self.layout.reduced]
             statements.append(k.Loop(axis, self.reduced_extent, kinds, body, carries))
+            statements += [self._store(store) for store in self.stores if store not in inner and self.carries]
         return statements
 
     def _carry(self, carry: CarryRequest) -> k.Carry:
         assert carry.node.identity is not None
-        return k.Carry(carry.node.identity, self.scalars[id(carry.node)], self._operand(carry.next))
+        last = None
+        if carry.last is not None:
+            last = self.scalars[id(carry.last)] = k.Scalar(carry.last.dtype)
+        initial, result = self._operand(carry.node.identity), self.scalars[id(carry.node)]
+        return k.Carry(initial, result, self._operand(carry.next), last)
 
     def _reduce(self, nodes: list[Node]) -> k.Reduce:
         assert self.layout.reduced is not None
@@ -613,7 +623,7 @@ class _Emission:
                 self.is_kept = True
         combinations = []
         for node in nodes:
-            assert node.identity is not None
+            assert isinstance(node.identity, k.Literal)
             scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
             value = self._operand(node.operands[0])
             combinations.append(k.Combination(node.combine, value, node.identity, scalar))

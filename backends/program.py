@@ -14,6 +14,7 @@ import numpy as np
 
 from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
+from tracejit.ir.passes import unroll
 from tracejit.ir.primitive import Placement, Reduction, View
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.convolution import convolution
@@ -79,6 +80,7 @@ from .products import (
     lower_product,
     summed_in_place,
 )  # fmt: skip
+from .recurrences import lower_recurrence
 from .scans import is_scan, lower_scan
 
 
@@ -236,6 +238,8 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
     CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row,
     walk axes in order and know complex numbers.
     """
+    if not host:
+        graph = unroll(graph)
     root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
     return root.program(graph)
@@ -382,7 +386,8 @@ class _Plan:
         if len(group.ops) == 1:
             primitive = first.primitive
             if first.regions and runs_natively(first):
-                lower_control(self, first)
+                if not (self.host and lower_recurrence(self, first)):
+                    lower_control(self, first)
                 return
             if first in self.whole:
                 self._lower_host(first)

@@ -22,8 +22,10 @@ from . import instructions, pairs, transposition
 from .writer import Writer
 
 VECTOR_LANES = 16  # elements in a step of a map's loop
+CHAIN_LANES = 256  # elements whose steps are taken side by side, at the most: each step waits for the one before
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
 WIDE_BYTES = 1024  # of each row that are reduced side by side where nothing else is done: few rows share a page
+REGISTER_BYTES = 32 * 64  # of vectors
 MOST_BESIDES = 4  # statements
 CHAINS = 4  # rows that are walked in order side by side: as many as hide what an addition takes
 PREFETCHED_ROWS = 4  # how far ahead columns are asked for
@@ -183,6 +185,13 @@ class _KernelEmitter:
                 if isinstance(operands[0], k.Literal):
                     type = instructions.element_type(source)
                     register = self.e.assign(f"select i1 true, {type} {register}, {type} {register}")
+            case "lane":
+                vector = instructions.register_type(source, lanes)
+                register = registers[0]
+                if lanes > 1:
+                    assert isinstance(operands[1], k.Literal)
+                    register = self.e.assign(f"extractelement {vector} {register}, i64 {operands[1].value}")
+                lanes = 1
             case "select":
                 register = instructions.select(self.e, *registers, dtype=result.dtype, lanes=lanes)
             case "convert":
@@ -407,7 +416,7 @@ class _KernelEmitter:
             self._enter(c, loop.body)
             for carry in loop.carries:
                 dtype = carry.result.dtype
-                initial = self.e.constant(carry.initial.value, dtype, c.lanes)
+                initial = self._read(carry.initial, c.lanes, c)
                 carried.append((instructions.register_type(dtype, c.lanes), initial))
         with self.e.loop("0", _text(loop.extent), "1", carried) as steps:
             registers = iter(steps.carried)
@@ -417,6 +426,11 @@ class _KernelEmitter:
                     self._define(carry.result, next(registers), c.lanes, inner)
                 self._block(loop.body, inner)
                 steps.next += [self._read(carry.next, c.lanes, inner) for carry in loop.carries]
+        left = iter(steps.carried)
+        for c in contexts:
+            for carry, register in zip(loop.carries, left, strict=False):
+                if carry.last is not None:
+                    self._define(carry.last, register, c.lanes, c)
 
     def _tiled_loop(self, loop: k.Loop, across: list[k.Load], start: str, stop: str, c: _Context) -> None:
         """Tiles of ``TILE`` rows by one vector of columns; what lies across them is transposed into a buffer first."""
@@ -480,7 +494,8 @@ class _KernelEmitter:
             with self.e.loop(start, whole, str(lanes)) as steps:
                 body(steps.index, lanes, None)
             start = whole
-        self._vector_steps(start, stop, extent, COLUMN_LANES if reductions or chains else VECTOR_LANES, body)
+        lanes = COLUMN_LANES if reductions else _lanes_of_chains(loop, chains) if chains else VECTOR_LANES
+        self._vector_steps(start, stop, extent, lanes, body)
 
     def _vector_steps(
         self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]
@@ -494,6 +509,10 @@ class _KernelEmitter:
         whole = self._whole_vectors(start, stop, lanes)
         with e.loop(start, whole, str(lanes)) as steps:
             body(steps.index, lanes, None)
+        if lanes > COLUMN_LANES:  # side by side as far as that costs nothing
+            with e.loop(whole, stop, str(COLUMN_LANES)) as steps:
+                body(steps.index, COLUMN_LANES, self._mask(steps.index, stop, COLUMN_LANES))
+            return
         with e.when(e.compare("slt", whole, stop)):
             body(whole, lanes, self._mask(whole, stop, lanes))
 
@@ -726,6 +745,44 @@ def _loads_across(loop: k.Loop) -> list[k.Load]:
         and s.address.terms.get(loop.axis, 0) == 1
         and s.address.terms.get(columns.axis, 0) not in (0, 1)
     ]
+
+
+def _lanes_of_chains(loop: k.Loop, chains: Sequence[k.Loop]) -> int:
+    """How many elements to take side by side through chains of steps: as many as fit into registers."""
+    live = max(map(_most_alive, chains)) + sum(isinstance(s, k.Load | k.Instruction) for s in loop.body)
+    width = max((carry.result.dtype.itemsize for chain in chains for carry in chain.carries), default=4)
+    lanes = CHAIN_LANES
+    while lanes > VECTOR_LANES and lanes * live * width > REGISTER_BYTES:
+        lanes //= 2
+    return lanes
+
+
+def _most_alive(chain: k.Loop) -> int:
+    """How many values of a step are needed at once."""
+    last: dict[int, int] = {}
+    for number, statement in enumerate(chain.body):
+        last.update((id(operand), number) for operand in _operands(statement))
+    last.update((id(carry.next), len(chain.body)) for carry in chain.carries)
+    alive = {id(carry.result) for carry in chain.carries}
+    most = len(alive)
+    for number, statement in enumerate(chain.body):
+        result = getattr(statement, "result", None)
+        alive = {scalar for scalar in alive if last.get(scalar, -1) > number}
+        if result is not None:
+            alive.add(id(result))
+        most = max(most, len(alive))
+    return most
+
+
+def _operands(statement: k.Statement) -> tuple[k.Operand, ...]:
+    match statement:
+        case k.Instruction():
+            return statement.operands
+        case k.Call():
+            return statement.predicate, statement.operand, statement.otherwise
+        case k.Store():
+            return (statement.value,)
+    return ()
 
 
 def _only_adds_up(statements: Sequence[k.Statement]) -> bool:
