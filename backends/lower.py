@@ -375,7 +375,7 @@ def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[
     """The nodes that the stores and carries need, operands first."""
     wanted: set[int] = set()
     stack = [s.node for s in stores] + [node for s in stores for node, _ in s.address.dynamic]
-    stack += [node for carry in carries for node in (carry.next, carry.node.identity)]  # type: ignore[misc]
+    stack += [node for carry in carries for node in (carry.next, carry.node.identity)]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and id(node) not in wanted:

@@ -175,7 +175,7 @@ class _Steps(Elements):
         if len(index) != 2:
             raise NotOneLoop
         turned = [op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")]
-        inner = lhs.shape[0 if turned[0] else 1]
+        inner = lhs.type.static_shape[0 if turned[0] else 1]
         if inner > SMALL_EXTENT:
             raise NotOneLoop
         total: Any = k.Literal(0.0, op.result.dtype)
