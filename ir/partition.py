@@ -98,7 +98,7 @@ def is_cheap(op: Op) -> bool:
 class Partition:
     """What a split goes by: ``late`` is what depends on a cotangent, or ``all_late`` that the gradient's part computes.
 
-    ``again`` is what lies behind a barrier.
+    ``again`` is what lies behind a barrier.  What makes the graph's parameters is not looked at.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Partition:
             elif op.primitive is optimization_barrier or not self.again.isdisjoint(op.operands):
                 self.again.update(op.results)
         self.own = {result for op in self.rest for result in op.results}
+        self.given = set(joint.parameters)
 
     def read(self) -> dict[Value, None]:
         """The values that do not depend on a cotangent and are read by what does."""
@@ -146,7 +147,7 @@ class Partition:
             network.connect(node(value) + 1, SINK)
         while pending:
             value = pending.pop()
-            if value.op is None or not self._may_run_backward(value.op):
+            if value in self.given or value.op is None or not self._may_run_backward(value.op):
                 network.connect(SOURCE, nodes[value])
                 continue
             for operand in value.op.operands:
@@ -178,7 +179,7 @@ class Partition:
 
     def backward_ops(self, saved: Sequence[Value]) -> list[Op]:
         """What computes the gradients from saved values: what is computed again, as late as it can be."""
-        there = {*saved, *self.joint.parameters}
+        there = {*saved, *self.given}
         ops: dict[Op, None] = {}
 
         def run(wanted: Sequence[Value]) -> None:

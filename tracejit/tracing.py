@@ -616,7 +616,8 @@ class Trace:
         location, frame = user_location()
         if self.for_loops is not None:
             self.for_loops.pass_by(frame)
-        if self.differentiated is not None:
+        runs_again = thread.region is not None and thread.region.is_second  # for a checkpoint: that is no gradient
+        if self.differentiated is not None and not runs_again:
             forward = self.differentiated
             location = Location(forward.file, forward.line, forward.via, gradient=True)
         elif frame is not None and (id(frame), frame.f_lineno) != self._line:

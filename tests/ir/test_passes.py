@@ -868,6 +868,29 @@ REMATERIALIZED = {
             return %a""",
         None,
     ),
+    "what a checkpoint runs again": (
+        f"""%s = dot %x, %x : f32[256,256] {GRADIENT}
+            %r = optimization_barrier %x {{number=1}} : f32[256,256] {GRADIENT}
+            %a = dot %r, %r : f32[256,256]
+            %b = sine %a : f32[256,256]
+            %c = exponential %b : f32[256,256]
+            %d = dot %c, %r : f32[256,256]
+            %e = multiply %d, %s : f32[256,256] {GRADIENT}
+            %i = dot %e, %b : f32[256,256] {GRADIENT}
+            %g = multiply %i, %c : f32[256,256] {GRADIENT}
+            return %g""",
+        f"""%s = dot %x, %x : f32[256,256] {GRADIENT}
+            %r = optimization_barrier %x {{number=1}} : f32[256,256] {GRADIENT}
+            %a = dot %r, %r : f32[256,256]
+            %b = sine %a : f32[256,256]
+            %c = exponential %b : f32[256,256]
+            %d = dot %c, %r : f32[256,256]
+            %e = multiply %d, %s : f32[256,256] {GRADIENT}
+            %i = dot %e, %b : f32[256,256] {GRADIENT}
+            %v0 = exponential %b : f32[256,256]
+            %g = multiply %i, %v0 : f32[256,256] {GRADIENT}
+            return %g""",
+    ),
     "without a gradient": ("%a = sine %x : f32[256,256] %b = negate %a : f32[256,256] return %b", None),
 }
 

@@ -105,6 +105,28 @@ def test_the_planned_memory_of_a_compiled_step() -> None:
     assert arenas["kept"] > arenas["dots"] + LAYERS / 2
 
 
+@pytest.mark.parametrize("length", [2, 3, 4])
+def test_several_layers_in_one_checkpoint(length: int) -> None:
+    """What is run again keeps the fewest bytes for its gradient, too: of a layer, what precedes its activation."""
+    width, rows = 64, 2048
+    net = [nn.Sequential(nn.Linear(width, width), nn.GELU()) for _ in range(LAYERS)]
+    parts = [nn.Sequential(*net[i : i + length]) for i in range(0, LAYERS, length)]
+
+    x, activation = tj.randn(rows, width), rows * width * 4
+    arenas = {}
+    for name, wrap in (("kept", lambda part: part), ("again", tj.checkpoint)):
+
+        @tj.jit
+        def step(x: tj.Tensor, wrap: Any = wrap) -> tj.Tensor:
+            loss = through(parts, x, wrap)
+            loss.backward()
+            return loss
+
+        arenas[name] = step.programs(x)[0].arena_bytes / activation
+    assert arenas["again"] < len(parts) + length + 4
+    assert arenas["kept"] > LAYERS
+
+
 def test_functional_gradients_free_what_they_are_done_with() -> None:
     net, x = layers(), tj.randn(512, 32)
 
