@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .vectors import DEPTH, PART_BYTES, VectorWriter
 
+ROWS_AHEAD = 32  # of B, in high tiles: how far ahead they are asked for
 STREAMED_ROWS = 4  # rows of B at a time, where there is a single row of A
 STREAMED_BLOCKS = 4  # and blocks of columns: memory is read best in long stretches
 PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
@@ -70,6 +71,8 @@ class TileWriter(VectorWriter):
                 # long chain of additions of them.
                 bases = [self.freeze("ptr", self.offset("%a", self.mul("%a_row", i))) for i in range(0, height, 3)]
             buffer = self.buffer(2 * height)
+            # The rows of B that come next are asked for, too, where there is much to compute meanwhile.
+            coming = "" if low or self.in_place == "rhs" else self.mul("%b_k", ROWS_AHEAD)
             b_start = self.let("places", "inttoptr i64 %b_strip to ptr") if self.in_place == "rhs" else "%b"
             start = [("ptr", b_start), ("i64", "%columns"), *Corner().carried, ("ptr", "%ahead")]
             with self.loop("0" if low else str(self.lanes), "%columns", 2 * self.lanes, start) as strips:
@@ -82,7 +85,7 @@ class TileWriter(VectorWriter):
                 if not low:
                     self.prefetch(ahead, height, "%ahead_step", level=2)
                     self.prefetch(corner[0], height, "%c_row", 2, write=True)
-                self.strip(height, bases, b_starts, left, buffer, Corner(*corner))
+                self.strip(height, bases, b_starts, coming, left, buffer, Corner(*corner))
                 strips.next = [
                     b_next, self.sub(left, str(2 * self.lanes)),
                     *self.moved(Corner(*corner), 2), self.offset(ahead, "%ahead_strip"),
@@ -91,7 +94,7 @@ class TileWriter(VectorWriter):
                 b, left, *corner, _ = strips.carried
                 with self.when(self.compare("sgt", left, 0)):
                     start_of_last = self.offset("%b", self.place(b, 0)[0]) if self.in_place == "rhs" else b
-                    self.strip(height, bases, [start_of_last], left, buffer, Corner(*corner))
+                    self.strip(height, bases, [start_of_last], coming, left, buffer, Corner(*corner))
 
     def prefetch(self, start: str, count: int, step: str, width: int = 1, level: int = 1, write: bool = False) -> None:
         """Ask for what lies some steps apart, each some vectors wide, to be in a cache of some level."""
@@ -133,8 +136,11 @@ class TileWriter(VectorWriter):
             self.offset(corner.addend, self.mul("%addend_vector", vectors)),
         ]
 
-    def sums(self, height: int, a_bases: list[str], b_starts: list[str], masks: Sequence[str | None]) -> list[str]:
-        """The sums of one tile, row by row: ``height`` rows by one or more vectors."""
+    def sums(
+        self, height: int, a_bases: list[str], b_starts: list[str], masks: Sequence[str | None], coming: str = ""
+    ) -> list[str]:
+        """The sums of one tile, row by row: ``height`` rows by one or more vectors.  What is ``coming`` in B, so many
+        bytes ahead, is asked for."""
         moving = [*(a_bases if self.in_place != "lhs" else []), *(b_starts if self.in_place != "rhs" else [])]
         pointers = [("ptr", p) for p in [*moving, *([self.depths] if self.in_place else [])]]
         zeros = [(self.vector, "zeroinitializer")] * (height * len(b_starts))
@@ -151,6 +157,9 @@ class TileWriter(VectorWriter):
                 steps = ["%b_k" if self.in_place == "lhs" else "%a_k"] * len(here)
             sums = iter(ks.carried[len(pointers) :])
             columns = [self.load(p, mask) for p, mask in zip(b, masks, strict=True)]
+            if coming:
+                for p in b:
+                    self.prefetch(self.offset(p, coming), 1, "")
             ks.next = [self.offset(p, step) for p, step in zip(here, steps, strict=True)]
             if self.in_place:
                 ks.next.append(self.entry(ks.carried[len(moving)], 1))
@@ -165,7 +174,7 @@ class TileWriter(VectorWriter):
         return ks.next[len(pointers) :]
 
     def strip(
-        self, height: int, a_bases: list[str], b_starts: list[str], left: str, buffer: str, corner: Corner
+        self, height: int, a_bases: list[str], b_starts: list[str], coming: str, left: str, buffer: str, corner: Corner
     ) -> None:
         """One tile, of whose columns the first ``left`` are within the matrix."""
         width = len(b_starts)
@@ -174,7 +183,7 @@ class TileWriter(VectorWriter):
             for j in range(width):
                 # Frozen, for otherwise LLVM moves the comparison into the loop.
                 masks[j] = self.freeze(self.mask, self.first_lanes(self.sub(left, str(j * self.lanes))))
-        sums = self.sums(height, a_bases, b_starts, masks)
+        sums = self.sums(height, a_bases, b_starts, masks, coming)
         whole = self.compare("sge", left, width * self.lanes)
         if height == self.height:
             with self.when(whole):
