@@ -32,10 +32,11 @@ def directory() -> Path | None:
     if chosen == "":
         return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    path = Path(chosen) if chosen else Path(base) / "tracejit"
+    path = Path(os.path.expanduser(chosen) if chosen else os.path.join(base, "tracejit"))
     try:
         if not chosen and not path.is_absolute():
             raise FileNotFoundError("this user has no home folder")
+        path = path.absolute()  # whatever the folder that the program works in becomes
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
         if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
@@ -118,8 +119,14 @@ def write(key: str, content: bytes, kind: str = MODULE) -> None:
             raise
         if _is_looked_after(name, len(content)):
             _bound(path.parent)
-    except OSError:
-        return
+    except OSError as error:
+        _tell_once(str(error), path.parent)
+
+
+@cache
+def _tell_once(error: str, folder: Path) -> None:
+    message = f"tracejit goes on without storing what it compiles in its disk cache, {folder}: {error}"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _is_looked_after(name: str, size: int) -> bool:

@@ -262,9 +262,10 @@ def test_a_full_disk_costs_the_entry_only(folder: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with pytest.warns(RuntimeWarning, match="No space left on device") as caught:
             cache.write("key", b"content")
+            cache.write("another key", b"content")
+        assert len(caught) == 1
     assert entries(folder) == []
     assert cache.read("key") is None
     cache.write("key", b"content")
@@ -276,8 +277,23 @@ def test_the_folder_goes_while_it_is_used(folder: Path) -> None:
     for path in entries(folder):
         path.unlink()
     folder.rmdir()
-    cache.write("key", b"content")
+    with pytest.warns(RuntimeWarning, match="No such file"):
+        cache.write("key", b"content")
     assert cache.read("key") is None
+
+
+def test_a_folder_may_be_named_in_a_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the folder that the program works in, which may change, or from the user's home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, path in (("nearby", tmp_path / "nearby"), ("~/own", tmp_path / "home" / "own")):
+        monkeypatch.setenv("TRACEJIT_CACHE_DIR", name)
+        cache.directory.cache_clear()
+        cache.write("key", b"content")
+        monkeypatch.chdir(tmp_path.parent)
+        assert cache.read("key") == b"content"
+        assert len(entries(path)) == 1
+        monkeypatch.chdir(tmp_path)
 
 
 def test_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tracejit.backends import cache
 
@@ -55,9 +56,12 @@ def _cache(action: str) -> int:
             f"{len(entries) - len(damaged)} of {len(entries)} entries are as they were written; others are never loaded"
         )
         return 1 if damaged else 0
-    size = sum(path.stat().st_size for path in entries)
+    sizes = []
+    for path in entries:
+        with suppress(OSError):  # another process may delete it meanwhile
+            sizes.append(path.stat().st_size)
     counts = {kind: sum(path.suffix == kind for path in entries) for kind in (cache.MODULE, cache.PROGRAM)}
-    print(f"folder   {folder}\nentries  {len(entries)}\nbytes    {size:,} of at most {cache.MAX_BYTES:,}")
+    print(f"folder   {folder}\nentries  {len(entries)}\nbytes    {sum(sizes):,} of at most {cache.MAX_BYTES:,}")
     print(f"modules  {counts[cache.MODULE]}\nprograms {counts[cache.PROGRAM]}")
     return 0
 

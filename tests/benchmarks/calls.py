@@ -43,6 +43,14 @@ def _addition(m: Any) -> Callable[[], Any]:
     return lambda: f(x, y)
 
 
+def _of_a_matrix(function: Callable[[Any], Any]) -> Make:
+    def make(m: Any) -> Callable[[], Any]:
+        f, x = m.compile(function), _array(m, 8, 8)
+        return lambda: f(x)
+
+    return make
+
+
 def _chain(m: Any) -> Callable[[], Any]:
     def ten(x: Any) -> Any:
         for _ in range(5):
@@ -76,6 +84,9 @@ def _recorded(m: Any) -> Callable[[], Any] | None:
 
 CALLS: dict[str, Make] = {
     "`x + y`, 4 numbers": _addition,
+    "`x.sum()`, 8×8 numbers": _of_a_matrix(lambda x: x.sum()),
+    "`x @ x`, 8×8 numbers": _of_a_matrix(lambda x: x @ x),
+    "`x[1]`, 8×8 numbers": _of_a_matrix(lambda x: x[1]),
     "10 operations in a row, 16 numbers": _chain,
     "a dict of 50 arrays and 2 arrays, 2 operations": _parameters,
     "a branch that a value decides": _branch,
@@ -106,10 +117,11 @@ def steady() -> dict[str, dict[str, float]]:
         for name, call in calls.items():
             for _ in range(64):
                 call()
-            if name == "tracejit":
-                libraries[name].settle()
-                for _ in range(64):
-                    call()
+            if name.startswith("tracejit"):
+                for _ in range(2):
+                    libraries[name].settle()
+                    for _ in range(256):
+                        call()
                 libraries[name].settle()
         counts = {name: max(1, round(SECONDS / _timed(call, 64, libraries[name].wait))) for name, call in calls.items()}
         times: dict[str, list[float]] = {name: [] for name in calls}
