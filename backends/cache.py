@@ -120,12 +120,12 @@ def write(key: str, content: bytes, kind: str = MODULE) -> None:
         if _is_looked_after(name, len(content)):
             _bound(path.parent)
     except OSError as error:
-        _tell_once(str(error), path.parent)
+        _tell_once(path.parent, error.strerror)
 
 
 @cache
-def _tell_once(error: str, folder: Path) -> None:
-    message = f"tracejit goes on without storing what it compiles in its disk cache, {folder}: {error}"
+def _tell_once(folder: Path, why: str) -> None:
+    message = f"tracejit goes on without storing what it compiles in its disk cache, {folder}: {why}"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 

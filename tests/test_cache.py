@@ -131,6 +131,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:tracejit goes on without storing")
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_a_miss(damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("TRACEJIT_CACHE_DIR", str(tmp_path / "cache"))
@@ -156,7 +157,7 @@ def test_a_process_survives_a_damaged_folder(warm: tuple[Path, dict[str, Any]], 
     report = run(folder)
     assert report["result"] == warm[1]["result"]
     assert report["hits"] == 0
-    assert report["warnings"] == []
+    assert [warning.endswith("Is a directory") for warning in report["warnings"]] == [True]
     repaired = run(folder)
     assert repaired["hits"] == sum(path.is_file() for path in modules(folder))
 
@@ -262,10 +263,11 @@ def test_a_full_disk_costs_the_entry_only(folder: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
-        with pytest.warns(RuntimeWarning, match="No space left on device") as caught:
-            cache.write("key", b"content")
-            cache.write("another key", b"content")
-        assert len(caught) == 1
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for key in ("key", "another key"):
+                cache.write(key, b"content")
+        assert [str(warning.message).endswith("No space left on device") for warning in caught] == [True]
     assert entries(folder) == []
     assert cache.read("key") is None
     cache.write("key", b"content")

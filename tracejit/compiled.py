@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import os
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.backends.cpu import compiler, stored
 from tracejit.backends.devices import in_use, moved, on_host
+from tracejit.backends.forking import lock, once
 from tracejit.ir import Constant, Graph, Op, Value
 from tracejit.ir.absence import without
 from tracejit.ir.interpreter import interpret
@@ -52,9 +53,11 @@ class Effects:
     """Held by calls that change tensors, so that no update of several threads is lost; ``held`` counts how often."""
 
     def __init__(self) -> None:
-        lock = threading.RLock()
-        self.acquire, self.release = lock.acquire, lock.release
+        self._lock = lock()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
         self.held = np.zeros(1, np.int64)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(self.held.fill, 0))
 
     def __enter__(self) -> None:
         self.acquire()
@@ -135,7 +138,7 @@ class Backward:
         self.kept = [value.type for value in parts.saved if value not in free]
         return more, parts.early
 
-    @functools.cached_property
+    @once
     def optimized(self) -> Graph:
         from tracejit.ir.passes import optimize  # here and below, for programs that are stored need none of it
 
@@ -147,7 +150,7 @@ class Backward:
         count = f"{len(self.kept)} value{'s' if len(self.kept) != 1 else ''}"
         return f"# {count} kept for backward: {kept_bytes(self.kept):,} bytes, beside its arguments and results"
 
-    @functools.cached_property
+    @once
     def program(self) -> Program:
         return self.planned(host=self.device is None)
 
@@ -437,13 +440,13 @@ class Code:
         if not self.compiles_late:
             _ = self.executable
 
-    @functools.cached_property
+    @once
     def graph(self) -> Graph:
         """What was traced, by itself: what earlier segments compute is not looked into."""
         is_first = all(value.op is None for value in self.traced.parameters)
         return self.traced if is_first else self.traced.copy()
 
-    @functools.cached_property
+    @once
     def optimized(self) -> Graph:
         from tracejit.ir.passes import optimize
 
@@ -453,7 +456,7 @@ class Code:
         with self._timed("optimize"):
             return optimize(self.graph, fast=self.fast, observe=observe)
 
-    @functools.cached_property
+    @once
     def program(self) -> Program:
         return self.planned(host=self.device is None)
 
@@ -465,7 +468,7 @@ class Code:
         with self._timed("lower"):
             return plan(optimized, specialize=self.specialize, host=host)
 
-    @functools.cached_property
+    @once
     def executable(self) -> Any:
         options = f"path {self.specialize} {self.fast}"
         with self._timed("compile"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
+from tracejit.backends.forking import lock
 from tracejit.ir import Location, TensorType
 from tracejit.ir.types import format_shape
 
@@ -203,7 +203,7 @@ class JittedFunction:
         self._ordered = sees_order_of_keywords(function)
         self._signatures: dict[Any, Signature] = {}
         self._families: dict[Any, Family] = {}
-        self._lock = threading.RLock()
+        self._lock = lock()
         self._signed: tuple[native_calls.Signed, ...] | None = None  # kinds of calls that native code makes
         self._hits = self._misses = self._lazy_calls = 0
         self._history: deque[str] = deque(maxlen=MAX_SIGNATURES)

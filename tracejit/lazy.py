@@ -8,7 +8,6 @@ the second time, whatever the numbers in it.  Effects are those of eager code, a
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.backends.devices import Unplaced, in_use, moved, on_host
+from tracejit.backends.forking import lock
 from tracejit.ir import Block, Builder, Constant, Graph, Primitive, TensorType, Value, type_of
 
 from . import device as devices
@@ -74,7 +74,7 @@ class Stretches:
         self.root = Step(None)
         self.count = 0
         self.compiled = 0
-        self.lock = threading.RLock()  # held by a call: what it changes is not seen half done by another
+        self.lock = lock()  # held by a call: what it changes is not seen half done by another
 
     def follow(self, step: Step, key: Any, infer: Callable[[], TensorType]) -> Step:
         found = step.following.get(key)
@@ -91,7 +91,7 @@ class LazyTrace:
 
     def __init__(self, stretches: Stretches) -> None:
         self.stretches = stretches
-        self._lock = threading.RLock()  # other threads may ask for a value
+        self._lock = lock()  # other threads may ask for a value
         self.born: list[weakref.ref[Tensor]] = []
         self.differentiated = None
         self.anomaly = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tracejit.backends.forking import lock
 
 if TYPE_CHECKING:
     from .levels import Level
@@ -48,7 +51,7 @@ class ThreadState(threading.local):
 busy = array("q", [0])
 unrecorded = array("q", [0])  # how many threads record no gradients
 _ORDINARY = frozenset(("quiet", "arguments", "hidden", "missed"))
-_lock = threading.Lock()
+_lock = lock()
 
 
 def _is_on(value: Any) -> bool:
@@ -69,3 +72,14 @@ class Changes:
 
 changes = Changes()
 thread = ThreadState()
+
+
+def _after_fork() -> None:
+    """Threads that are not there any more count no longer."""
+    own = vars(thread)
+    busy[0] = sum(_is_on(own[name]) for name in own.keys() - _ORDINARY - {"grad_enabled"})
+    unrecorded[0] = not thread.grad_enabled
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

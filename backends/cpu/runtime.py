@@ -9,7 +9,7 @@ import ctypes
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import KERNEL_DTYPES, Symbol, bfloat16
 
+from ..forking import once
 from ..fusion import COMPLEX_KERNEL_DTYPES, takes_complex
 from . import buffers, compiler, entry, threads
 from .entry import Entry, Plan
@@ -57,7 +58,7 @@ class _Runtime:
         run = interruptible(self.run_arrays_address, self.callback_address)
         return self.run_arrays(*arguments, self.callback_address) if run is None else run(*arguments)
 
-    @cached_property
+    @once
     def pool(self) -> threads.ThreadPool:
         names = ["tj_parallel_for", "tj_pool_worker"]
         parallel_for, worker = _addresses(compiler.load_module("pool", names, _pool_module, in_background=False))
