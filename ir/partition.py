@@ -83,8 +83,8 @@ def split(
 def kept_bytes(types: Iterable[TensorType]) -> int:
     """How much memory values of some types take; unknown extents count as :data:`TYPICAL_EXTENT`."""
     return sum(
-        math.prod(dim if isinstance(dim, int) else TYPICAL_EXTENT for dim in type.shape) * type.dtype.itemsize
-        for type in types
+        math.prod(dim if type(dim) is int else TYPICAL_EXTENT for dim in item.shape) * item.dtype.itemsize
+        for item in types
     )
 
 

@@ -741,6 +741,19 @@ def a_list_that_a_partial_was_given():
 
 
 @write
+def a_list_that_is_changed_and_replaced():
+    node = Node()
+    node.items = [random(4), random(4, seed=3)]
+
+    def f(x):
+        node.items[0] = x * 2
+        node.items = [*node.items[-2:], x]
+        return x
+
+    return f, lambda: node.items
+
+
+@write
 def a_global_that_is_made():
     space = {}
     exec(

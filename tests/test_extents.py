@@ -192,6 +192,22 @@ def test_gradients_of_outputs_for_another_batch():
     assert forward.cache_info().misses == 2
 
 
+def test_gradients_of_a_loop_over_rows_that_a_mask_selects():
+    def plain(x):
+        x = x[x.sum(1) > -9]
+        while x.max() > 1:
+            x = x * 0.5
+        return x
+
+    gradients = []
+    for function in (plain, tj.jit(plain)):
+        for n in (4, 5, 6, 3):
+            x = tj.tensor(_rows(n, 3) * 3, requires_grad=True)
+            function(x).sum().backward()
+            gradients.append(x.grad)
+    _same(gradients[4:], gradients[:4])
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_none_and_one(n):
     names = ["elementwise", "sum", "linear", "softmax", "layers", "reshape", "first column", "positive elements"]

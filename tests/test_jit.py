@@ -1217,6 +1217,23 @@ def test_outputs_that_nobody_differentiates_give_no_gradients(asked, create_grap
     np.testing.assert_equal(found[1], found[0])
 
 
+def test_a_backward_goes_on_in_what_was_computed_outside():
+    w = tj.tensor([1.0, 2.0], requires_grad=True)
+
+    def f(y):
+        loss = (y * w).sum()
+        loss.backward()
+        return loss
+
+    found = []
+    for function in (f, tj.jit(f)):
+        for _ in range(2):
+            x, w.grad = tj.tensor([3.0, 4.0], requires_grad=True), None
+            function(x * x)
+            found.append((x.grad.tolist(), w.grad.tolist()))
+    assert found == [([6, 16], [9, 16])] * 4
+
+
 def test_generators_of_coroutines_are_refused():
     async def f(x):
         yield x

@@ -129,6 +129,13 @@ def test_any_key() -> None:
             assert x[key].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("index", [[True, False, True], [2, 0]], ids=["a mask", "positions"])
+def test_tensors_as_indices(index: list[Any]) -> None:
+    x, key = tj.tensor(array(3, 4)), tj.tensor(index)
+    rows = learnt(lambda: x[key])()
+    assert rows.tolist() == array(3, 4)[index].tolist()
+
+
 def test_results_are_values_of_their_own() -> None:
     x = tj.tensor(array(4, 6))
     row = learnt(lambda: x[1])()

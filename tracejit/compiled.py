@@ -342,8 +342,9 @@ class Ending:
         values = [tree.unflatten(store.structure, rest) for store in self.stores]
         thread.arguments = args, kwargs or {}
         try:
-            for store, value in zip(self.stores, values, strict=True):
-                store.change.commit(value)
+            targets = [store.change.find() for store in self.stores]  # before one of them replaces another
+            for store, target, value in zip(self.stores, targets, values, strict=True):
+                store.change.commit(target, value)
         finally:
             thread.arguments = None
 

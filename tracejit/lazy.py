@@ -135,6 +135,9 @@ class LazyTrace:
     def refuse(self, what: str) -> None:
         """Python code may do anything."""
 
+    def refuse_history(self, leaf: Tensor) -> None:
+        """Its history is there."""
+
     def refuse_hooks(self, leaf: Tensor) -> None:
         """Hooks run when Python comes to them."""
 

@@ -385,6 +385,13 @@ class Trace:
         if tensor is not None and has_hooks(tensor):
             raise Untraceable(f"{name} has hooks, which run at each call")
 
+    def refuse_history(self, leaf: Tensor) -> None:
+        """A gradient arrives at a tensor; if that is from outside, and computed there, it must go on from there."""
+        shadow = self.shadows.get(id(leaf))
+        tensor = None if shadow is None else shadow.source.first(self._tensors)
+        if tensor is not None and tensor._node is not None and shadow is not None and shadow._node is None:
+            raise Untraceable("it differentiates through a tensor whose history lies outside of the function")
+
     def name_of(self, tensor: Tensor) -> str:
         """What the user's code calls a tensor from outside."""
         return self.names.get(id(tensor), "a captured tensor")

@@ -63,9 +63,8 @@ class Change:
         self.value = value
         self.module = module  # whose attributes these are
 
-    def commit(self, value: Any) -> None:
-        """Make the change again, with a value in place of the traced one."""
-        target = self.find()
+    def commit(self, target: Any, value: Any) -> None:
+        """Make the change again to the container, as it is found now, with a value in place of the traced one."""
         if self.module is not None and self.key != "training" and not _is_alike(target.get(self.key), value):
             vars(self.module)["_module_version"] += 1
         match self.kind:

@@ -74,6 +74,8 @@ class Memory:
             if described is not None and KERNEL_DTYPES.issuperset(operand.dtype for operand in operands):
                 compiler.run_later(lambda: self._provide(key, items, operands, *described))
             return
+        if len(operands) != 1:  # an index is a tensor too
+            return
         (operand,) = operands
         if found.ndim == 0 and function.indexes:  # NumPy gives a number for an element
             found = operand[(*(items[1] if type(items[1]) is tuple else items[1:]), ...)]

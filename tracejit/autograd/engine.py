@@ -135,10 +135,8 @@ def backward(
     if in_use[0]:
         targets = [(leaf, beside(leaf, gradient)) for leaf, gradient in targets]
     for leaf, gradient in targets:
-        if thread.trace is not None and leaf._node is not None and fields(leaf)._node is None:
-            from ..tracing import Untraceable
-
-            raise Untraceable("it differentiates through a tensor whose history lies outside of the function")
+        if thread.trace is not None:
+            thread.trace.refuse_history(leaf)
         state = fields(leaf)
         held = state._grad if state is leaf else leaf.grad  # a trace guards what it reads
         if held is None:
