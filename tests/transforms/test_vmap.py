@@ -277,5 +277,14 @@ def test_collectives_of_the_inner_and_the_outer_batch() -> None:
     assert rows.tolist() == [[9, 12]] * 3
     assert columns.tolist() == [[3, 3], [7, 7], [11, 11]]
     assert both.tolist() == [[21, 21]] * 3
+    together = ("rows", "columns")
+    of_all = {
+        tj.psum: [[21] * 2] * 3, tj.pmean: [[3.5] * 2] * 3, tj.pmax: [[6] * 2] * 3, tj.pmin: [[1] * 2] * 3,
+        (lambda x, names: tj.axis_index(names)): [[0, 1], [2, 3], [4, 5]],
+        (lambda x, names: x * 0 + tj.axis_size(names)): [[6] * 2] * 3,
+    }  # fmt: skip
+    for collective, expected in of_all.items():
+        run = tj.vmap(tj.vmap(lambda x, f=collective: f(x, together), axis_name="columns"), axis_name="rows")
+        assert run(x).tolist() == tj.jit(run)(x).tolist() == expected
     gathered = tj.vmap(tj.vmap(lambda x: tj.pmax(x, "columns"), axis_name="columns"))(x)
     assert gathered.tolist() == [[2, 2], [4, 4], [6, 6]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -360,60 +361,66 @@ def _named(name: Any) -> Batch:
     raise at_user_line(NameError(f"unbound axis name: {name!r} is the axis_name of no vmap that is running"))
 
 
-def _collective(primitive: Collective, x: Any, name: Any) -> tuple[Tensor, Batch]:
-    batch = _named(name)
+def _all_named(names: Any) -> list[Batch]:
+    """The batches that a name stands for, or each of a tuple of names."""
+    return [_named(name) for name in (names if isinstance(names, tuple | list) else (names,))]
+
+
+def _collective(primitive: Collective, x: Any, batch: Batch) -> Tensor:
     attributes = {"axis": batch.depth, "size": batch.size}
-    return apply(primitive, (as_tensor(x, primitive.name), batch.index), attributes), batch
+    return apply(primitive, (as_tensor(x, primitive.name), batch.index), attributes)
 
 
 def axis_index(axis_name: Any) -> Tensor:
-    """Which element of the batch this is.
+    """Which element of the batch this is; of several batches together, counted with the last name fastest.
 
     >>> import tracejit as tj
     >>> tj.vmap(lambda x: x + tj.axis_index("batch"), axis_name="batch")(tj.zeros(3))
     tensor([0., 1., 2.])
     """
-    return _named(axis_name).index
+    first, *others = _all_named(axis_name)
+    index = first.index
+    for batch in others:
+        index = elementwise.add(elementwise.multiply(index, batch.size), batch.index)
+    return index
 
 
 def axis_size(axis_name: Any) -> int:
-    """How many elements the batch has."""
-    return _named(axis_name).size
+    """How many elements the batch has, or several batches together."""
+    return math.prod(batch.size for batch in _all_named(axis_name))
 
 
 def psum(x: Any, axis_name: Any) -> Any:
     """The sum of ``x`` (or of each tensor in a container) over the batch that :func:`vmap` calls ``axis_name``.
 
+    A tuple of names stands for all elements of several batches.
+
     >>> import tracejit as tj
     >>> tj.vmap(lambda x: x / tj.psum(x, "batch"), axis_name="batch")(tj.tensor([1.0, 3.0]))
     tensor([0.25, 0.75])
     """
-    return tree.map_leaves(lambda leaf: _collective(all_reduce, leaf, axis_name)[0], x)
+    return _over(x, axis_name, lambda leaf, batch: _collective(all_reduce, leaf, batch))
 
 
 def pmean(x: Any, axis_name: Any) -> Any:
     """The mean over the batch; see :func:`psum`."""
-
-    def mean(leaf: Any) -> Tensor:
-        total, batch = _collective(all_reduce, leaf, axis_name)
-        return elementwise.divide(total, as_float(batch.size))
-
-    return tree.map_leaves(mean, x)
+    size = axis_size(axis_name)
+    return tree.map_leaves(lambda total: elementwise.divide(total, as_float(size)), psum(x, axis_name))
 
 
 def pmax(x: Any, axis_name: Any) -> Any:
     """The largest over the batch; see :func:`psum`."""
-    return tree.map_leaves(lambda leaf: reduction.max(_collective(all_gather, leaf, axis_name)[0], 0), x)
+    return _over(x, axis_name, lambda leaf, batch: reduction.max(_collective(all_gather, leaf, batch), 0))
 
 
 def pmin(x: Any, axis_name: Any) -> Any:
     """The smallest over the batch; see :func:`psum`."""
-    return tree.map_leaves(lambda leaf: reduction.min(_collective(all_gather, leaf, axis_name)[0], 0), x)
+    return _over(x, axis_name, lambda leaf, batch: reduction.min(_collective(all_gather, leaf, batch), 0))
 
 
-def all_gathered(x: Any, axis_name: Any) -> Any:
-    """The values of the whole batch, along a new first axis; see :func:`psum`."""
-    return tree.map_leaves(lambda leaf: _collective(all_gather, leaf, axis_name)[0], x)
+def _over(x: Any, axis_name: Any, collective: Callable[[Any, Batch], Tensor]) -> Any:
+    batches = _all_named(axis_name)
+    return tree.map_leaves(lambda leaf: functools.reduce(collective, batches, leaf), x)
 
 
 __all__ = ["axis_index", "axis_size", "pmax", "pmean", "pmin", "psum", "vmap"]
