@@ -26,9 +26,9 @@ from .ops import elementwise
 from .ops.creation import tensor
 from .paths import Check, Segment
 from .promotion import kind
+from .regions import CannotCapture, HasRules
 from .sources import Source
 from .state import thread
-from .structured import CannotCapture
 from .tape import Node, node_of, with_history
 from .tensor import Tensor, concrete_tensor
 from .tracing import Shadow, Trace, Untraceable
@@ -265,8 +265,10 @@ def recording(functions: Sequence[Callable[..., Any]]) -> Iterator[Trace]:
             with _left_as_it_was(functions):
                 yield around
         except CannotCapture as reason:
-            if around.capturing:
+            if around.capturing or (around.region is not None and isinstance(reason, HasRules)):
                 raise
+            if isinstance(reason, HasRules):
+                raise Unrecorded(str(reason)) from None
             around.refuse(f"a loop or a branch cannot be recorded: {reason}")
         return
     if around is not None:

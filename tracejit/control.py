@@ -29,10 +29,14 @@ from .locations import at_user_line
 from .ops import elementwise, manipulation
 from .ops.creation import tensor
 from .promotion import kind
-from .structured import CannotCapture, branches, scan as scan_block, while_loop as while_block
+from .regions import CannotCapture
+from .state import thread
+from .structured import branches, scan as scan_block, while_loop as while_block
 from .tensor import Tensor
 from .tracing import Trace
 from .transforms.arguments import checked_callable, flat, name_of
+
+UNROLLED = 64  # steps of a loop that are recorded one after the other where no block can hold one
 
 # Branches -------------------------------------------------------------------------------------------
 
@@ -300,8 +304,9 @@ def _scan(
                 trace, lambda: scan_block(trace, body(trace), carry.tensors, inputs.tensors, length, reverse)
             )
         return carry.unpack(results[:count]), stacked.unpack(results[count:])
-    except Unrecorded:
-        pass
+    except Unrecorded as reason:
+        if isinstance(thread.trace, Trace) and length > UNROLLED:
+            thread.trace.refuse(f"a loop cannot be recorded: {reason}")
     value, ys = carry.unpack(carry.copies), []
     for i in reversed(range(length)) if reverse else range(length):
         x = tensor(i) if what == "fori_loop" else inputs.unpack([whole[i] for whole in inputs.tensors])

@@ -26,7 +26,8 @@ from .locations import is_library
 from .loop_source import Loop, find_for
 from .loops import GENERATOR, Namespace, Recording, set_variables
 from .ops import elementwise
-from .structured import CannotCapture, scan
+from .regions import CannotCapture
+from .structured import scan
 from .tensor import Tensor
 from .tracing import Untraceable
 

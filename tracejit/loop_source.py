@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from .structured import CannotCapture
+from .regions import CannotCapture
 
 # Variables of captured code: whether the loop has been left in another way than by its test, and by which exit.
 BROKEN, EXIT = ".broken", ".exit"

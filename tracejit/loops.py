@@ -39,7 +39,8 @@ from .loop_source import (
 )  # fmt: skip
 from .ops import creation, elementwise
 from .places import Itself
-from .structured import CannotCapture, branches, while_loop
+from .regions import CannotCapture
+from .structured import branches, while_loop
 from .tensor import Tensor
 from .world import Untracked, World
 

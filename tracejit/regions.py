@@ -17,12 +17,21 @@ from tracejit.ir.types import is_differentiable
 from .disguise import disguised
 from .levels import Box, depth_here, hidden, is_differentiated
 from .state import thread
-from .tape import HAS_RULES, BlockInput, Node, node_of
+from .tape import BlockInput, Node, node_of
 from .tensor import Tensor, new_tensor
 
 if TYPE_CHECKING:
     from .paths import Check
     from .tracing import Trace
+
+
+class CannotCapture(BaseException):
+    """A function does something that a block cannot hold."""
+
+
+class HasRules(CannotCapture):
+    """It calls a function with a derivative of its own, which can be recorded outside of blocks alone."""
+
 
 Import = tuple[Value, Node | None]  # a value from around a block, and where its gradient goes
 
@@ -144,7 +153,7 @@ def trace_block(trace: Trace, function: Callable[..., Any], arguments: Sequence[
             trace.refuse("a loop's body or a branch writes gradients of tensors from outside")
         histories = [node for (_, node), _ in region.imports.values()]
         if region.has_rules and (is_differentiated() or any(like.has_history for like in likes) or any(histories)):
-            trace.refuse(HAS_RULES)
+            raise HasRules("it uses a function with a derivative of its own")
     finally:
         trace.builder.graph, trace.region = graph, region.outer
         for cell, value, node, flag in before.values():

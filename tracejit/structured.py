@@ -18,14 +18,10 @@ from .disguise import disguised
 from .levels import everywhere
 from .ops import elementwise
 from .ops.creation import tensor
-from .regions import Import, Like, TracedBlock, hold, trace_block, unite
+from .regions import CannotCapture, Import, Like, TracedBlock, hold, trace_block, unite
 from .tape import apply_region, with_history
 from .tensor import Tensor, new_tensor
 from .tracing import Trace
-
-
-class CannotCapture(BaseException):
-    """A function does something that a block cannot hold."""
 
 
 def branches(

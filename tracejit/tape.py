@@ -31,7 +31,6 @@ from .tensor import Tensor, concrete_tensor, new_tensor
 if TYPE_CHECKING:
     from .tracing import Trace
 
-HAS_RULES = "a loop's body or a branch uses a function with a derivative of its own"
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
     "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
@@ -131,7 +130,6 @@ class Call:
 
     __slots__ = ()
     name = "JittedCall"
-    is_of_graph = False  # a graph says how it is differentiated, without the tape
     runs_python = False  # of the user's, to differentiate it
 
     def itself(self) -> Call:
@@ -170,9 +168,6 @@ class CallNode(Node):
 
     def __init__(self, call: Call, edges: tuple[Node | None, ...], location: Location | None = None) -> None:
         super().__init__(None, edges, TensorType(float32, ()), location)
-        trace = thread.trace
-        if trace is not None and trace.region is not None and not call.is_of_graph:
-            trace.refuse(HAS_RULES)
         self.call: Call | None = call  # None once freed
         if thread.region is not None:
             thread.region.add(self)
@@ -370,8 +365,6 @@ def apply_region(
 
 class RegionCall(Call):
     """A primitive with regions that was applied to tensors which need gradients."""
-
-    is_of_graph = True
 
     def __init__(
         self,

@@ -193,7 +193,7 @@ class Trace:
                 return np.asarray(answer)
         if self.region is not None and not isinstance(value, Constant):
             if self.capturing:
-                from .loops import CannotCapture
+                from .regions import CannotCapture
 
                 raise CannotCapture(f"{what} needs a value")
             raise Untraceable(f"{what} needs a value in a loop or a branch")

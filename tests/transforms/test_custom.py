@@ -67,11 +67,8 @@ def test_the_rule_is_used(f: Any) -> None:
 
 BLOCKS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "cond": lambda f: lambda x: tj.cond(x.sum() > 0, f, lambda x: x, x),
-    "switch": lambda f: lambda x: tj.switch(tj.tensor(1), [lambda x: x, f], x),
     "scan": lambda f: lambda x: tj.scan(lambda c, _: (f(c), None), x, length=1)[0],
-    "fori_loop": lambda f: lambda x: tj.fori_loop(0, 1, lambda i, c: f(c), x),
     "while_loop": lambda f: lambda x: tj.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, f(s[1])), (0, x))[1],
-    "map": lambda f: lambda x: tj.map(f, x),
     "cond in scan": lambda f: BLOCKS["scan"](BLOCKS["cond"](f)),
     "a loop": lambda f: lambda x: looped(f, x),
 }  # fmt: skip
@@ -99,6 +96,10 @@ def test_the_rule_is_used_in_a_block(block: str, f: Any) -> None:
         assert run(tj.jacfwd(within))(x).tolist() == [[10, 0], [0, 10]]
         second = [tj.hvp(lambda x, g=g: (g(x) * x).sum(), (x,), (x,)).tolist() for g in (f, run(within))]
         assert second[0] == second[1]
+    if block in ("cond", "scan", "cond in scan"):
+        compiled = tj.jit(tj.grad(total))
+        compiled(x)
+        assert compiled.cache_info().lazy == 0, "it is recorded step by step, along a path"
 
 
 @pytest.mark.parametrize("f", [marked_vjp(), marked_jvp(), Marked.apply], ids=["vjp", "jvp", "Function"])

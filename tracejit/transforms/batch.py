@@ -345,7 +345,7 @@ def _around() -> Iterator[Level]:
 def _refuse_in_block(what: str) -> None:
     """Leave it to Python to call the function whose block is recorded: no block holds such things."""
     if thread.hidden is not None:
-        from ..structured import CannotCapture
+        from ..regions import CannotCapture
 
         raise CannotCapture(what)
 

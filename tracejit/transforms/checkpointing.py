@@ -91,7 +91,7 @@ def checkpoint_name(x: Any, name: str) -> Tensor:
 def _in_block(trace: Trace, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """A call in the body of a loop or in a branch: a block of its own, where it can be one."""
     from ..control import computed_again
-    from ..structured import CannotCapture
+    from ..regions import CannotCapture
 
     try:
         return computed_again(trace, function, args, kwargs)
