@@ -141,6 +141,10 @@ class Device(ABC):
     def runner(self, work: Sequence[Work]) -> Callable[[], None]:
         """What does some work in order, as often as it is called, with what the words are then."""
 
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """What computes a primitive that has no kernel on this device's arrays; ``None``: NumPy does, on the host."""
+        return None
+
     def imported(self, item: Any, *, copy: bool) -> Any:
         """An array of another library's that is on this device, through DLPack."""
         raise BufferError(f"{self.name} takes no arrays of other libraries")

@@ -145,7 +145,7 @@ class HostCall:
             if isinstance(value, Constant):
                 return value.array
             assert value.op is not None
-            return value.op.primitive.evaluate(elements(value.op.operands[0]), **value.op.attributes)
+            return evaluate(value.op.primitive, (elements(value.op.operands[0]),), value.op.attributes)
 
         result = evaluate(self.op.primitive, tuple(map(elements, self.op.operands)), self.op.attributes)
         return result if isinstance(result, tuple) else [result]

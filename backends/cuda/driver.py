@@ -22,6 +22,7 @@ from tracejit.ir.types import DType
 from ..devices import Copy, Device, Launch, Product, Work
 from . import cubins
 from .codegen import Entry
+from .functions import FUNCTIONS, LINEAR
 from .libraries import Products
 
 HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
@@ -127,6 +128,18 @@ class CupyDevice(Device):
         if nbytes:
             with self._here():
                 self._runtime.memcpyAsync(target, source, nbytes, DEVICE_TO_DEVICE, self.stream)
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        found = FUNCTIONS.get(name)
+        if found is None:
+            return None
+
+        def run(*arrays: Any, **attributes: Any) -> Any:
+            checks = importlib.import_module("cupyx").errstate(linalg="raise") if name in LINEAR else nullcontext()
+            with self._here(), checks:
+                return found(self._cupy, *arrays, **attributes)
+
+        return run
 
     def imported(self, item: Any, *, copy: bool) -> Any:
         with self._here():

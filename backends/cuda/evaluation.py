@@ -1,23 +1,25 @@
 """Ops on a device's arrays, one at a time: the eager path.
 
-Views are views; everything else is a program of one op, whose kernels serve all shapes.
+Views are views; everything else is a program of one op, whose kernels serve all shapes, or what the device has a
+function for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracejit.ir import Builder, Graph, Primitive, TensorType
+from tracejit.ir import Builder, Graph, Op, Primitive, TensorType
 from tracejit.ir.primitive import View
 
-from ..devices import Device, row_major
+from ..cpu import runtime
+from ..devices import Device, moved, on_host, row_major
 from ..fusion import Affine
-from ..program import plan
+from ..program import HostCall, plan
 from .executable import Executable
 
 LIMIT = 4096
-_one_op: dict[Any, Executable] = {}
+_one_op: dict[Any, Callable[[Sequence[Any]], list[Any]]] = {}
 
 
 def evaluate(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[str, Any], device: Device) -> Any:
@@ -31,10 +33,25 @@ def evaluate(primitive: Primitive, arrays: Sequence[Any], attributes: Mapping[st
         builder = Builder(graph)
         operands = [builder.parameter(TensorType(a.dtype, tuple(a.shape))) for a in arrays]
         graph.results = [builder.apply(primitive, operands, attributes)]
+        program = plan(graph, specialize=False, host=False)
         if len(_one_op) >= LIMIT:
             _one_op.clear()  # the machine code stays: only plans are made again
-        executable = _one_op[key] = Executable(plan(graph, specialize=False, host=False), device)
+        by_kernels = not any(isinstance(call, HostCall) for call in program.calls)
+        executable = _one_op[key] = Executable(program, device) if by_kernels else _elsewhere(graph.ops[-1], device)
     return executable(arrays)[0]
+
+
+def _elsewhere(op: Op, device: Device) -> Callable[[Sequence[Any]], list[Any]]:
+    """An op without a kernel: by a function of the device's, or by NumPy."""
+    function = device.function(op.primitive.name)
+
+    def run(arrays: Sequence[Any]) -> list[Any]:
+        if function is not None:
+            return [function(*[moved(array, device) for array in arrays], **op.attributes)]
+        found = runtime.evaluate(op.primitive, [on_host(array) for array in arrays], op.attributes)
+        return [device.upload(found)]
+
+    return run
 
 
 def _view(view: View, array: Any, attributes: Mapping[str, Any], device: Device) -> Any:

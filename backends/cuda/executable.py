@@ -11,20 +11,24 @@ import itertools
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tracejit.ir import TensorType, Value
+from tracejit.ir import Constant, Graph, Op, TensorType, Value
+from tracejit.ir.interpreter import interpret
+from tracejit.ir.primitive import Elementwise, Primitive
 from tracejit.ir.types import Symbol, int64
 
 from ..control import Carry, Slices
-from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved
+from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved, on_host
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import codegen
 from .batches import Batch, together
 
 Step = Callable[[], None]
+FEW_STEPS = 8  # by which a number is counted
 SMALL = 256  # bytes: the host's inputs up to that size are sent together
 
 
@@ -81,6 +85,44 @@ class Executable:
         return results
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number that follows from few others in few steps: where those are the host's, so is it.
+
+    The position of a generator is one.  To wait for the device would take longer than all that it does.
+    """
+
+    graph: Graph
+    inputs: Mapping[Value, int]  # parameters → numbers of the program's inputs
+
+    @classmethod
+    def of(cls, result: Value, places: Mapping[Value, Place]) -> Count | None:
+        """How a result is counted; ``None`` where it is not."""
+        ops: dict[Op, None] = {}
+        inputs: dict[Value, int] = {}
+        waiting = [result]
+        while waiting:
+            value = waiting.pop()
+            place = places.get(value)
+            if value.shape or value.dtype.kind not in "iu":
+                return None
+            if value.op is not None:
+                if not isinstance(value.op.primitive, Elementwise) or len(ops) >= FEW_STEPS:
+                    return None
+                ops = {value.op: None, **{op: None for op in ops if op is not value.op}}
+                waiting += [operand for operand in value.op.operands if not isinstance(operand, Constant)]
+            elif place is not None and place.space == "input":
+                inputs[value] = place.number
+            else:
+                return None
+        return cls(Graph("count", list(inputs), list(ops), [result]), inputs) if ops and inputs else None
+
+    def on_host(self, arrays: Sequence[Any]) -> np.ndarray:
+        from ..cpu import runtime
+
+        return interpret(self.graph, [arrays[number] for number in self.inputs.values()], runtime.evaluate)[0]
+
+
 class _Frame:
     """The words of one run at a time, and what is done with them."""
 
@@ -103,6 +145,12 @@ class _Frame:
             if place.space not in ("input", "output", "constant"):
                 self._place(value)  # no word is added after this: devices may have taken down where they are
 
+        self._counts = {
+            number: found
+            for number, value in enumerate(program.result_values)
+            if (found := Count.of(value, program.places)) is not None
+        }
+
     # A run ------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
@@ -124,6 +172,9 @@ class _Frame:
                     results.append(self._executable.constants[place.number])
                 case _:
                     results.append(self._fetched(value))
+        for number, count in self._counts.items():
+            if all(device_of(inputs[place]) is None for place in count.inputs.values()):
+                results[number] = count.on_host(inputs)
         self._grown.clear()
         del held
         return results
@@ -184,13 +235,18 @@ class _Frame:
     def _extent(self, dim: Any) -> int:
         return self._numbers[self._program.symbols[dim]] if isinstance(dim, Symbol) else dim
 
-    def _host(self, value: Value, extents: Mapping[Symbol, int]) -> np.ndarray:
-        """A value's elements, on the host."""
+    def _number_in(self, value: Value) -> Any:
+        """A value's only element, on the host."""
+        found: Any = self._device.read(self._words[self._place(value)], value.type.nbytes).view(value.dtype)[0]
+        return found
+
+    def _array(self, value: Value, extents: Mapping[Symbol, int]) -> Any:
+        """A value's elements, in memory of their own."""
         shape = tuple([extents[dim] if isinstance(dim, Symbol) else dim for dim in value.shape])
-        type = TensorType(value.dtype, shape)
-        if not type.size:
-            return np.empty(shape, value.dtype)
-        return self._device.read(self._words[self._place(value)], type.nbytes).view(value.dtype).reshape(shape)
+        made, nbytes = self._device.empty(shape, value.dtype), TensorType(value.dtype, shape).nbytes
+        if nbytes:
+            self._device.copy(self._device.address(made), self._words[self._place(value)], nbytes)
+        return made
 
     def _reserve(self, cursor: int, nbytes: int) -> None:
         """See to it that there is room for some bytes behind a cursor that grows."""
@@ -229,7 +285,7 @@ class _Frame:
                     work.append(Copy(call.target.type.nbytes, self._words, places))
                 case HostCall():
                     flush()
-                    steps.append(self._host_call(call))
+                    steps.append(self._call_without_kernel(call))
                 case BranchCall():
                     flush()
                     steps.append(self._branch(call))
@@ -257,18 +313,28 @@ class _Frame:
         function = self._executable.functions[batch.entry.name]
         return Launch(batch.entry, function, ends[-1], self._words, slots, ends)
 
-    def _host_call(self, call: HostCall) -> Step:
-        from ..cpu import runtime
+    def _call_without_kernel(self, call: HostCall) -> Step:
+        """An op, or several with extents that are found out, one by one on the device where it has what it takes."""
+        device = self._device
+
+        def evaluate(primitive: Primitive, arrays: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+            from ..cpu import runtime
+            from . import evaluation
+
+            if "regions" in attributes:
+                return runtime.evaluate(primitive, [on_host(array) for array in arrays], attributes)
+            return evaluation.evaluate(primitive, [moved(array, device) for array in arrays], attributes, device)
 
         def step() -> None:
             extents = {symbol: self._numbers[word] for symbol, word in call.symbols.items() if word in self._numbers}
-            sources = [self._host(value, extents) for value in call.sources]
-            for value, found in zip(call.op.results, call.evaluate(sources, extents, runtime.evaluate), strict=True):
-                place = self._program.places[value]
+            sources = [self._array(value, extents) for value in call.sources]
+            for value, found in zip(call.op.results, call.evaluate(sources, extents, evaluate), strict=True):
+                place, nbytes = self._program.places[value], found.nbytes
                 if not value.type.is_static:
-                    self._reserve(place.number, found.nbytes)
-                if found.nbytes:
-                    self._device.write(self._words[self._place(value)], np.ascontiguousarray(found))
+                    self._reserve(place.number, nbytes)
+                if nbytes:
+                    whole = device.contiguous(moved(found, device))
+                    device.copy(self._words[self._place(value)], device.address(whole), nbytes)
 
         for value in (*call.sources, *call.op.results):
             self._place(value)
@@ -278,7 +344,7 @@ class _Frame:
         bodies = [self._block(body.calls) for body in call.bodies]
 
         def step() -> None:
-            selected = self._host(call.selector, {}).item()
+            selected = self._number_in(call.selector)
             for inner in bodies[min(max(int(selected), 0), len(bodies) - 1)]:
                 inner()
 
@@ -306,7 +372,7 @@ class _Frame:
             while length is None or count < length:
                 for inner in condition:
                     inner()
-                if call.predicate is not None and not self._host(call.predicate, {}).item():
+                if call.predicate is not None and not self._number_in(call.predicate):
                     break
                 position = length - 1 - count if call.reverse and length is not None else count
                 if counter is not None:
