@@ -1,6 +1,7 @@
 """One command for a machine with a GPU: ``python -m tests.gpu_check --out DIR``.
 
-First the tests of devices run on the GPU; then each library, in a process of its own, runs the workloads, timed by the
+First the tests of devices run on the GPU, while compilers that keep what they have compiled do that already; then what
+the GPU can do at the most is measured, and each library, in a process of its own, runs the workloads, timed by the
 device's events where it has them.  ``DIR/results.json`` is written after each phase, ``DIR/results.md`` and the same
 table on the screen at the end; all within ``--budget`` seconds.  ``--dry-run`` does it all on a simulated GPU, small.
 """
@@ -15,8 +16,10 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -30,7 +33,12 @@ from .benchmarks import models
 from .benchmarks.libraries import LIBRARIES, Library
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("tracejit", "tracejit, eager", "cupy", "torch", "torch.compile", "jax")
+MODES = {  # of torch.compile
+    "torch.compile": "default", "torch.compile autotuned": "max-autotune-no-cudagraphs",
+    "torch.compile graphs": "reduce-overhead",
+}  # fmt: skip
+NAMES = ("tracejit", "tracejit, eager", "cupy", "torch", *MODES, "jax")
+KEPT = (*MODES, "jax")  # what these compile in one process is there in the next one
 TESTS = ("tests/devices/test_tensors.py", "tests/devices/test_programs.py", "tests/devices/test_kernels.py",
          "tests/devices/test_ops.py")  # fmt: skip
 TEST_SHARE = 0.35  # of the budget
@@ -48,6 +56,8 @@ class Workload:
     tiny: tuple[tuple[int, ...], ...]
     program: Callable[[Library], Callable[..., Any]]
     bytes: float = 0
+    flops: float = 0  # likewise
+    launch_bound: bool = False  # what takes the time is to ask for the work: then graphs of launches are compared too
     labels: int = 0  # how many classes the last input counts, if it holds integers
     tokens: bool = False  # whether all inputs do
     without: tuple[str, ...] = ()  # libraries that have no such program
@@ -145,15 +155,17 @@ WORKLOADS: list[Workload] = [
     Workload("three reductions", ((1 << 27,),), ((5000,),), of(three_reductions), 4.0 * (1 << 27)),
     Workload("layer norm's gradient", ((16384, 4096), (4096,), (16384, 4096)), ((9, 33), (33,), (9, 33)),
              of(norm_backward), 12.0 * 16384 * 4096),
-    Workload("attention", ((8, 16, 1024, 64),) * 3, ((1, 2, 5, 4),) * 3, of(attention), tolerance=1e-2),
-    Workload("20 kernels on 1 MB", ((512, 512),), ((9, 7),), of(twenty_kernels)),
+    Workload("attention", ((8, 16, 1024, 64),) * 3, ((1, 2, 5, 4),) * 3, of(attention), tolerance=1e-2,
+             flops=4.0 * 8 * 16 * 1024**2 * 64),
+    Workload("20 kernels on 1 MB", ((512, 512),), ((9, 7),), of(twenty_kernels), launch_bound=True),
     Workload("perceptron, a step", ((1024, 784), (1024,)), ((3, 784), (3,)), perceptron(1024), labels=10,
-             without=("cupy",), tolerance=1e-2, tiny_program=perceptron(8)),
+             without=("cupy",), tolerance=1e-2, tiny_program=perceptron(8), launch_bound=True),
     Workload("convolutions, a step", ((256, 3, 32, 32), (256,)), ((2, 3, 4, 4), (2,)),
              trained(models.cnn, models.cnn_jax, models.cnn_shapes()), labels=10, without=("cupy",), tolerance=1e-2,
              tiny_program=models.training(few_convolutions)),
     Workload("GPT-2 small, a step", ((4, 512), (4, 512)), ((1, 4), (1, 4)), gpt(12, 768, 12, 50257, 1024),
-             labels=50257, tokens=True, without=("cupy",), tolerance=1e-2, tiny_program=gpt(1, 8, 2, 16, 4)),
+             flops=6.0 * 4 * 512 * 124e6, labels=50257, tokens=True,
+             without=("cupy",), tolerance=1e-2, tiny_program=gpt(1, 8, 2, 16, 4)),
 ]  # fmt: skip
 
 
@@ -170,7 +182,10 @@ def library(name: str, dry: bool) -> tuple[Library, Callable[[], Any] | None]:
         m.__dict__["wait"] = lambda result: (cuda.Device().synchronize(), result)[1]
         m.__dict__["_array"] = lambda x: m.module.asnumpy(x)
         return m, _cupy_event
-    m = LIBRARIES[name]()
+    m = LIBRARIES["torch.compile" if name in MODES else name]()
+    m.name = name
+    if name in MODES:
+        m.__dict__["compile"] = partial(m.module.compile, mode="default" if dry else MODES[name])
     if name.startswith("tracejit"):
         if dry:
             from .backends.cuda.shim import device as shim
@@ -244,6 +259,8 @@ def measure(workload: Workload, m: Library, event: Callable[[], Any] | None, dry
     row["spread"] = round((max(device) - min(device)) / max(row["us"], 1e-9), 3)
     if workload.bytes and not dry:
         row["GB/s"] = round(workload.bytes / row["us"] / 1e3, 1)
+    if workload.flops and not dry:
+        row["TFLOP/s"] = round(workload.flops / row["us"] / 1e6, 1)
     return row
 
 
@@ -254,12 +271,52 @@ def _summary(array: Any) -> list[float]:
     return [float(values.sum()), float((values * weights).sum()), float(np.sqrt((values * values).sum()))]
 
 
+def run_floors(file: Path, dry: bool) -> None:
+    """What the GPU can do at the most, measured by CuPy: copies, and products of matrices."""
+    m, event = library("cupy", dry)
+    size, side = (1 << 10, 32) if dry else (1 << 29, 8192)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(3 if dry else 10):
+            marks = (event(), event()) if event is not None else None
+            start = time.perf_counter()
+            if marks is not None:
+                marks[0].record()
+            result = work()
+            if marks is not None:
+                marks[1].record()
+            m.wait(result)
+            times.append(elapsed(*marks) / 1e3 if marks is not None else time.perf_counter() - start)
+        return statistics.median(times[1:])
+
+    x = m.module.ones(size, np.float32)
+    found = {"copy_GB/s": 8 * size / seconds(x.copy) / 1e9}
+    for dtype in (np.float32, np.float16):
+        matrix = m.module.asarray(np.random.default_rng(0).standard_normal((side, side)).astype(dtype))
+        found[f"{np.dtype(dtype).name}_TFLOP/s"] = 2 * side**3 / seconds(lambda a=matrix: a @ a) / 1e12  # type: ignore[misc]
+    file.write_text(json.dumps({key: round(value, 1 if value > 1 else 6) for key, value in found.items()}))
+
+
+def compile_ahead(name: str) -> None:
+    """Run each workload once, so that what is compiled for it is kept."""
+    m, _ = library(name, dry=False)
+    for workload in WORKLOADS:
+        if is_compared(workload, name):
+            with suppress(Exception):
+                m.wait(workload.program(m)(*map(m.tensor, workload.arrays(False, 0))))
+
+
+def is_compared(workload: Workload, name: str) -> bool:
+    return name not in workload.without and (name != "torch.compile graphs" or workload.launch_bound)
+
+
 def run_library(name: str, file: Path, deadline: float, dry: bool) -> None:
     """All workloads; a line of JSON for each, as soon as it is there."""
     m, event = library(name, dry)
     with file.open("w") as lines:
         for workload in WORKLOADS:
-            if name in workload.without:
+            if not is_compared(workload, name):
                 continue
             row: dict[str, Any] = {"workload": workload.name, "library": name}
             try:
@@ -296,6 +353,7 @@ class Check:
         self.out, self.dry, self.names = out, dry, names
         self.start = time.time()
         self.budget = budget
+        self.kept = Path(tempfile.mkdtemp(prefix="gpu-check-"))  # of what compilers keep
         out.mkdir(parents=True, exist_ok=True)
         packages = ("numpy", "llvmlite", "cupy-cuda13x", "torch", "jax", "pytest")
         self.found: dict[str, Any] = {
@@ -357,11 +415,51 @@ class Check:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return os.environ | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        return os.environ | {
+            "PYTHONPATH": path,
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "JAX_COMPILATION_CACHE_DIR": str(self.kept / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "TORCHINDUCTOR_CACHE_DIR": str(self.kept / "inductor"),
+        }
+
+    def floors(self, limit: float) -> str:
+        file = self.out / "floors.json"
+        command = [sys.executable, "-m", "tests.gpu_check", "--library", "floors", "--out", str(file)]
+        command += ["--dry-run"] if self.dry else []
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, cwd=ROOT, env=self.environment(), check=False
+        )
+        if done.returncode:
+            return f"exit status {done.returncode}: {done.stderr[-300:]}"
+        self.found["floors"] = json.loads(file.read_text())
+        return ", ".join(f"{name} {value}" for name, value in self.found["floors"].items())
+
+    def tests_and_compilers(self, limit: float) -> str:
+        """The tests, with compilers at work beside them: nothing is timed yet."""
+        ahead = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.gpu_check", "--ahead", name, "--out", str(self.out)],
+                cwd=ROOT, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for name in (() if self.dry else [name for name in self.names if name in KEPT])
+        ]  # fmt: skip
+        end = time.time() + limit
+        try:
+            result = self.tests(limit)
+            for process in ahead:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, end - time.time()))
+        finally:
+            for process in ahead:
+                process.kill()
+                process.wait()
+        return result
 
     def run(self) -> int:
         self.write()
-        self.phase("tests", self.tests, self.budget * TEST_SHARE)
+        self.phase("tests", self.tests_and_compilers, self.budget * TEST_SHARE)
+        self.phase("floors", self.floors, 60)
         for number, name in enumerate(self.names):
             self.phase(name, partial(self.library, name), self.left / (len(self.names) - number))
         self.judge()
@@ -388,10 +486,13 @@ class Check:
             row.pop("values", None)
 
     def table(self) -> str:
-        """Microseconds by workload and library, as Markdown."""
+        """Microseconds by workload and library, as Markdown; what is ours beside the best other and the floors."""
         by_key = {(row["workload"], row["library"]): row for row in self.found["rows"]}
         lines = [f"GPU check of {self.found['commit']}, {self.found['date']}: {self.found['gpu']}", ""]
-        lines += [f"| µs | {' | '.join(self.names)} | best other / tracejit |", "|---" * (len(self.names) + 2) + "|"]
+        lines += [
+            f"| µs | {' | '.join(self.names)} | best other / tracejit | of the most |",
+            "|---" * (len(self.names) + 3) + "|",
+        ]
         for workload in WORKLOADS:
             found = [by_key.get((workload.name, name), {}) for name in self.names]
             cells = [_cell(row) for row in found]
@@ -399,12 +500,19 @@ class Check:
                 row["us"] for name, row in zip(self.names, found, strict=True)
                 if "us" in row and not name.startswith("tracejit")
             ]  # fmt: skip
-            ours = by_key.get((workload.name, "tracejit"), {}).get("us")
-            ratio = f"{min(others) / ours:.2f}" if others and ours else ""
-            lines.append(f"| {workload.name} | {' | '.join(cells)} | {ratio} |")
+            ours = by_key.get((workload.name, "tracejit"), {})
+            ratio = f"{min(others) / ours['us']:.2f}" if others and "us" in ours else ""
+            lines.append(f"| {workload.name} | {' | '.join(cells)} | {ratio} | {self._of_the_most(ours)} |")
+        lines += ["", *(f"{name}: {value}" for name, value in self.found.get("floors", {}).items())]
         lines += ["", "| phase | result | s |", "|---|---|---|"]
         lines += [f"| {p['phase']} | {p['result']} | {p['s']} |" for p in self.found["phases"]]
         return "\n".join(lines)
+
+    def _of_the_most(self, row: dict[str, Any]) -> str:
+        """Which part of the copies' or products' speed a row has."""
+        floors = self.found.get("floors", {})
+        pairs = (("GB/s", "copy_GB/s"), ("TFLOP/s", "float32_TFLOP/s"))
+        return ", ".join(f"{row[own] / floors[most]:.0%}" for own, most in pairs if own in row and most in floors)
 
 
 def _agree(ours: list[list[float]], theirs: list[list[float]], tolerance: float) -> bool:
@@ -431,8 +539,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--only", default=",".join(NAMES).replace("tracejit, eager", "tracejit+eager"))
     parser.add_argument("--library", help=argparse.SUPPRESS)
+    parser.add_argument("--ahead", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.ahead:
+        compile_ahead(given.ahead)
+        return 0
+    if given.library == "floors":
+        run_floors(given.out, given.dry_run)
+        return 0
     if given.library:
         run_library(given.library, given.out, given.deadline, given.dry_run)
         return 0
