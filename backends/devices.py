@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from array import array as Words
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -78,6 +78,20 @@ class Copy:
 
 
 Work = Launch | Product | Copy
+
+
+@runtime_checkable
+class Replays(Protocol):
+    """What does some work, by a recording of it where addresses come again."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether they have not for so long that none are looked for."""
+
+    def start_again(self) -> None:
+        """Look for them again."""
+
+    def __call__(self) -> None: ...
 
 
 class Device(ABC):

@@ -43,10 +43,7 @@ if TYPE_CHECKING:
 RUNS_BEFORE_COMPILING = 2  # with extents that may not be met again
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
-# A function's name, and its kernel's at the end of it: on a GPU there are several forms of one kernel.
-_DEFINITION = re.compile(
-    r"(?:^define .*@|^|__global__.* |\.entry )((?:(?:held_\d+x\d+x\d+|rows|shared)_)?(\w+_[0-9a-f]{12}))(?=[(:])"
-)
+_DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
 
 
 class Effects:
@@ -682,11 +679,13 @@ def _with_lines(program: Program, text: str, comment: str, notes: Mapping[str, s
     result, seen = [], set()
     for line in text.split("\n"):
         match = _DEFINITION.search(line)
-        if match is not None and match[2] in lines and match[1] not in seen:
-            seen.add(match[1])
-            result.append(f"{comment} {', '.join(lines[match[2]])}")
-            if notes and match[1] in notes:
-                result.append(f"{comment} {notes[match[1]]}")
+        name = match[1] if match is not None else ""
+        kernel = next((kernel for kernel in lines if name.endswith(kernel)), None)  # its forms have prefixes on GPUs
+        if kernel is not None and name not in seen:
+            seen.add(name)
+            result.append(f"{comment} {', '.join(lines[kernel])}")
+            if notes and name in notes:
+                result.append(f"{comment} {notes[name]}")
         result.append(line)
     return "\n".join(result)
 

@@ -248,6 +248,16 @@ class _Runner:
         self._steps: list[Callable[[int], None]] = []
         self._graphs: dict[bytes, Any] = {}  # None where the addresses were seen once
         self._misses = 0 if len(self._work) >= WORTH_A_GRAPH else MOST_MISSES
+        self._tries = 2 if len(self._work) >= WORTH_A_GRAPH else 0
+
+    @property
+    def is_lost(self) -> bool:
+        return self._tries > 1 and self._misses >= MOST_MISSES
+
+    def start_again(self) -> None:
+        if self.is_lost:
+            self._tries, self._misses = 1, 0
+            self._graphs.clear()
 
     def __call__(self) -> None:
         device = self._device
@@ -275,7 +285,7 @@ class _Runner:
             try:
                 graph = self._device.captured(self._steps)
             except Exception:  # work that cannot be captured is done without
-                self._misses = MOST_MISSES
+                self._misses, self._tries = MOST_MISSES, 0
                 self._graphs.clear()
                 return False
         self._graphs[key] = graph  # the one used last stands at the end

@@ -22,13 +22,14 @@ from tracejit.ir.primitive import Elementwise, Primitive
 from tracejit.ir.types import Symbol, int64
 
 from ..control import Carry, Slices
-from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Work, device_of, moved, on_host
+from ..devices import ALIGNMENT, Copy, Device, Launch, Product, Replays, Work, device_of, moved, on_host
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import codegen
 from .batches import Batch, together
 
 Step = Callable[[], None]
 FEW_STEPS = 8  # by which a number is counted
+STILL_BYTES = 1 << 20  # of an input or output: to copy so much takes less than to launch a few kernels
 SMALL = 256  # bytes: the host's inputs up to that size are sent together
 
 
@@ -141,6 +142,10 @@ class _Frame:
         for number, constant in enumerate(executable.constants):
             self._words[self._slot(("constant", number))] = self._device.address(constant)
         self._steps = self._block(program.calls)
+        self._runners = [step for step in self._steps if isinstance(step, Replays)]
+        self._given: dict[int, int] = {}  # the addresses behind words of inputs and outputs, as they came
+        self._still_inputs: dict[int, tuple[Any, int]] = {}  # with their bytes
+        self._still_outputs: dict[int, tuple[Any, int]] = {}
         for place, value in zip(program.results, program.result_values, strict=True):
             if place.space not in ("input", "output", "constant"):
                 self._place(value)  # no word is added after this: devices may have taken down where they are
@@ -159,8 +164,11 @@ class _Frame:
         outputs = [device.empty(type.static_shape, type.dtype) for type in self._program.outputs]
         for slot, output in zip(self._outputs, outputs, strict=True):
             words[slot] = device.address(output)
+        self._settle()
         for step in self._steps:
             step()
+        for slot, (still, nbytes) in self._still_outputs.items():
+            device.copy(self._given[slot], device.address(still), nbytes)
         results = []
         for place, value in zip(self._program.results, self._program.result_values, strict=True):
             match place.space:
@@ -178,6 +186,31 @@ class _Frame:
         self._grown.clear()
         del held
         return results
+
+    def _settle(self) -> None:
+        """Where addresses never come again, put what is small to the same places each time: then they do."""
+        device, words = self._device, self._words
+        before, self._given = self._given, {slot: words[slot] for slot in (*self._inputs, *self._outputs)}
+        if any(step.is_lost for step in self._runners):
+            for step in self._runners:
+                step.start_again()
+            self._hold_still([slot for slot, address in self._given.items() if before.get(slot) != address])
+        for slot, (still, nbytes) in self._still_inputs.items():
+            device.copy(device.address(still), self._given[slot], nbytes)
+            words[slot] = device.address(still)
+        for slot, (still, _) in self._still_outputs.items():
+            words[slot] = device.address(still)
+
+    def _hold_still(self, moving: Sequence[int]) -> None:
+        """Memory for the inputs and outputs behind these words, of those that are not much to copy."""
+        program = self._program
+        for slots, types, still in (
+            (self._inputs, program.inputs, self._still_inputs),
+            (self._outputs, program.outputs, self._still_outputs),
+        ):
+            for slot, type in zip(slots, types, strict=True):
+                if slot in moving and slot not in still and type.is_static and 0 < type.nbytes <= STILL_BYTES:
+                    still[slot] = self._device.empty(type.static_shape, type.dtype), type.nbytes
 
     def _read(self, inputs: Sequence[Any]) -> list[Any]:
         """Set the inputs' addresses; what has to be kept until the work has been asked for."""

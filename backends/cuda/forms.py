@@ -22,6 +22,7 @@ from .vectors import Wide
 MAX_BLOCKS = 4096  # several waves on the largest devices; the kernels' loops do the rest
 LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a block in one row
 FEW_ROWS = 1024  # too few to give each a warp
+FEW_TILES = 128  # blocks that leave parts of the largest devices idle
 FEW_POINTS = 256  # too few to give each a block, or to give one to each tile of them
 PREFIXES = {"row": "rows_", "shared row": "shared_", "row total": "total_", "column total": "total_", "tile": "tiles_"}
 
@@ -52,7 +53,10 @@ class Form:
         """What tells a kernel's functions apart."""
         if self.kind == "held" and self.held is not None:
             return f"held_{self.held.threads}x{self.held.chunks}x{self.held.width}_"
-        return f"each_{self.sets}_" if self.sets else PREFIXES.get(self.kind, "")
+        if self.sets:
+            return f"each_{self.sets}_"
+        narrow = "narrow_" if self.points == 8 and self.kind in ("column", "column total") else ""
+        return f"{narrow}{PREFIXES.get(self.kind, '')}"
 
     @property
     def grid(self) -> int:
@@ -117,11 +121,11 @@ def _of_rows(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: i
 
 
 def _of_columns(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int) -> Form:
-    """32 threads of a block that are 16 apart for each point: neighbouring threads read neighbouring points.
+    """32 threads of a block that are 16 or 8 apart for each point: neighbouring threads read neighbouring points.
 
     As many points as the block has warps, so that each warp folds the lanes of one point.
     """
-    side = 16
+    side = 16 if points >= 16 * FEW_TILES else 8  # which reads 32 bytes at a time, the least that memory gives
     who, count = "32 threads of a block", _quotient(points, side)
     if loops and count < FEW_POINTS and extent > BLOCK and is_in_one_stage(loops, kernel.body):
         blocks, partial_bytes = _partials(kernel, points, extent)

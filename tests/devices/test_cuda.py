@@ -14,7 +14,7 @@ import tracejit.nn.functional as F
 from tests.backends.cuda.fake_cupy import GPU, fake_gpu
 from tests.backends.cuda.shim import shim
 from tracejit import nn, optim
-from tracejit.backends.cuda import driver
+from tracejit.backends.cuda import driver, executable
 
 pytestmark = pytest.mark.skipif(bool(shim.why_unavailable()), reason=shim.why_unavailable() or "the shim is there")
 
@@ -126,10 +126,21 @@ def test_graphs_are_replayed_where_addresses_come_again(gpu: GPU, monkeypatch: p
     assert compiled(x).tolist() != expected
 
 
-def test_other_addresses_at_each_call_need_no_graph(gpu: GPU) -> None:
+def test_other_addresses_at_each_call_are_held_still(gpu: GPU) -> None:
+    """Inputs and outputs that never lie where others have lain are copied from and to the same places."""
+    compiled = tj.jit(five)
+    given = [tj.tensor(drawn(7, 5, seed=seed)).cuda() for seed in range(3)]
+    expected = [five(x.cpu()).tolist() for x in given]
+    held = [compiled(given[turn % 3]) for turn in range(driver.MOST_MISSES + 9)]
+    assert gpu.graph_launches == 8  # the first call with the new addresses is for looking at them
+    assert [found.tolist() for found in held] == [expected[turn % 3] for turn in range(len(held))]
+
+
+def test_large_inputs_stay_where_they_are(gpu: GPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executable, "STILL_BYTES", 16)
     compiled = tj.jit(five)
     x = tj.tensor(drawn(7, 5)).cuda()
-    held = [compiled(x) for _ in range(driver.MOST_MISSES + 8)]
+    held = [compiled(x) for _ in range(2 * driver.MOST_MISSES + 8)]
     assert gpu.graph_launches == 0
     assert len({tuple(found.tolist()[0]) for found in held}) == 1
 

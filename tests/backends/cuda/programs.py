@@ -332,6 +332,7 @@ _add("elements and their sums", _kept_and_summed, "f32[3,30011]")
 _add("logical reductions of all", _reductions(0), "bool[70001]")
 _add("gradients of a norm", _norm_gradients, "f32[5000,40]", "f32[5000,40]")
 _add("deviation of a long vector", lambda e, x: _normalize(e, x, x, 0), "f32[70001]")
+_add("sums of many columns", _sum(0), "f32[40,2053]")
 _add("columns of many blocks", lambda e, x: [_sum(0)(e, x), e.reduce_max(x, axes=(0,))], "f32[20000,7]")
 _add("columns with all of their elements", lambda e, x: _softmax(e, x, 0), "f32[9000,5]")
 

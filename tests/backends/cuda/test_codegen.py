@@ -296,6 +296,7 @@ GOLDEN_CASES = {
     "argmax": "argmax of rows of 40",
     "many_updates": "updates of several parameters",
     "several_reductions": "several reductions of all",
+    "many_columns": "sums of many columns",
     "columns_in_stages": "columns of many blocks",
     "rows_in_registers": "layer norm of rows of 2048",
     "rows_in_shared_memory": "softmax of rows of 20000",
@@ -336,12 +337,13 @@ def test_launch_shape() -> None:
 
     assert launches("gelu") == [launch(15, 256)]  # 15000 elements, a thread for each four
     assert launches("sums of rows of 33") == [launch(3, 256)]  # 17 rows, a warp each
-    assert launches("sums of columns of 33") == [launch(2, 512)]  # 19 columns, 16 at a time
+    assert launches("sums of columns of 33") == [launch(3, 256)]  # 19 columns, 8 at a time
+    assert launches("sums of many columns") == [launch(129, 512)]  # 2053 columns, 16 at a time
     assert launches("sums of rows of 9000") == [launch(17, 256)]  # few rows, a block each for up to 8 blocks of theirs
     assert launches("transpose") == [launch(2, 256)]  # tiles of 32 by 32
     assert launches("scalars") == [launch(1, 32)]
     assert launches("sum of a long vector") == [launch(3, 256)]  # 18 blocks, a warp each
-    assert launches("columns of many blocks") == [launch(5, 512)]  # 5 blocks of 4096 rows
+    assert launches("columns of many blocks") == [launch(5, 256)]  # 5 blocks of 4096 rows
 
 
 def test_one_source_for_equal_kernels() -> None:

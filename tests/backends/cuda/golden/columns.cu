@@ -1,7 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
 // Many blocks, in two stages: 32 threads of a block for each block of the order for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) total_reduce_sum_83aed8899729(
+extern "C" __global__ void __launch_bounds__(256, 1) narrow_total_reduce_sum_83aed8899729(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long n0,
@@ -10,15 +10,15 @@ extern "C" __global__ void __launch_bounds__(512, 1) total_reduce_sum_83aed88997
     unsigned int *__restrict__ counters,
     unsigned char *partials
 ) {
-  __shared__ float table_f32[33][17];
+  __shared__ float table_f32[33][9];
   __shared__ bool is_last;
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  const int lane = threadIdx.x / 8, column = threadIdx.x % 8;
   const long long blocks = (n1 + 4095) / 4096, all = n0 * blocks;
-  const long long tiles = (n0 + 15) / 16;
+  const long long tiles = (n0 + 7) / 8;
   for (long long item = blockIdx.x; item < tiles * blocks; item += gridDim.x) {
     const long long tile = item % tiles, block = item / tiles;
-    const bool active = tile * 16 + column < n0;
-    const long long i0 = active ? tile * 16 + column : n0 - 1;
+    const bool active = tile * 8 + column < n0;
+    const long long i0 = active ? tile * 8 + column : n0 - 1;
     float part_v1 = -0.0f;
     {
       long long next = block * 4096 + lane;

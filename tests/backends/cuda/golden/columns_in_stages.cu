@@ -7,7 +7,7 @@ template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
 }
 
 // Many blocks, in two stages: 32 threads of a block for each block of the order for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) total_reduce_sum_reduce_max_7090a9565f87(
+extern "C" __global__ void __launch_bounds__(256, 1) narrow_total_reduce_sum_reduce_max_7090a9565f87(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     float *__restrict__ b2,
@@ -16,15 +16,15 @@ extern "C" __global__ void __launch_bounds__(512, 1) total_reduce_sum_reduce_max
     unsigned int *__restrict__ counters,
     unsigned char *partials
 ) {
-  __shared__ float table_f32[33][17];
+  __shared__ float table_f32[33][9];
   __shared__ bool is_last;
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  const int lane = threadIdx.x / 8, column = threadIdx.x % 8;
   const long long blocks = (n1 + 4095) / 4096, all = 7 * blocks;
-  const long long tiles = (7 + 15) / 16;
+  const long long tiles = (7 + 7) / 8;
   for (long long item = blockIdx.x; item < tiles * blocks; item += gridDim.x) {
     const long long tile = item % tiles, block = item / tiles;
-    const bool active = tile * 16 + column < 7;
-    const long long i0 = active ? tile * 16 + column : 7 - 1;
+    const bool active = tile * 8 + column < 7;
+    const long long i0 = active ? tile * 8 + column : 7 - 1;
     float part_v1 = -0.0f;
     float part_v2 = __int_as_float(0xff800000);
     {

@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(256, 1) iota_5348072cb2d0(
 }
 
 // 32 threads of a block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_etc_5a5bcd48c9d2(
+extern "C" __global__ void __launch_bounds__(256, 1) narrow_reduce_max_compare_select_etc_5a5bcd48c9d2(
     const int *__restrict__ b0,
     const long long *__restrict__ b1,
     long long *__restrict__ b2,
@@ -39,12 +39,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_compare_select_e
     const long long n1,
     const long long s2
 ) {
-  __shared__ int table_i32[33][17];
-  __shared__ long long table_i64[33][17];
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
-  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
-    const bool active = tile * 16 + column < n0;
-    const long long i0 = active ? tile * 16 + column : n0 - 1;
+  __shared__ int table_i32[33][9];
+  __shared__ long long table_i64[33][9];
+  const int lane = threadIdx.x / 8, column = threadIdx.x % 8;
+  for (long long tile = blockIdx.x; tile * 8 < n0; tile += gridDim.x) {
+    const bool active = tile * 8 + column < n0;
+    const long long i0 = active ? tile * 8 + column : n0 - 1;
     int v1 = (-2147483647 - 1);
     {
       long long next = lane;

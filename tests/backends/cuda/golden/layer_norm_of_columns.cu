@@ -1,7 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
 // 32 threads of a block for each i0, i1.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_sum_divide_subtract_etc_52fb46f9915d(
+extern "C" __global__ void __launch_bounds__(256, 1) narrow_reduce_sum_divide_subtract_etc_52fb46f9915d(
     const double *__restrict__ b0,
     const double *__restrict__ b1,
     double *__restrict__ b2,
@@ -11,12 +11,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_sum_divide_subtract_
     const long long s1,
     const long long s2
 ) {
-  __shared__ double table_f64[33][17];
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
+  __shared__ double table_f64[33][9];
+  const int lane = threadIdx.x / 8, column = threadIdx.x % 8;
   const long long points = 3ll * 7ll;
-  for (long long tile = blockIdx.x; tile * 16 < points; tile += gridDim.x) {
-    const bool active = tile * 16 + column < points;
-    const long long point = active ? tile * 16 + column : points - 1;
+  for (long long tile = blockIdx.x; tile * 8 < points; tile += gridDim.x) {
+    const bool active = tile * 8 + column < points;
+    const long long point = active ? tile * 8 + column : points - 1;
     const long long i0 = point / 7;
     const long long i1 = point % 7;
     const double v0 = b0[i1];

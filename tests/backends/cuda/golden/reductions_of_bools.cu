@@ -1,7 +1,7 @@
 // To be compiled with -fmad=false: products and sums are rounded one by one.
 
 // 32 threads of a block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_reduce_min_reduce_and_etc_a62d495a3400(
+extern "C" __global__ void __launch_bounds__(256, 1) narrow_reduce_max_reduce_min_reduce_and_etc_a62d495a3400(
     const unsigned char *__restrict__ b0,
     unsigned char *__restrict__ b1,
     unsigned char *__restrict__ b2,
@@ -11,11 +11,11 @@ extern "C" __global__ void __launch_bounds__(512, 1) reduce_max_reduce_min_reduc
     const long long n1,
     const long long s2
 ) {
-  __shared__ bool table_bool[33][17];
-  const int lane = threadIdx.x / 16, column = threadIdx.x % 16;
-  for (long long tile = blockIdx.x; tile * 16 < n0; tile += gridDim.x) {
-    const bool active = tile * 16 + column < n0;
-    const long long i0 = active ? tile * 16 + column : n0 - 1;
+  __shared__ bool table_bool[33][9];
+  const int lane = threadIdx.x / 8, column = threadIdx.x % 8;
+  for (long long tile = blockIdx.x; tile * 8 < n0; tile += gridDim.x) {
+    const bool active = tile * 8 + column < n0;
+    const long long i0 = active ? tile * 8 + column : n0 - 1;
     bool v1 = false;
     bool v2 = true;
     bool v3 = true;
