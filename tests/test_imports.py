@@ -18,7 +18,7 @@ MAY_IMPORT = {
 }
 OUTSIDE = {
     "tracejit.ir": {"numpy", "ml_dtypes"},
-    "tracejit.backends": {"numpy", "ml_dtypes", "llvmlite", "cupy", "cupy_backends"},
+    "tracejit.backends": {"numpy", "ml_dtypes", "llvmlite", "cupy", "cupy_backends", "cupyx"},
     "tracejit": {"numpy", "ml_dtypes"},
 }
 
