@@ -25,6 +25,7 @@ from tracejit.ir.types import KERNEL_DTYPES, complex64, complex128
 COMPLEX_KERNEL_DTYPES = KERNEL_DTYPES | {complex64, complex128}
 MAX_GROUP = 120  # ops; larger kernels spill registers
 MAX_SCALARS = 16  # groups of scalars that others may join
+SMALL_RESULT = 1 << 12  # elements: it does not matter how long so few are kept
 LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
 
 Domain = tuple[int, ...]
@@ -147,7 +148,7 @@ class Group:
     """Ops that share a kernel; ``reduced`` are axes of the domain, ``closed`` groups take no more ops.
 
     A ``total`` has few points with many elements each.  Many threads work on one, so what is done for each element
-    must not wait for what is reduced.
+    must not wait for what is reduced.  ``era`` is how many ops that are not fused stand before the first of its ops.
     """
 
     number: int
@@ -156,6 +157,7 @@ class Group:
     ops: list[Op] = field(default_factory=list)
     closed: bool = False
     total: bool = False
+    era: int = 0
 
     @property
     def kept(self) -> Domain:
@@ -191,6 +193,7 @@ class _Fusion:
         self.level: dict[Value, str] = {}
         self.depends: dict[int, int] = {}  # a group's number → bit set of the groups it needs
         self.needed = 0  # bit set of all that any needs
+        self.era = 0
         self.uses = graph.uses()
         self.results = set(graph.results)
         self.in_memory = {operand for op in whole for operand in op.operands}
@@ -203,6 +206,7 @@ class _Fusion:
             if op in self.additions:
                 self._add(self._open(self.additions[op], (), closed=True), op, "full")
             elif op in self.whole:
+                self.era += 1
                 self._open(op, (), closed=True)
             elif not isinstance(op.primitive, View):
                 self._place(op)
@@ -214,6 +218,7 @@ class _Fusion:
 
     def _place(self, op: Op) -> None:
         if not is_fusible(op):
+            self.era += 1
             self._open(op, (), closed=True)
             return
         reads = self._reads(op)
@@ -247,6 +252,7 @@ class _Fusion:
             group
             for group in dict.fromkeys([*self._producers(reads), *beside])
             if group.domain == domain
+            and self._is_near(group, op)
             and group.reduced in (frozenset(), reduced)
             and self._reads_fit(group, reads, full=True)
             and (total or group in beside or not (few_long_rows or by_columns) or self._feeds_only(group, op))
@@ -271,11 +277,16 @@ class _Fusion:
         ]
 
     def _accepts(self, group: Group, op: Op, domain: Domain, reads: list[tuple[Value, Index]]) -> bool:
-        if group.closed:
+        if group.closed or not self._is_near(group, op):
             return False
         if domain == group.domain and self._reads_fit(group, reads, full=True):
             return True
         return bool(group.reduced) and domain == group.kept and self._reads_fit(group, reads, full=False)
+
+    def _is_near(self, group: Group, op: Op) -> bool:
+        """Whether the op's result may be computed in the group, so early: what stands far ahead in the graph would be
+        kept until then."""
+        return group.era == self.era or op.result.type.size < SMALL_RESULT
 
     def _reads_fit(self, group: Group, reads: list[tuple[Value, Index]], *, full: bool) -> bool:
         """Whether all values that are read from the group are read at the reader's own point."""
@@ -335,7 +346,7 @@ class _Fusion:
     # Groups and their order -------------------------------------------------------------------------
 
     def _open(self, op: Op, domain: Domain, *, closed: bool = False) -> Group:
-        group = Group(len(self.depends), domain, closed=closed)
+        group = Group(len(self.depends), domain, closed=closed, era=self.era)
         self.groups[group.number] = group
         if not domain and not closed:
             self.scalars[group.number] = group

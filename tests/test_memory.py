@@ -51,6 +51,20 @@ def test_the_arena_of_a_program_is_shared() -> None:
     assert plan(graph).arena_bytes == 2 * 64 * 64 * 4
 
 
+def test_what_is_computed_late_is_not_computed_early_and_kept() -> None:
+    graph = parse("""func @f(%x: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) {
+        %a = exponential %x : f32[64,64]
+        %b = negate %a : f32[64,64]
+        %c = dot %b, %w : f32[64,64]
+        %d = multiply %a, %a : f32[64,64]
+        %e = multiply %d, %c : f32[64,64]
+        return %e
+    }""")
+    first, _, last = plan(graph).calls
+    assert [value.name for value in first.buffers] == ["x", "a", "b"]
+    assert [value.name for value in last.buffers] == ["a", "c", "e"]
+
+
 # A program's results --------------------------------------------------------------------------------
 
 PROGRAMS = {  # of %x: f32[4]
