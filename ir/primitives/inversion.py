@@ -48,9 +48,14 @@ inverse = _holomorphic(
 
 
 def _adjugate_numpy(x: np.ndarray) -> np.ndarray:
-    """From the singular values: each one's place gets the product of the others, which is right for singular ones."""
+    """From the singular values: each one's place gets the product of the others, which is right for singular ones.
+
+    Of small matrices as :func:`_cofactors` has it, to the bit.
+    """
     if x.shape[-1] == 0:
         return x
+    if x.shape[-1] <= 3:
+        return _small_cofactors(x).mT
     u, s, vh = np.linalg.svd(x)
     one = np.ones((*s.shape[:-1], 1), s.dtype)
     before = np.cumprod(np.concatenate([one, s[..., :-1]], axis=-1), axis=-1)
@@ -78,8 +83,43 @@ def _adjugate_jvp(e: Emitter, t: Any, op: Application) -> Any:
 adjugate = _holomorphic("adjugate", _adjugate_numpy, _adjugate_vjp, _adjugate_jvp)
 
 
+def _cofactors(e: Emitter, x: Any) -> Any:
+    """The gradient of the determinant; of small matrices written out, which has derivatives of any order."""
+    rows = x.shape[-1]
+    if rows == 1:
+        return e.full(1, TensorType(x.dtype, tuple(x.shape)))
+    if rows == 2:
+        signs = e.constant(np.array([[1, -1], [-1, 1]], x.dtype))
+        return e.multiply(e.reverse(x, dimensions=(len(x.shape) - 2, len(x.shape) - 1)), signs)
+    if rows == 3:
+        turned = [[_turned(e, _turned(e, x, 2, i), 1, j) for j in (1, 2)] for i in (1, 2)]
+        first, second = e.multiply(turned[0][0], turned[1][1]), e.multiply(turned[0][1], turned[1][0])
+        return e.subtract(first, second)
+    return transposed(e, e.adjugate(x))
+
+
+def _small_cofactors(x: np.ndarray) -> np.ndarray:
+    """The same of arrays of up to three rows."""
+    if x.shape[-1] == 1:
+        return np.ones_like(x)
+    if x.shape[-1] == 2:
+        return x[..., ::-1, ::-1] * np.array([[1, -1], [-1, 1]], x.dtype)
+    turned = [[np.roll(x, (-i, -j), (-2, -1)) for j in (1, 2)] for i in (1, 2)]
+    return turned[0][0] * turned[1][1] - turned[0][1] * turned[1][0]
+
+
+def _turned(e: Emitter, x: Any, axis: int, count: int) -> Any:
+    """What begins with the ``count``-th along an axis, counted from the last, and goes on in a circle."""
+    axis, limit = len(x.shape) - axis, list(x.shape)
+    start, strides = [0] * len(limit), (1,) * len(limit)
+    start[axis] = limit[axis] = count
+    end = e.slice(x, start=(0,) * len(limit), limit=tuple(limit), strides=strides)
+    begin = e.slice(x, start=tuple(start), limit=tuple(x.shape), strides=strides)
+    return e.concatenate(begin, end, dimension=axis)
+
+
 def _determinant_vjp(e: Emitter, g: Any, op: Application) -> Any:
-    return scaled(e, transposed(e, e.adjugate(op.operands[0])), g)
+    return scaled(e, _cofactors(e, op.operands[0]), g)
 
 
 determinant = _holomorphic("determinant", np.linalg.det, _determinant_vjp, weighted(_determinant_vjp), scalar=True)

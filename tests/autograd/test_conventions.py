@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,31 @@ def test_second_derivatives_where_pieces_meet(function: Callable[[Any], Any], at
     x = tj.tensor(at, dtype="float64")
     assert second(x).item() == pytest.approx(expected, abs=1e-15)
     assert tj.jit(second)(x).item() == pytest.approx(expected, abs=1e-15)
+
+
+def determinant(x: tj.Tensor) -> tj.Tensor:
+    """Leibniz's sum."""
+    rows, total = range(x.shape[0]), x.sum() * 0
+    for order in itertools.permutations(rows):
+        sign = round(np.linalg.det(np.eye(len(rows))[list(order)]))
+        total = total + sign * math.prod(x[i, j] for i, j in zip(rows, order, strict=True))
+    return total
+
+
+@pytest.mark.parametrize("data", [[[0.0]], NOTHING, EYE, SINGULAR, np.zeros((3, 3)), np.ones((3, 3))])
+def test_a_determinant_has_derivatives_of_any_order(data: Any) -> None:
+    """Also of a singular matrix, of up to three rows."""
+    x = tj.tensor(data, dtype="float64")
+    for take in (tj.grad, tj.hessian, lambda f: tj.jacfwd(tj.hessian(f))):
+        expected = take(determinant)(x).numpy()
+        np.testing.assert_allclose(take(tj.linalg.det)(x).numpy(), expected, atol=1e-12)
+
+
+def test_the_gradient_of_a_determinant_of_any_size() -> None:
+    slope = tj.jit(tj.grad(tj.linalg.det))
+    for rows in (4, 5, 3, 2, 1):  # compiled for any size at the second
+        x = tj.randn(rows, rows, dtype="float64")
+        assert slope(x).numpy().tobytes() == tj.grad(tj.linalg.det)(x).numpy().tobytes()
 
 
 def test_vectors_of_equal_eigenvalues_have_no_derivative() -> None:
