@@ -394,7 +394,7 @@ class _Plan:
                 return
             if self.host and is_bfloat16_product(first) and lower_bfloat16_product(self, first):
                 return
-            if self.host and is_scan(first):
+            if is_scan(first):
                 lower_scan(self, first)
                 return
             if not runs_in_kernels(first) and not (is_alias(first) and first.result not in self.graph.results):

@@ -33,18 +33,20 @@ def is_ordered(combination: k.Combination) -> bool:
     return combination.combine in ("add", "multiply") and is_floating(combination.result.dtype)
 
 
-def split(statements: Sequence[k.Statement]) -> tuple[list[k.Statement], list[k.Statement]]:
-    """What stands before all reductions, and the rest."""
-    known: set[int] = set()
+def split(
+    statements: Sequence[k.Statement], waited_for: Sequence[k.Scalar] = ()
+) -> tuple[list[k.Statement], list[k.Statement]]:
+    """What waits for no loop, reduction or given scalar; and the rest."""
+    known = set(map(id, waited_for))
     early: list[k.Statement] = []
     late: list[k.Statement] = []
     for statement in statements:
-        operands = [statement.value] if isinstance(statement, k.Store) else operands_of(statement)
-        if isinstance(statement, k.Loop | k.Reduce | k.Store) or any(id(operand) in known for operand in operands):
+        if isinstance(statement, k.Loop | k.Reduce | k.Store) or any(id(o) in known for o in operands_of(statement)):
             late.append(statement)
-            results = [c.result for c in statement.combinations] if isinstance(statement, k.Reduce) else []
-            results += [statement.result] if not isinstance(statement, k.Loop | k.Reduce | k.Store) else []
-            known.update(map(id, results))
+            if isinstance(statement, k.Reduce):
+                known.update(id(combination.result) for combination in statement.combinations)
+            elif not isinstance(statement, k.Loop | k.Store):
+                known.add(id(statement.result))
         else:
             early.append(statement)
     return early, late

@@ -19,6 +19,7 @@ from .emission import Emitter, expression, name_of, read
 from .forms import Form, form_of
 from .maps import EachEmitter, MapEmitter
 from .rows import HeldEmitter, RowEmitter, SharedRowEmitter, WarpEmitter
+from .scans import ScanEmitter
 from .scatters import ScatterEmitter
 from .tiles import TileEmitter
 from .totals import ColumnTotalEmitter, RowTotalEmitter
@@ -28,6 +29,7 @@ EMITTERS: dict[str, type[Emitter]] = {
     "each": EachEmitter,
     "tile": TileEmitter,
     "scatter": ScatterEmitter,
+    "scan": ScanEmitter,
     "warp": WarpEmitter,
     "row": RowEmitter,
     "shared row": SharedRowEmitter,

@@ -164,6 +164,19 @@ class Emitter(ABC):
         text = f"{store.buffer}[{address_text(store.address)}] = {value};"
         self.line(f"if ({self.member}) {text}" if self.member and not self.among_lanes else text)
 
+    def carried(self, loop: k.Loop) -> None:
+        """What the first step of a loop finds."""
+        for carry in loop.carries:
+            type = instructions.element_type(carry.result.dtype)
+            self.line(f"{type} {name_of(carry.result)} = {read(carry.initial)};")
+
+    def carry_on(self, loop: k.Loop) -> None:
+        """What a step leaves to the next one; all of it is found before any changes."""
+        for number, carry in enumerate(loop.carries):
+            self.line(f"const {instructions.element_type(carry.result.dtype)} next{number} = {read(carry.next)};")
+        for number, carry in enumerate(loop.carries):
+            self.line(f"{name_of(carry.result)} = next{number};")
+
     # Points -----------------------------------------------------------------------------------------
 
     def count(self) -> tuple[str, str]:

@@ -69,13 +69,16 @@ def form_of(kernel: k.Kernel, values: Mapping[str, int]) -> Form:
     statements = list(k.walk(kernel.body))
     if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
         loops = tuple(statement for statement in statements if isinstance(statement, k.Loop))
-        if loops:
+        if loops and not any(loop.carries for loop in loops):
             updates = math.prod(value_of(loop.extent, values) for loop in loops[: update_loops(loops)])
             return Form("scatter", "A block for each update that is the first with its target", loops, 128, 1, updates)
     reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
     loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
     extents = {loop.axis: value_of(loop.extent, values) for loop in loops}
     points = math.prod(extents.values())
+    scanned = next((s for s in statements if isinstance(s, k.Loop) and s.carries), None)
+    if scanned is not None:
+        return _of_scans(scanned, loops, points)
     if not reduces:
         return _of_maps(kernel, loops, extents)
     if all(isinstance(reduce.extent, int) and reduce.extent <= LANES for reduce in reduces):
@@ -97,6 +100,14 @@ def _of_maps(kernel: k.Kernel, loops: tuple[k.Loop, ...], extents: Mapping[str, 
     wide = vectors.wide(kernel, loops)
     blocks = _quotient(points, 256 * (wide.width if wide is not None else 1))
     return Form("thread", "One thread", loops, 256 if loops else LANES, 256, blocks, wide)
+
+
+def _of_scans(scanned: k.Loop, loops: tuple[k.Loop, ...], points: int) -> Form:
+    """A warp for each row whose elements are neighbours; else neighbouring threads have neighbouring points."""
+    accesses = [statement for statement in scanned.body if isinstance(statement, k.Load | k.Store)]
+    if any(access.address.terms.get(scanned.axis) == 1 for access in accesses):
+        return Form("scan", "One warp", loops, 256 if loops else LANES, 8, _quotient(points, 8))
+    return Form("thread", "One thread", loops, 64 if loops else LANES, 64, _quotient(points, 64))
 
 
 def _of_rows(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int, values: Mapping[str, int]) -> Form:
@@ -157,6 +168,6 @@ def _kept_loops(statements: Sequence[k.Statement], reduced: set[str]) -> Iterato
     if not statements or any(isinstance(statement, k.Store) for statement in statements):
         return
     last = statements[-1]
-    if isinstance(last, k.Loop) and last.axis not in reduced:
+    if isinstance(last, k.Loop) and last.axis not in reduced and not last.carries:
         yield last
         yield from _kept_loops(last.body, reduced)

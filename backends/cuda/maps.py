@@ -19,8 +19,10 @@ class MapEmitter(Emitter):
         return ["threadIdx.x == 0"]
 
     def inner_loop(self, loop: k.Loop) -> None:
+        self.carried(loop)
         with self.braces(f"for (long long {loop.axis} = 0; {loop.axis} < {loop.extent}; ++{loop.axis})"):
             self.block(loop.body)
+            self.carry_on(loop)
 
     def points(self) -> None:
         position, count = self.count()

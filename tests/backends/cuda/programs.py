@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def _type(text: str) -> TensorType:
 
 
 def _elementwise(name: str) -> Callable[..., Any]:
-    return lambda e, *operands: getattr(e, name)(*operands)
+    return lambda e, *operands, **attributes: getattr(e, name)(*operands, **attributes)
 
 
 def _arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
@@ -366,4 +366,16 @@ _add(
     "f32[30,20]",
     "f32[5,8]",
 )
+for _shape in ("[5,70]", "[70,40]", "[1000]"):
+    _last = _shape.count(",")
+    for _dtype in ("f32", "i32", "u8"):
+        _add(
+            f"running sums of {_dtype}{_shape}", lambda e, x, a=_last: e.cumulative_sum(x, axis=a), f"{_dtype}{_shape}"
+        )
+    _add(f"running products of {_shape}", lambda e, x: e.cumulative_product(x, axis=0), f"f64{_shape}")
+    for _smallest in (False, True):
+        _extremum = partial(_elementwise("cumulative_extremum"), axis=0, smallest=_smallest)
+        _add(f"running extremes of {_shape} {_smallest}", _extremum, f"f32{_shape}")
+    _add(f"recurrence of {_shape}", partial(_elementwise("linear_recurrence"), axis=_last), *[f"f32{_shape}"] * 2)
+_add("running sums of special numbers", lambda e, x: e.cumulative_sum(x, axis=0), "f32[300]")
 _add("integer product", lambda e, x, y: e.dot(x, y), "i32[9,40]", "i32[40,11]")
