@@ -26,6 +26,7 @@ CHAIN_LANES = 256  # elements whose steps are taken side by side, at the most: e
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
 WIDE_BYTES = 1024  # of each row that are reduced side by side where nothing else is done: few rows share a page
 REGISTER_BYTES = 32 * 64  # of vectors
+ROW_BYTES = 512  # of a row that are reduced side by side in any order
 MOST_BESIDES = 4  # statements
 CHAINS = 4  # rows that are walked in order side by side: as many as hide what an addition takes
 PREFETCHED_ROWS = 4  # how far ahead columns are asked for
@@ -591,22 +592,23 @@ class _KernelEmitter:
             mask = None if width == extent else _leading_lanes(extent, width)
             registers = values(start, width, mask)
             return [self._fold(c_, r, width) for c_, r in zip(reduce.combinations, registers, strict=True)]
-        types = [instructions.register_type(x.result.dtype, LANES) for x in reduce.combinations]
-        identities = [e.constant(x.identity.value, x.result.dtype, LANES) for x in reduce.combinations]
-        whole = self._whole_vectors(start, stop, LANES)
-        with e.loop(start, whole, str(LANES), list(zip(types, identities, strict=True))) as steps:
-            found = values(steps.index, LANES, None)
+        width = self._row_lanes(reduce)
+        types = [instructions.register_type(x.result.dtype, width) for x in reduce.combinations]
+        identities = [e.constant(x.identity.value, x.result.dtype, width) for x in reduce.combinations]
+        whole = self._whole_vectors(start, stop, width)
+        with e.loop(start, whole, str(width), list(zip(types, identities, strict=True))) as steps:
+            found = values(steps.index, width, None)
             steps.next = [
-                self._combine(combination, total, value, LANES)
+                self._combine(combination, total, value, width)
                 for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
             ]
         before = e.block
         rest, done = e.labels("rest", "done")
         e.do(f"br i1 {e.compare('slt', whole, stop)}, label %{rest}, label %{done}")
         e.begin(rest)
-        found = values(whole, LANES, self._mask(whole, stop, LANES))
+        found = values(whole, width, self._mask(whole, stop, width))
         masked = [
-            self._combine(combination, total, value, LANES)
+            self._combine(combination, total, value, width)
             for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
         ]
         last = e.block
@@ -616,7 +618,13 @@ class _KernelEmitter:
         for combination, type, total, value in zip(reduce.combinations, types, steps.carried, masked, strict=True):
             register = e.assign(f"phi {type} [ {total}, %{before} ], [ {value}, %{last} ]")
             results.append((combination, register))
-        return [self._fold(combination, register, LANES) for combination, register in results]
+        return [self._fold(combination, register, width) for combination, register in results]
+
+    def _row_lanes(self, reduce: k.Reduce) -> int:
+        """As many lanes as the order has; more where there is none and little is done: each step waits for the last."""
+        size = max(combination.result.dtype.itemsize for combination in reduce.combinations)
+        is_short = size > 1 and all(isinstance(statement, k.Load) for statement in reduce.body)
+        return LANES if self._ordered(reduce) or not is_short else max(LANES, ROW_BYTES // size)
 
     def _column_block(self, reduce: k.Reduce, start: str, stop: str, c: _Context) -> list[str]:
         """The reduced axis is walked in order, with an outer axis in the vector's lanes."""
