@@ -115,6 +115,16 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
     "a parameter": (lambda p: p * 2, (tj.Parameter(x4, requires_grad=False),), {}),
     "an object": (lambda o, x: x * o.factor, (type("Thing", (), {"factor": 2.5})(), x4), {}),
     "a function": (lambda f, x: f(x), (tj.exp, x4), {}),
+    "an array": (lambda a, x: tj.asarray(a) * x, (np.arange(4.0, dtype=np.float32), x4), {}),
+    "arrays": (
+        lambda d, b: tj.asarray(d["a"]) @ tj.asarray(b) + 1, ({"a": m.numpy()}, np.ones((4, 2), np.float32)), {}
+    ),
+    "NumPy's functions": (
+        lambda x, factor: (tj.sort(x * factor), tj.linalg.inv(x[:, None] + tj.eye(4))), (x4, 2.0), {}
+    ),
+    "a branch between NumPy's functions": (
+        lambda x: tj.cumsum(tj.sort(x)) if tj.sort(x)[0] < 10 else tj.sort(x), (x4,), {}
+    ),
 }  # fmt: skip
 
 
@@ -129,6 +139,33 @@ def test_a_native_call_is_the_same(case: str) -> None:
         assert found[0] is found[1] is found[2][0]
     if case == "an argument returned":
         assert found[0] is args[1]
+
+
+def test_arrays_are_taken_as_they_are_now() -> None:
+    a = np.ones(3, np.float32)
+    f = tj.jit(lambda a: (tj.asarray(a), tj.asarray(a) * 2))
+    same, twice = warm(f, a)
+    a[:] = 5.0
+    assert (same.tolist(), twice.tolist()) == ([1.0] * 3, [2.0] * 3)
+    before = served(f)
+    assert f(a)[1].tolist() == [10.0] * 3
+    assert f(a)[0] is not f(a)[0]
+    assert served(f) == before + 3
+    for other in (a.astype(np.float64), np.ones(4, np.float32), np.ones((3, 1), np.float32)):
+        assert f(other)[1].tolist() == (other * 2).tolist()
+    assert f(np.ones(6, np.float32)[::2])[1].tolist() == [2.0] * 3
+    f(a)[0][0] = 7.0
+    assert a.tolist() == [5.0] * 3
+
+
+def test_errors_of_functions_of_numpy() -> None:
+    f = tj.jit(lambda x: tj.linalg.inv(x) + 1)
+    good, bad = tj.eye(3), tj.zeros(3, 3)
+    warm(f, good)
+    for _ in range(3):
+        with pytest.raises(np.linalg.LinAlgError):
+            f(bad)
+        assert f(good).tolist() == (tj.eye(3) + 1).tolist()
 
 
 def test_keywords_come_in_any_order() -> None:
@@ -719,9 +756,9 @@ def test_reference_counts_balance(case: str) -> None:
     before, count = [sys.getrefcount(item) for item in watched], len(gc.get_objects())
     for _ in range(500):
         run()
+    gc.collect()  # what Python does for a program leaves cycles
     after = [sys.getrefcount(item) for item in watched]
     assert [now - then for then, now in zip(before, after, strict=True) if now - then > 20] == []
-    gc.collect()
     assert len(gc.get_objects()) - count < 20
 
 

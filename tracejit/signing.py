@@ -15,11 +15,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tracejit.backends.cpu import signatures
 from tracejit.backends.cpu.objects import slot_offset
 from tracejit.backends.cpu.signatures import Do, Signature
 from tracejit.ir import Constant, Value
 from tracejit.ir.masks import settings as masks
+from tracejit.ir.primitives.effect import callback
 from tracejit.ir.types import TensorType, float32
 
 from . import tree
@@ -159,6 +162,7 @@ class Signing(Looking):
         """What the key says of the arguments; the inputs among them are read."""
         tensors = floats = 0
         first: dict[int, int] = {}  # the registers of different tensors
+        arrays: list[tuple[np.ndarray, int, int]] = []  # with their registers, and their numbers among the tensors
         for number, item, register in leaves:
             kind = type(item)
             if isinstance(item, Tensor):
@@ -168,6 +172,9 @@ class Signing(Looking):
                 else:
                     first[id(item)] = register
                 self._do(Do.TENSOR, register, *self._about(item), inputs.get((Argument, tensors), -1))
+                tensors += 1
+            elif kind is np.ndarray:
+                arrays.append((item, register, tensors))
                 tensors += 1
             elif kind is float and number not in self._call._static:
                 self._known[FloatArgument, floats] = register
@@ -185,8 +192,21 @@ class Signing(Looking):
                 self._do(Do.IS, register, self._hold(item))
             else:
                 raise Unsigned(f"an argument is a {kind.__name__}")
+        for item, register, number in arrays:
+            self._copy(item, register, number, inputs.get((Argument, number)))
         if len(first) > 1:
             self._do(Do.DISTINCT, self._table(first.values()), len(first))
+
+    def _copy(self, item: np.ndarray, register: int, number: int, array_number: int | None) -> None:
+        """An argument that is an array, as a tensor of its own."""
+        if array_number is None or self._asked:
+            raise Unsigned("an array is more than the program's input")
+        if not (item.flags.c_contiguous and item.flags.aligned and item.dtype.isnative):
+            raise Unsigned("an array lies in another way")
+        about = self._table([item.nbytes, 0, item.ndim, *item.shape])
+        self._do(Do.COPY, register, self._hold(item.dtype), about, array_number)
+        self._known[Argument, number] = self._new_owned()
+        self._do(Do.NEW, self._known[Argument, number], array_number)
 
     # Segments ---------------------------------------------------------------------------------------
 
@@ -197,11 +217,14 @@ class Signing(Looking):
             raise Unsigned("of what it does")
         if code.compiles_late and code.runs < RUNS_BEFORE_COMPILING:
             raise Unsigned("it is not worth it yet")
-        entry = code.executable.entry()
-        if entry is None:
+        executable = code.executable
+        entry = executable.entry()
+        if entry is None and (
+            not executable.recipe.calls_python or any(op.primitive is callback for op in code.traced.walk())
+        ):
             raise Unsigned("of its program")
         numbers = dict(numbers)
-        first = self._new_arrays(entry.arrays)
+        first = self._new_arrays(len(code.inputs) + len(code.results) if entry is None else entry.arrays)
         for number, (value, source) in enumerate(zip(code.inputs, code.sources, strict=True), first):
             known = numbers.get(value)
             if known is not None and known not in self._floats:
@@ -218,13 +241,21 @@ class Signing(Looking):
         else:
             arguments = {key: at for key, at in self._known.items() if key[0] in (Argument, FloatArgument)}
             self._known = kept = arguments if segment.after is not None else self._keep(arguments)
-        self._held.append(entry)
-        self._do(Do.RUN, entry.address, first)
-        self._runs_others |= entry.lets_go
-        for value, result in zip(code.results, code.executable.results, strict=True):
-            if result in entry.constants:
-                self._do(Do.CONSTANT_ARRAY, first + result, self._hold(entry.constants[result]))
-            numbers.setdefault(value, first + result)
+        if entry is None:
+            for value in code.inputs:
+                self._array(value, numbers)
+            count, results = len(code.inputs), first + len(code.inputs)
+            self._do(Do.RUN_PYTHON, self._hold(executable), self._table([count, first, len(code.results), results]))
+            self._runs_others = True
+            numbers = {**dict(zip(code.results, range(results, self._arrays), strict=True)), **numbers}
+        else:
+            self._held.append(entry)
+            self._do(Do.RUN, entry.address, first)
+            self._runs_others |= entry.lets_go
+            for value, result in zip(code.results, executable.results, strict=True):
+                if result in entry.constants:
+                    self._do(Do.CONSTANT_ARRAY, first + result, self._hold(entry.constants[result]))
+                numbers.setdefault(value, first + result)
         for check in segment.checks:
             self._do(Do.TRUE, self._array(check.predicate, numbers))
         if segment.ending is not None:

@@ -211,6 +211,7 @@ class Calls:
 def compile_calls(instances: Instances, tape: Tape, callables: Callables) -> Calls:
     """Native code for calls of instances of a class."""
     writer = CallWriter(instances, tape, callables)
+    writer.lines.append("declare ptr @memcpy(ptr, ptr, i64)")
     writer.recycling()
     writer.instances()
     writer.interrupted()

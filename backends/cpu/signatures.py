@@ -53,6 +53,7 @@ class Do(enum.IntEnum):
     HOLDS = enum.auto()  # Python's *a(list of the c registers in the table b) is True
     # Inputs: arrays, or where there is none yet, what a program reads in their stead.
     TENSOR = enum.auto()  # array d (if d >= 0) is what the instance r[a] holds, of the dtype *b, and as c says
+    COPY = enum.auto()  # array d is a copy of the array r[a], which is of the dtype *b, and as c says
     VALUE = enum.auto()  # array d is what the instance r[a] holds
     PASS = enum.auto()  # array d is array a
     FLOAT = enum.auto()  # for array d, the float r[a]
@@ -60,6 +61,7 @@ class Do(enum.IntEnum):
     IS_FLOAT = enum.auto()  # r[a] is a float
     # A program, and what is made of its results.
     RUN = enum.auto()  # the program with the entry *a, on the arrays from b on
+    RUN_PYTHON = enum.auto()  # Python's *a(list of arrays), a list of arrays: the table b says how many, and which
     NUMBER_ARRAY = enum.auto()  # array a is the float that stands for it
     CONSTANT_ARRAY = enum.auto()  # array a is *b
     TRUE = enum.auto()  # array a is True
@@ -93,8 +95,10 @@ INSTRUCTION_BYTES = 5 * 8
 ) = range(0, 10 * 8, 8)  # fmt: skip
 # LOCKS: it changes no tensors; with the GIL held throughout, or let go of meanwhile.
 LEAVES_ALONE, CHANGES, CHANGES_UNLOCKED = 0, 1, 2
-# In what TENSOR compares with: whether it requires gradients, whether it has no node, the rank, the extents.
+# In what TENSOR compares with: whether it requires gradients, whether it has no node, the rank, the extents; in what
+# COPY does, the bytes, nothing, the rank, the extents.
 REQUIRES, IS_LEAF, RANK, EXTENTS = 0, 8, 16, 24
+NBYTES = REQUIRES
 # In a row of what DECIDE looks at: the bytes, and the instruction to go on with.
 OUTCOME, TARGET, OUTCOME_BYTES = 0, 8, 16
 # In a row of what OBJECT is made of: where, which register, or (if that is negative) which object; or what comes next

@@ -10,6 +10,7 @@ from .signatures import (
     EXTENTS,
     FILL_BYTES,
     IS_LEAF,
+    NBYTES,
     NEXT,
     OUTCOME,
     OUTCOME_BYTES,
@@ -248,6 +249,12 @@ class StepWriter(TapeWriter, EntryWriter):
         expected = self.is_other(self.load(table, IS_LEAF, "i64"), 0, "i64")
         self.guard(self.is_same(is_leaf, expected, "i1"), self._missed)
         found = self.array_of(item, self._missed)
+        self._guard_kind(found)
+        return found
+
+    def _guard_kind(self, found: str) -> None:
+        """An array of the dtype *b, and of the rank and extents that the table c has."""
+        table = self._object("c")
         self.guard(self.is_same(self.dtype_of(found), self._object("b")), self._missed)
         rank = self.rank_of(found)
         self.guard(self.is_same(rank, self.load(table, RANK, "i64"), "i64"), self._missed)
@@ -256,7 +263,18 @@ class StepWriter(TapeWriter, EntryWriter):
             self.guard(
                 self.is_same(self.words_of(shape, axes.index), self.words_of(extents, axes.index), "i64"), self._missed
             )
-        return found
+
+    def do_copy(self) -> None:
+        item = self._register("a")
+        self.guard_plain(item, self._missed)
+        self._guard_kind(item)
+        rank = self.load(item, objects.ARRAY_RANK, "i32")
+        made = self.new_array(self._object("b"), rank, self.shape_of(item))
+        self.guard(self.is_other(made, "null"), self._failed)
+        at, nbytes = self.mul(self._word("d"), 8), self.load(self._object("c"), NBYTES, "i64")
+        self.let("copied", f"call ptr @memcpy(ptr {self.data_of(made)}, ptr {self.data_of(item)}, i64 {nbytes})")
+        self.store(made, "%known", at)
+        self.store(self.data_of(made), "%frame", at)
 
     def _set_input(self, found: str) -> None:
         """Array d, unless that is negative."""
@@ -327,6 +345,33 @@ class StepWriter(TapeWriter, EntryWriter):
         self.begin(failed)
         self.jump(self._failed)
         self.begin(ran)
+
+    def do_run_python(self) -> None:
+        lost, found = self.labels("lost", "found")
+        given, first, count, results = (self.load(self._object("b"), 8 * number, "i64") for number in range(4))
+        items = self.call("PyList_New", "ptr", f"i64 {given}")
+        self.guard(self.is_other(items, "null"), self._failed)
+        places = self.load(items, objects.LIST_ITEMS)
+        with self.loop("0", given, 1) as each:
+            item = self.words_of("%known", self.add(first, each.index), "ptr")
+            self.incref(item)
+            self.store(item, places, self.mul(each.index, 8))
+        made = self.call("PyObject_CallOneArg", "ptr", f"ptr {self._object('a')}", f"ptr {items}")
+        self.decref(items)
+        self.guard(self.is_other(made, "null"), self._failed)
+        self.guard(self.is_same(self.type_of(made), self.address("list")), lost)
+        self.guard(self.is_same(self.load(made, objects.SIZE, "i64"), count, "i64"), lost)
+        places = self.load(made, objects.LIST_ITEMS)
+        with self.loop("0", count, 1) as each:
+            item = self.words_of(places, each.index, "ptr")
+            self.guard_plain(item, lost)
+            self._set_array(self.add(results, each.index), item)
+        self.decref(made)
+        self.jump(found)
+        self.begin(lost)
+        self.decref(made)
+        self.jump(self._missed)
+        self.begin(found)
 
     def do_number_array(self) -> None:
         at = self.mul(self._word("a"), 8)
