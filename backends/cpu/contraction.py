@@ -60,10 +60,9 @@ TABLES = ("places", "depths")  # read only by the kernels for windows
 
 NUMBER_BYTES = 64  # the widest vector
 
-# When to copy a panel of B whose rows are contiguous:
-FAR_BYTES = 2048  # they are at least so far apart,
-CACHED_BYTES = 1 << 20  # B is larger than this,
-PACKED_TILES = 8  # and at least this many tiles share the panel.
+# When to copy a panel of B whose rows are contiguous: so many tiles share it, B is larger than this, and
+FAR_TILES, FAR_BYTES, FAR_STEP = 8, 1 << 20, 2048  # its rows are so far apart,
+SKEW_TILES, SKEW_BYTES = 4, 1 << 17  # or its vectors cross the lines of the cache.
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
@@ -421,10 +420,18 @@ class ContractionWriter(TileWriter, PackingWriter):
             edge = self.let("edge", f"and i64 {stretch.columns}, {shape.strip - 1}")
             packed = self.let("or", f"or i1 {packed}, {self.compare('ne', edge, 0)}")
         distance = self.let("abs", f"call i64 @llvm.abs.i64(i64 {operands.b_k}, i1 false)")
-        is_far = self.compare("sge", distance, FAR_BYTES)
-        is_large = self.compare("sgt", self.mul(distance, operands.k), CACHED_BYTES)
-        is_reused = self.compare("sge", stretch.rows, PACKED_TILES * shape.height)
-        return self.let("or", f"or i1 {packed}, {self.both(self.both(is_far, is_large), is_reused)}")
+        size = self.mul(distance, operands.k)
+        address = self.let("address", f"ptrtoint ptr {stretch.b} to i64")
+        either = self.let("either", f"or i64 {address}, {operands.b_k}")
+        skew = self.let("skew", f"and i64 {either}, {self.vector_bytes - 1}")
+        for tiles, bytes, reason in (
+            (FAR_TILES, FAR_BYTES, self.compare("sge", distance, FAR_STEP)),
+            (SKEW_TILES, SKEW_BYTES, self.compare("ne", skew, 0)),
+        ):
+            worthwhile = self.both(self.compare("sgt", size, bytes), reason)
+            is_reused = self.compare("sge", stretch.rows, tiles * shape.height)
+            packed = self.let("or", f"or i1 {packed}, {self.both(worthwhile, is_reused)}")
+        return packed
 
     def both(self, x: str, y: str) -> str:
         return self.let("both", f"and i1 {x}, {y}")

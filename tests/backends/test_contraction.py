@@ -225,7 +225,7 @@ def test_batches_and_operands_shared_by_the_batch(kernel: Kernel) -> None:
 def test_the_bits_do_not_depend_on_how_the_work_is_shared_or_packed(kernel: Kernel) -> None:
     """Rows far apart and many tiles: here a panel is copied, and C is cut into blocks."""
     rng = np.random.default_rng(2)
-    columns = 2 * contraction.FAR_BYTES // kernel.dtype.itemsize
+    columns = 2 * contraction.FAR_STEP // kernel.dtype.itemsize
     a, b = (
         operand(rng, (1, 110, columns), kernel.dtype, "rows"),
         operand(rng, (1, columns, columns), kernel.dtype, "rows"),
