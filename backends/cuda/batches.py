@@ -33,41 +33,56 @@ class Batch:
         return codegen.entry_for_sets(codegen.launch_of(first.kernel, first.parameters).entry, sets)
 
 
-def capacity(kernel_call: KernelCall) -> int:
+def capacity(call: KernelCall) -> int:
     """How many sets of buffers and parameters one launch takes; 0 where each call needs one of its own."""
-    entry = codegen.launch_of(kernel_call.kernel, kernel_call.parameters).entry
-    if entry.form.kind != "thread":
+    if codegen.launch_of(call.kernel, call.parameters).entry.form.kind != "thread":
         return 0
-    words = len(kernel_call.buffers) + len(kernel_call.parameters)
+    words = len(call.buffers) + len(call.parameters)
     return max((count for count in CAPACITIES if count * (8 * words + 4) <= TABLE_BYTES), default=0)
 
 
-def together(calls: Sequence[Call], places: Mapping[Value, Place]) -> Iterator[Call | Batch]:
+def together(calls: Sequence[Call], places: Mapping[Value, Place]) -> list[Call | Batch]:
     """The calls in an order that means the same, with batches for those that can be done at once."""
+    found: list[Call | Batch] = []
+    alike: dict[str, list[int]] = {}
+    for number, call in enumerate(calls):
+        if isinstance(call, KernelCall):
+            alike.setdefault(call.kernel.text, []).append(number)
     done: set[int] = set()
     for number, call in enumerate(calls):
         if number in done:
             continue
-        most = capacity(call) if isinstance(call, KernelCall) else 0
-        if not isinstance(call, KernelCall) or most < 2:
-            yield call
-            continue
-        batch, passed, near = [call], _Touched(), NEAR
-        passed.add(call, places)
-        for other_number in range(number + 1, len(calls)):
-            other = calls[other_number]
-            if other_number in done:
+        others = [other for other in alike.get(call.kernel.text, ()) if number < other and other not in done] if (
+            isinstance(call, KernelCall)
+        ) else []  # fmt: skip
+        if others and others[0] - number <= NEAR and (most := capacity(call)) > 1:  # type: ignore[arg-type]
+            batch = [number, *_joined(calls, number, set(others), most, done, places)]
+            done.update(batch)
+            if len(batch) > 1:
+                found.append(Batch([calls[place] for place in batch]))  # type: ignore[misc]
                 continue
-            if not isinstance(other, KernelCall | DotCall | CopyCall) or len(batch) == most or not near:
-                break
-            is_alike = isinstance(other, KernelCall) and other.kernel.name == call.kernel.name
-            if isinstance(other, KernelCall) and is_alike and not passed.conflicts(other, places):
-                batch.append(other)
-                done.add(other_number)
-            else:
-                near -= 1
-            passed.add(other, places)
-        yield Batch(batch) if len(batch) > 1 else call
+        found.append(call)
+    return found
+
+
+def _joined(
+    calls: Sequence[Call], first: int, alike: set[int], most: int, done: set[int], places: Mapping[Value, Place]
+) -> list[int]:
+    """Which of the calls that are alike can be done with the first: they wait for nothing in between."""
+    passed, near, joined = _Touched(), NEAR, list[int]()
+    passed.add(calls[first], places)
+    for number in range(first + 1, len(calls)):
+        call = calls[number]
+        if number in done:
+            continue
+        if not near or len(joined) + 1 == most or not isinstance(call, KernelCall | DotCall | CopyCall):
+            break
+        if number in alike and not passed.conflicts(call, places):
+            joined.append(number)
+        else:
+            near -= 1
+        passed.add(call, places)
+    return joined
 
 
 Stretch = tuple[str, int, int]  # a part of a space: from where to where

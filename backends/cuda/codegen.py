@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from .. import kernel as k
 from . import instructions
@@ -23,6 +24,9 @@ from .scans import ScanEmitter
 from .scatters import ScatterEmitter
 from .tiles import TileEmitter
 from .totals import ColumnTotalEmitter, RowTotalEmitter
+
+LIMIT = 4096
+_launches: dict[tuple[Any, ...], Launch] = {}  # by a kernel's text and the values of its parameters
 
 EMITTERS: dict[str, type[Emitter]] = {
     "thread": MapEmitter,
@@ -79,8 +83,14 @@ class Launch:
 
 def launch_of(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
     """The function for these values of the parameters, and a launch that gives every point a team, if it can."""
-    form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)))
-    return Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes)
+    key = kernel.text, *parameters
+    found = _launches.get(key)
+    if found is None:
+        if len(_launches) >= LIMIT:
+            _launches.clear()
+        form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)))
+        found = _launches[key] = Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes)
+    return found
 
 
 def entry_for_sets(entry: Entry, sets: int) -> Entry:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,20 +35,28 @@ SMALL = 256  # bytes: the host's inputs up to that size are sent together
 
 def entries(program: Program) -> list[codegen.Entry]:
     """The functions that a program launches, each once."""
+    return entries_of(ordered(program).values())
+
+
+def ordered(program: Program) -> dict[int, list[Call | Batch]]:
+    """By the identity of a program's list of calls, those of branches and loops among them: what is done in turn."""
+    found: dict[int, list[Call | Batch]] = {}
+    waiting: list[Sequence[Call]] = [program.calls]
+    while waiting:
+        calls = waiting.pop()
+        found[id(calls)] = together(calls, program.places)
+        waiting += [body.calls for call in calls for body in call.nested()]
+    return found
+
+
+def entries_of(orders: Iterable[Sequence[Call | Batch]]) -> list[codegen.Entry]:
     found: dict[str, codegen.Entry] = {}
-
-    def look_through(calls: Sequence[Call]) -> None:
-        for call in together(calls, program.places):
-            if isinstance(call, Batch):
-                found[call.entry.name] = call.entry
-            elif isinstance(call, KernelCall):
-                entry = codegen.launch_of(call.kernel, call.parameters).entry
-                found[entry.name] = entry
-            else:
-                for body in call.nested():
-                    look_through(body.calls)
-
-    look_through(program.calls)
+    for call in itertools.chain.from_iterable(orders):
+        if isinstance(call, Batch):
+            found[call.entry.name] = call.entry
+        elif isinstance(call, KernelCall):
+            entry = codegen.launch_of(call.kernel, call.parameters).entry
+            found[entry.name] = entry
     return list(found.values())
 
 
@@ -57,7 +65,8 @@ class Executable:
 
     def __init__(self, program: Program, device: Device) -> None:
         self.program, self.device = program, device
-        self.functions = device.load(entries(program))
+        self.orders = ordered(program)
+        self.functions = device.load(entries_of(self.orders.values()))
         self.constants = [device.upload(constant) for constant in program.constants]
         self._frames: dict[int, list[_Frame]] = {}  # by the stream that uses their memory
         self._lock = threading.Lock()
@@ -305,7 +314,7 @@ class _Frame:
                 steps.append(self._device.runner(list(work)))
                 work.clear()
 
-        for call in together(calls, self._program.places):
+        for call in self._executable.orders[id(calls)]:
             match call:
                 case Batch():
                     work.append(self._launch_of_many(call))
