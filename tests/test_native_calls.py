@@ -154,7 +154,8 @@ def test_arrays_are_taken_as_they_are_now() -> None:
     for other in (a.astype(np.float64), np.ones(4, np.float32), np.ones((3, 1), np.float32)):
         assert f(other)[1].tolist() == (other * 2).tolist()
     assert f(np.ones(6, np.float32)[::2])[1].tolist() == [2.0] * 3
-    f(a)[0][0] = 7.0
+    same = f(a)[0]
+    same[0] = 7.0
     assert a.tolist() == [5.0] * 3
 
 

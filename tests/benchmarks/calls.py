@@ -134,7 +134,7 @@ def steady() -> dict[str, dict[str, float]]:
 
 # First calls ----------------------------------------------------------------------------------------
 
-PROGRAMS = ("GELU 1024", "MLP, training step")
+PROGRAMS = ("GELU 1024", "MLP, training step", "GPT 4×128, training step")
 
 
 def first(library: str, program: str) -> float:
