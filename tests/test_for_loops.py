@@ -245,13 +245,12 @@ def temporaries(x, w):
     return h, a, total, i
 
 
-def stored(x, w):
-    found, h = tj.zeros(100, 4), w[0].clone()
-    for i in range(100):
+def updated(x, w):
+    h = w[0].clone()
+    for _ in range(100):
         h += wave(w @ h)
         h *= 0.5
-        found[i] = h
-    return found, h
+    return h
 
 
 def branching(x, w):
@@ -276,6 +275,38 @@ def within(x, w):
     return h
 
 
+def numbered_rows(x, w):
+    h = w[0]
+    for number, (row, i) in enumerate(zip(x, range(39, -1, -1), strict=True)):
+        h = wave(wave(w @ h) + row * number - sum([row * scale for scale in (0.1, 0.2)]) * 0.1) + i * 0.1
+    return h, row, i, number
+
+
+def in_both_directions(x, w):
+    """The gradients of rows are added up in the order of the steps."""
+    h = w[0]
+    for i in range(40):
+        h = wave(wave(w @ h) + x[i] - x[39 - i] * 0.1) + x[i] * 0.1
+    return h + x.sum()
+
+
+def rows_and_all(x, w):
+    h = w[0]
+    for i in range(40):
+        h = wave(wave(w @ h) + x[i] - x.sum() * 0.1)
+    return h
+
+
+def differences(x, w):
+    h = x[:, 0]
+    for t in range(1, 40):
+        early = h * 0.5
+        if t % 3 == 1:
+            h = wave(wave(early) + (x[t] - x[t - 1]).sum())
+        h = wave(h) - t // 2 * 0.01
+    return h
+
+
 def drawn(x, w):
     for _ in range(100):
         x = wave(x) + 0.1 * tj.rand(4)
@@ -292,7 +323,10 @@ def second_order(x, w):
     return u * rate
 
 
-TRACED_ONCE = [by_number, backwards, numbers, temporaries, stored, branching, within, drawn, second_order]
+TRACED_ONCE = [
+    by_number, backwards, numbers, temporaries, updated, branching, within, numbered_rows,
+    differences, drawn, second_order,
+]  # fmt: skip
 
 
 def gradients_of(function):
@@ -352,6 +386,14 @@ def picked(x, w):
     return x
 
 
+def stored(x, w):
+    found, h = tj.zeros(100, 4), w[0]
+    for i in range(100):
+        h = wave(w @ h)
+        found[i] = h
+    return found, h
+
+
 def growing(x, w):
     h = w[0]
     for _ in range(40):
@@ -368,13 +410,24 @@ def two_names(x, w):
     return h, best
 
 
-@pytest.mark.parametrize("function", [sums, counted, powers, picked, growing, two_names], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function", [sums, counted, powers, picked, stored, growing, two_names], ids=lambda f: f.__name__
+)
 def test_a_long_loop_that_is_traced_step_by_step(function):
     found = []
     for each in (function, jitted := tj.jit(function), jitted):
         Counter.count = 0
         found.append((described(each(X, W)), Counter.count))
     assert found[1] == found[2] == found[0]
+
+
+def test_the_gradient_of_rows_is_put_together_once():
+    def f(x, w):
+        return (backwards(x, w) ** 2).sum()
+
+    text = tj.jit(tj.grad(f)).ir(X, W, stage="optimized")
+    assert "scatter" not in text
+    assert "gather" not in text
 
 
 def test_a_function_raises_in_the_midst_of_a_long_loop():

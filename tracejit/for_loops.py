@@ -11,13 +11,15 @@ trip by trip, as if nobody had tried.
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import dis
-import operator
 import platform
 import sys
 import types
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -107,22 +109,20 @@ class ForLoops:
         return self._look
 
     def _begin_trip(self, frame: types.FrameType, start: int, ops: int) -> None:
-        iterator: Any = _top_of_stack(frame)
-        if type(iterator) is type(iter(range(0))):
-            trips = operator.length_hint(iterator)
-            if trips >= LEAST_TRIPS and trips * ops >= LEAST_OPS:
-                loop = find_for(frame, start)
-                if loop is not None and sys.call_tracing(self._capture, (frame, loop, iterator)):
-                    deque(iterator, maxlen=0)
-                    return
+        items = _items_of(_top_of_stack(frame))
+        if items is not None and items.trips >= LEAST_TRIPS and items.trips * ops >= LEAST_OPS:
+            loop = find_for(frame, start)
+            if loop is not None and sys.call_tracing(self._capture, (frame, loop, items)):
+                for numbers in items.ranges:
+                    deque(numbers, maxlen=0)
+                return
         self._settled.add((frame.f_code, start))
 
-    def _capture(self, frame: types.FrameType, loop: Loop, iterator: Any) -> bool:
+    def _capture(self, frame: types.FrameType, loop: Loop, items: _Items) -> bool:
         """Whether the rest of the loop has been captured: then the frame is as it would be after it."""
-        _, (numbers,), position = iterator.__reduce__()
         failed = self._trace.failed
         try:
-            capture(self._trace, frame, loop, numbers[position:])
+            capture(self._trace, frame, loop, items)
         except (CannotCapture, Untraceable, Exception) as reason:
             if isinstance(reason, CannotCapture) and self._trace.region is not None and not self._trace.capturing:
                 raise
@@ -131,23 +131,108 @@ class ForLoops:
         return True
 
 
-def capture(trace: Trace, frame: types.FrameType, loop: Loop, numbers: range) -> None:
-    """Record the trips for ``numbers``, and set the frame's variables to what they are after them."""
-    name = loop.target
-    if name in loop.assigned:
-        raise CannotCapture(f"it assigns {name} itself")
+def capture(trace: Trace, frame: types.FrameType, loop: Loop, items: _Items) -> None:
+    """Record the trips for the items, and set the frame's variables to what they are after them."""
+    assert loop.target is not None
+    targets = {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
+    if targets & loop.assigned:
+        raise CannotCapture("it assigns what its trips begin with")
     recording = Recording(trace, frame, loop)
 
     def body(number: Tensor, *twins: Tensor) -> list[Tensor]:
         inside = Namespace(trace, frame, loop)
         inside.variables = recording.variables(twins)
-        inside.variables[name] = disguised(elementwise.add(elementwise.multiply(number, numbers.step), numbers.start))
+        _bind(inside.variables, loop.target, items.at(_Numbering(trace, number, items.trips, items.descends)))
         inside.run(loop.after)
         return recording.results_of(inside)
 
     with recording:
-        results = scan(trace, body, recording.carries, (), len(numbers), False)
-    set_variables(frame, {**recording.variables(results), name: numbers[-1]})
+        results = scan(trace, body, recording.carries, (), items.trips, items.descends)
+        last: dict[str, Any] = {}
+        _bind(last, loop.target, items.last())
+    set_variables(frame, {**recording.variables(results), **last})
+
+
+def _bind(variables: dict[str, Any], target: ast.expr | None, item: Any) -> None:
+    """Assign an item to the target of a loop."""
+    if isinstance(target, ast.Name):
+        variables[target.id] = item
+    elif isinstance(target, ast.Tuple | ast.List) and isinstance(item, tuple) and len(item) == len(target.elts):
+        for part, value in zip(target.elts, item, strict=True):
+            _bind(variables, part, value)
+    else:
+        raise CannotCapture("it unpacks something else than numbers and rows")
+
+
+# What loops go through ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Numbering:
+    """The number of a step, which ascends through the slices that steps read, even where the steps descend."""
+
+    trace: Trace
+    number: Tensor
+    trips: int
+    descends: bool
+
+    def number_in(self, numbers: range) -> Tensor:
+        """The step's number of some, as Python's."""
+        ascending = numbers[::-1] if self.descends else numbers
+        position = elementwise.add(elementwise.multiply(self.number, ascending.step), ascending.start)
+        if ascending.step > 0:
+            assert self.trace.region is not None
+            self.trace.region.numbers[position._value] = ascending
+        return disguised(position)
+
+
+@dataclass
+class _Items:
+    """What is left of an iterator that goes through some ranges: ``at`` a step, and the last one."""
+
+    ranges: list[Any]
+    trips: int
+    descends: bool
+    at: Callable[[_Numbering], Any]
+    last: Callable[[], Any]
+
+
+def _items_of(iterator: Any) -> _Items | None:
+    """What is left of an iterator over a range, rows of a tensor, or of ``enumerate`` and ``zip`` of those."""
+    if type(iterator) is type(iter(range(0))):
+        _, (numbers,), position = iterator.__reduce__()
+        left = numbers[position:]
+        return _Items([iterator], len(left), left.step < 0, lambda step: step.number_in(left), lambda: left[-1])
+    if type(iterator) is map:
+        _, (function, *inner) = iterator.__reduce__()
+        owner = getattr(function, "__self__", None)
+        items = _items_of(inner[0]) if len(inner) == 1 else None
+        if items is None or not isinstance(owner, Tensor) or function.__name__ != "__getitem__":
+            return None
+        at, last = items.at, items.last
+        return _Items(items.ranges, items.trips, items.descends, lambda step: owner[at(step)], lambda: owner[last()])
+    if type(iterator) is enumerate:
+        _, (inner, first) = iterator.__reduce__()
+        items = _items_of(inner)
+        if items is None:
+            return None
+        numbers = range(first, first + items.trips)
+        return _together([_items_of(iter(numbers)), items])
+    if type(iterator) is zip:
+        return _together([_items_of(inner) for inner in iterator.__reduce__()[1]])
+    return None
+
+
+def _together(parts: Sequence[_Items | None]) -> _Items | None:
+    """Several at a time, of the same number."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not known or len({part.trips for part in known}) > 1:
+        return None
+    trips, descends = known[0].trips, any(part.descends for part in known)
+    return _Items(
+        [numbers for part in known for numbers in part.ranges], trips, descends,
+        lambda step: tuple([part.at(step) for part in known]), lambda: tuple([part.last() for part in known]),
+    )  # fmt: skip
 
 
 def _pass(frame: types.FrameType, event: str, argument: Any) -> None:

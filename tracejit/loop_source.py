@@ -33,7 +33,7 @@ class Loop:
     marks_breaks: bool  # what Python does after a ``break`` is not what it does after the test
     file: str
     line: int
-    target: str = ""  # the variable of a ``for`` that nothing but its range ends
+    target: ast.expr | None = None  # of a ``for`` that nothing but its iterator ends
 
     @property
     def statements(self) -> list[ast.stmt]:
@@ -94,7 +94,10 @@ class Loop:
     def _names(self) -> list[ast.Name]:
         nodes = [*self._run_nodes(self.statements)]
         nodes += ast.walk(self.head.target) if isinstance(self.head, ast.For) else []
-        return [node for node in nodes if isinstance(node, ast.Name)]
+        of_comprehensions = {
+            id(inner) for node in nodes if isinstance(node, ast.comprehension) for inner in ast.walk(node.target)
+        }
+        return [node for node in nodes if isinstance(node, ast.Name) and id(node) not in of_comprehensions]
 
     def _run_nodes(self, nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
         """What may run in captured code: not what is done at an exit."""
@@ -144,16 +147,16 @@ def asked_at(frame: types.FrameType) -> tuple[ast.Module, Any, Any] | None:
 
 
 def find_for(frame: types.FrameType, offset: int) -> Loop | None:
-    """The ``for`` whose trips begin with the instruction at an offset, if nothing but its range ends it."""
+    """The ``for`` whose trips begin with the instruction at an offset, if nothing but its iterator ends it."""
     code = frame.f_code
     source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
     module = _tree(code.co_filename, source) if source else None
     line, _, column, _ = list(code.co_positions())[offset // 2]
     for node in ast.walk(module) if module is not None else ():
         if isinstance(node, ast.For) and (node.lineno, node.col_offset) == (line, column):
+            is_plain = not any(map(leaves, node.body))
             loop = Loop(ast.Constant(True), True, True, node.body, [], None, False, code.co_filename, node.lineno,
-                        node.target.id if isinstance(node.target, ast.Name) else "")  # fmt: skip
-            is_plain = loop.target and not any(map(leaves, node.body))
+                        node.target)  # fmt: skip
             return loop if is_plain and _is_capturable(loop) else None
     return None
 

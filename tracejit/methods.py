@@ -475,12 +475,20 @@ def _with_numbers(function: Any, x: Any, y: Any) -> Any:
     from .promotion import on_numbers
 
     name = function.__name__
+    assert thread.trace is not None
     if name in ("add", "subtract", "multiply"):
         return on_numbers(function, x, y)
     if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
-        assert thread.trace is not None
         result = on_numbers(function, x, y)
         return result if thread.trace.comparisons_are_tensors else bool(result)
+    if (
+        name in ("floor_divide", "remainder")
+        and thread.trace.capturing
+        and type(y) is int
+        and y
+        and x.dtype.kind == "i"
+    ):
+        return on_numbers(function, x, y)
     if name == "divide":
         if y == 0:
             raise ZeroDivisionError("float division by zero")

@@ -17,7 +17,7 @@ from tracejit.ir.types import is_differentiable
 from .disguise import disguised
 from .levels import Box, depth_here, hidden, is_differentiated
 from .state import thread
-from .tape import BlockInput, Node, node_of
+from .tape import BlockInput, Node, node_of, with_history
 from .tensor import Tensor, new_tensor
 
 if TYPE_CHECKING:
@@ -36,6 +36,16 @@ class HasRules(CannotCapture):
 Import = tuple[Value, Node | None]  # a value from around a block, and where its gradient goes
 
 
+@dataclass(frozen=True)
+class Sliced:
+    """A value from around a loop that its steps read at their numbers, which ascend, along an axis."""
+
+    value: Value
+    node: Node | None
+    axis: int
+    numbers: range
+
+
 @dataclass(eq=False)
 class Region:
     """A block under construction."""
@@ -49,6 +59,8 @@ class Region:
     checks: list[tuple[Value, Check]] = field(default_factory=list)
     has_rules: bool = False  # it calls functions with derivatives of their own, which no op in it knows
     depth: int = field(default_factory=depth_here)  # of the transformations around it
+    numbers: dict[Value, range] = field(default_factory=dict)  # of a loop's steps: what values are in them
+    slices: dict[Sliced, Tensor] = field(default_factory=dict)  # with what stands for them
 
     def local(self, value: Value, node: Node | None = None) -> Value:
         """The value as the block's ops may read it.
@@ -64,6 +76,16 @@ class Region:
             self.own.add(parameter)
             self.imports[key] = (around, node), parameter
         return self.imports[key][1]
+
+    def slice(self, value: Value, node: Node | None, axis: int, numbers: range, type: TensorType) -> Tensor:
+        """What a step reads of a value from around the loop, at its number."""
+        sliced = Sliced(value, node, axis, numbers)
+        if node is not None and any((other.value, other.node) == (value, node) for other in self.slices):
+            raise CannotCapture("several slices of a step have gradients, which are added up in the order of the steps")
+        if sliced not in self.slices:
+            self.slices[sliced] = _twin(self, Like(type, False, node is not None))
+        twin = self.slices[sliced]
+        return with_history(twin._value, twin._node)
 
     def _made(self, value: Any) -> bool:
         """Whether a value is of a transformation that runs within the block."""

@@ -17,8 +17,10 @@ from tracejit.ir.types import TensorType, int64
 from .disguise import disguised
 from .levels import everywhere
 from .ops import elementwise
+from .ops.arrangement import moveaxis
 from .ops.creation import tensor
-from .regions import CannotCapture, Import, Like, TracedBlock, hold, trace_block, unite
+from .ops.indexing import get_item
+from .regions import CannotCapture, Import, Like, Sliced, TracedBlock, hold, trace_block, unite
 from .tape import apply_region, with_history
 from .tensor import Tensor, new_tensor
 from .tracing import Trace
@@ -99,12 +101,26 @@ def scan(
     carried, stacked = step.result[: len(start)], step.result[len(start) :]
     _check_alike("a loop's variables before and after a step", start, carried)
     counter = step.arguments.pop(0)
+    slices = step.region.slices
+    if any(sliced.node is not None and (sliced.value, sliced.node) in step.imports for sliced in slices):
+        raise CannotCapture("gradients of slices and of the whole are added up in the order of the steps")
+    step.arguments += [twin._value for twin in slices.values()]
+    with trace.around_blocks():
+        inputs = [*inputs, *(_along(trace, sliced) for sliced in slices)]
     imports = unite([step], [counter])
     attributes = {"constants": len(imports), "carries": len(start), "length": length, "reverse": reverse}
     blocks = [_finished(step, step.result)]
     results = _applied(trace, control.scan, [], imports, [*start, *inputs], attributes, blocks)
     last = _settle(trace, results[: len(start)], carried, written, [step])
     return [*last, *results[len(start) : len(start) + len(stacked)]]
+
+
+def _along(trace: Trace, sliced: Sliced) -> Tensor:
+    """What a loop's steps read slices of, which lie along its first axis."""
+    whole = trace.imported(sliced.value, sliced.node)
+    numbers, axis = sliced.numbers, sliced.axis
+    rows = get_item(whole, (*[slice(None)] * axis, slice(numbers.start, numbers.stop, numbers.step)))
+    return moveaxis(rows, axis, 0)
 
 
 class _Cells:

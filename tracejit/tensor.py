@@ -101,7 +101,7 @@ class Tensor(InPlaceMethods, TensorMethods):
     def __iter__(self) -> Iterator[Tensor]:
         if not self.shape:
             raise at_user_line(TypeError("iteration over a 0-d tensor"))
-        return (self[i] for i in range(self.shape[0]))
+        return map(self.__getitem__, range(self.shape[0]))
 
     def __repr__(self) -> str:
         value = dispatch.payload(self)

@@ -397,6 +397,15 @@ class Trace:
         return self.names.get(id(tensor), "a captured tensor")
 
     def read(self, tensor: Tensor) -> Value:
+        """The graph's value of a tensor, as the block that is being recorded reads it."""
+        value = self.around(tensor)
+        if self.region is not None and value not in self.region.own:
+            from .tape import node_of
+
+            return self.region.local(value, node_of(tensor) if thread.grad_enabled else None)
+        return value
+
+    def around(self, tensor: Tensor) -> Value:
         """The graph's value of a tensor."""
         value = tensor._value
         if is_array(value):
@@ -406,10 +415,6 @@ class Trace:
                 shadow._value = shadow.first = self.parameter(type_of(value), shadow.source, name)
                 self.captured.append((shadow.source, shadow._value))
             value = shadow._value
-        if self.region is not None and value not in self.region.own:
-            from .tape import node_of
-
-            return self.region.local(value, node_of(tensor) if thread.grad_enabled else None)
         return value
 
     def around_blocks(self) -> AbstractContextManager[None]:

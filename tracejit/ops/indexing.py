@@ -23,6 +23,7 @@ from ..promotion import as_tensor, kind, scalar_dtype
 from ..state import thread
 from ..tape import apply
 from ..tensor import Tensor, concrete_tensor, is_plain
+from ..trips import at_trip, refuse_writing
 from . import creation, elementwise, manipulation, reduction
 from .axes import normalize_axis
 from .sorting import nonzero
@@ -226,6 +227,10 @@ def get_item(x: Tensor, key: Any) -> Tensor:
             pass  # to be told in this library's words
     if type(key) is int and x.ndim:
         return _row(x, key)
+    found = at_trip(x, key)
+    if found is not None:
+        row, rest = found
+        return get_item(row, rest) if rest else row
     parsed = _parse(x, key)
     result = manipulation.reshape(_sliced(x, parsed), parsed.shape)
     if not parsed.indices:
@@ -296,6 +301,7 @@ def with_item(x: Tensor, key: Any, value: Any) -> Tensor:
     if isinstance(key, Tensor) and key.dtype == bool_ and key.shape == x.shape and _is_scalar(value):
         replacement = _as_dtype(value, x.dtype, x.device)
         return elementwise.where(key, replacement, x)
+    refuse_writing(key)
     parsed = _parse(x, key)
     update = _as_dtype(value, x.dtype, x.device)
     attributes = {
