@@ -200,11 +200,11 @@ class _Items:
 def _items_of(iterator: Any) -> _Items | None:
     """What is left of an iterator over a range, rows of a tensor, or of ``enumerate`` and ``zip`` of those."""
     if type(iterator) is type(iter(range(0))):
-        _, (numbers,), position = iterator.__reduce__()
+        _, (numbers,), position = _parts_of(iterator)
         left = numbers[position:]
         return _Items([iterator], len(left), left.step < 0, lambda step: step.number_in(left), lambda: left[-1])
     if type(iterator) is map:
-        _, (function, *inner) = iterator.__reduce__()
+        _, (function, *inner) = _parts_of(iterator)
         owner = getattr(function, "__self__", None)
         items = _items_of(inner[0]) if len(inner) == 1 else None
         if items is None or not isinstance(owner, Tensor) or function.__name__ != "__getitem__":
@@ -212,15 +212,20 @@ def _items_of(iterator: Any) -> _Items | None:
         at, last = items.at, items.last
         return _Items(items.ranges, items.trips, items.descends, lambda step: owner[at(step)], lambda: owner[last()])
     if type(iterator) is enumerate:
-        _, (inner, first) = iterator.__reduce__()
+        _, (inner, first) = _parts_of(iterator)
         items = _items_of(inner)
         if items is None:
             return None
         numbers = range(first, first + items.trips)
         return _together([_items_of(iter(numbers)), items])
     if type(iterator) is zip:
-        return _together([_items_of(inner) for inner in iterator.__reduce__()[1]])
+        return _together([_items_of(inner) for inner in _parts_of(iterator)[1]])
     return None
+
+
+def _parts_of(iterator: Any) -> Any:
+    """What an iterator would be made of again."""
+    return iterator.__reduce__()
 
 
 def _together(parts: Sequence[_Items | None]) -> _Items | None:

@@ -101,12 +101,12 @@ def scan(
     carried, stacked = step.result[: len(start)], step.result[len(start) :]
     _check_alike("a loop's variables before and after a step", start, carried)
     counter = step.arguments.pop(0)
-    slices = step.region.slices
-    if any(sliced.node is not None and (sliced.value, sliced.node) in step.imports for sliced in slices):
+    found = step.region.slices
+    if any(sliced.node is not None and (sliced.value, sliced.node) in step.imports for sliced in found):
         raise CannotCapture("gradients of slices and of the whole are added up in the order of the steps")
-    step.arguments += [twin._value for twin in slices.values()]
+    step.arguments += [twin._value for twin in found.values()]
     with trace.around_blocks():
-        inputs = [*inputs, *(_along(trace, sliced) for sliced in slices)]
+        inputs = [*inputs, *(_along(trace, sliced) for sliced in found)]
     imports = unite([step], [counter])
     attributes = {"constants": len(imports), "carries": len(start), "length": length, "reverse": reverse}
     blocks = [_finished(step, step.result)]
