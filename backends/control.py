@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,10 @@ class Place:
 
     space: str
     number: int  # of the input, output, constant or cursor; the byte offset in the arena
+    start: int = 0  # where it begins there, in bytes
 
     def __str__(self) -> str:
-        return f"{self.space}[{self.number}]"
+        return f"{self.space}[{self.number}]{f' + {self.start}' if self.start else ''}"
 
 
 @dataclass(slots=True)
@@ -184,7 +185,8 @@ class Memory:
     """Where the values of a program are; shared by the plans of all its regions."""
 
     places: dict[Value, Place] = field(default_factory=dict)
-    aliases: dict[Value, Value] = field(default_factory=dict)  # a value → the value whose memory it is
+    aliases: dict[Value, Value] = field(default_factory=dict)  # a value → the value whose memory it is, or a part of it
+    starts: dict[Value, int] = field(default_factory=dict)  # and where there it begins, in bytes, if not at 0
     constants: list[np.ndarray] = field(default_factory=list)
     cursors: int = 0
     growing: list[int] = field(default_factory=list)  # cursors of memory that grows
@@ -193,6 +195,15 @@ class Memory:
         while value in self.aliases:
             value = self.aliases[value]
         return value
+
+    def place(self, value: Value) -> Place:
+        """Where a value is whose root has a place."""
+        start = 0
+        while value in self.aliases:
+            start += self.starts.get(value, 0)
+            value = self.aliases[value]
+        found = self.places[value]
+        return replace(found, start=found.start + start) if start else found
 
     def words(self, count: int) -> int:
         """The first of some words that change while the program runs: cursors, and numbers of steps."""

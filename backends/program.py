@@ -528,18 +528,31 @@ class _Plan:
     # Ops with calls of their own --------------------------------------------------------------------
 
     def _lower_view(self, op: Op) -> None:
-        """A view that must stand in memory is copied, unless it is its operand's memory already."""
+        """A view that must stand in memory is copied, unless it is its operand's memory already, or a part of it."""
         result, (operand,) = op.result, op.operands
         home = home_index(result.shape)
         if not is_alias(op):
             region = self.regions.get(self._memory_of(result))
-            if region is None or region.whole is not result:
+            if (region is None or region.whole is not result) and not self._is_part(result):
                 self.copy(*through_views(result, home), result, home, result.type.static_shape, op)
         elif result not in self.graph.results:
             self.aliases[result] = operand
         else:
             source, target = self.flat(operand), self.flat(result)
             self.copy(source, home_index(source.shape), target, home_index(target.shape), source.type.static_shape, op)
+
+    def _is_part(self, value: Value) -> bool:
+        """Whether a view's elements stand side by side in other memory: then it is there."""
+        home = home_index(value.shape)
+        whole, address = in_memory(*through_views(value, home), self.regions)
+        here = flat_address(value.type.static_shape, home)
+        if not self.host or value in self.graph.results or 0 in value.shape:
+            return False
+        if address.dynamic or address.terms != here.terms:
+            return False
+        self.aliases[value] = whole
+        self.memory.starts[value] = address.constant * value.dtype.itemsize
+        return True
 
     def flat(self, value: Value) -> Value:
         """A value's elements as one row, in the same memory."""
@@ -647,7 +660,7 @@ class _Plan:
         place(self, 0)
         for call in walk(self.calls):
             for value in call.buffers:
-                places[value] = places[memory.root(value)]
+                places[value] = memory.place(value)
         return Program(
             graph.name,
             [v.type for v in inputs],

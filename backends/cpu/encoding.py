@@ -96,8 +96,8 @@ class Encoding:
         """Where a value is."""
         place = self._program.places[value]
         if place.space == "arena":
-            return self._arena, place.number
-        return self._spaces[place.space] + place.number, 0
+            return self._arena, place.number + place.start
+        return self._spaces[place.space] + place.number, place.start
 
     def _number(self, number: int) -> Position:
         return self._arena + 1, number

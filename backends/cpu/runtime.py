@@ -282,12 +282,15 @@ class _Run:
         if place.space == "cursor":
             if not type.size:
                 return np.empty(shape, type.dtype)
-            memory = (ctypes.c_uint8 * type.nbytes).from_address(words[code.position(value)[0]])
+            word, start = code.position(value)
+            memory = (ctypes.c_uint8 * type.nbytes).from_address(words[word] + start)
             return np.frombuffer(memoryview(memory), type.dtype).reshape(shape)
         holder = self._arrays[code.array_of(place)]
         if place.space == "arena":
-            return holder[place.number : place.number + type.nbytes].view(type.dtype).reshape(shape)
-        return holder.reshape(shape)
+            first = place.number + place.start
+            return holder[first : first + type.nbytes].view(type.dtype).reshape(shape)
+        first = place.start // type.dtype.itemsize
+        return holder.reshape(-1)[first : first + type.size].reshape(shape)
 
 
 # One primitive -------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Assembling: a sum of parts that are each padded with zeros, side by side along one axis, is their concatenation.
 
-The gradient of ``x[0], x[1], …`` is such a sum, and adding whole arrays for every part would cost the square of what
-it yields.  A part that is added to zeros stays what it is, but for -0.0, which becomes 0.0: so 0.0 is added to
-floating-point parts once.
+The gradient of ``x[0], x[1], …`` is such a sum (of which a concatenation with zeros may be a part already), and adding
+whole arrays for every part would cost the square of what it yields.  A part that is added to zeros stays what it is,
+but for -0.0, which becomes 0.0: so 0.0 is added to floating-point parts once.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ class _Sums:
                 parts = _padded(op)
                 if parts is not None:
                     self.parts[op.result] = parts
+            elif op.primitive is concatenate:
+                parts = _concatenated(op)
+                if parts is not None:
+                    self.parts[op.result] = parts
             elif op.primitive is add:
                 self._add(op)
 
@@ -124,6 +128,18 @@ def _padded(op: Op) -> _Parts | None:
         return None
     (axis,) = axes
     return _Parts(axis, [low[axis]], {low[axis]: x})
+
+
+def _concatenated(op: Op) -> _Parts | None:
+    """The operands of a concatenation that are not zero, if some are."""
+    parts, position = _Parts(op.attributes["dimension"], [], {}), 0
+    for operand in op.operands:
+        maker = operand.op
+        if maker is None or maker.primitive is not broadcast_in_dim or not is_zero(maker.operands[0]):
+            parts.starts.append(position)
+            parts.by_start[position] = operand
+        position += operand.type.static_shape[parts.axis]
+    return parts if 0 < len(parts.starts) < len(op.operands) else None
 
 
 def is_zero(value: Value) -> bool:

@@ -278,6 +278,32 @@ PROGRAMS = {
           }
         return %r, %s
     }""",
+    "parts of what lies elsewhere": """(%x: f32[6,3,4], %y: f32[2,4])
+                                       -> (f32[4], f32[4,3,4], f32[3,4], f32[2,4], f32[3,4]) {
+        %n = negate %x : f32[6,3,4]
+        %a = slice %n {start=[1, 0, 0], limit=[5, 3, 4], strides=[1, 1, 1]} : f32[4,3,4]
+        %b = slice %x {start=[2, 0, 0], limit=[6, 3, 4], strides=[1, 1, 1]} : f32[4,3,4]
+        %c = slice %x {start=[4, 2, 0], limit=[5, 3, 4], strides=[1, 1, 1]} : f32[1,1,4]
+        %d = reshape %c {shape=[4]} : f32[4]
+        %r, %s = scan %d, %d, %a, %b {carries=1, constants=1, length=4} : f32[4], f32[4,3,4]
+          (%i: i64[], %k: f32[4], %t: f32[4], %a: f32[3,4], %b: f32[3,4]) {
+            %u = add %a, %b : f32[3,4]
+            %v = multiply %u, %k : f32[3,4]
+            %w = slice %v {start=[1, 0], limit=[2, 4], strides=[1, 1]} : f32[1,4]
+            %z = reshape %w {shape=[4]} : f32[4]
+            %m = scan %z, %t {carries=1, constants=1, length=2} : f32[4]
+              (%j: i64[], %z: f32[4], %t: f32[4]) { %o = subtract %t, %z : f32[4]  return %o }
+            return %m, %v
+          }
+        %e = slice %n {start=[3, 0, 0], limit=[4, 3, 4], strides=[1, 1, 1]} : f32[1,3,4]
+        %f = reshape %e {shape=[3, 4]} : f32[3,4]
+        %g = sort %f {axis=1, descending=false} : f32[3,4]
+        %h = add %y, 1.0 : f32[2,4]
+        %p = concatenate %y, %h {dimension=0} : f32[4,4]
+        %q = slice %p {start=[1, 0], limit=[4, 4], strides=[1, 1]} : f32[3,4]
+        %l = sort %q {axis=1, descending=false} : f32[3,4]
+        return %r, %s, %g, %h, %l
+    }""",
     "an integer product that wraps": """(%x: i8[3,40], %y: i8[40,2]) -> (i8[3,2]) {
         %a = dot %x, %y : i8[3,2]
         return %a

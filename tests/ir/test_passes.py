@@ -703,6 +703,18 @@ ASSEMBLED = {
            %z = concatenate %v0, %v1, %v2, %v3 {dimension=1} : f32[2,8]
            return %z""",
     ),
+    "beside what is assembled already": (
+        """%o = broadcast_in_dim 0.0 {shape=[2, 4], dimensions=[]} : f32[2,4]
+           %p = broadcast_in_dim 0.0 {shape=[2, 1], dimensions=[]} : f32[2,1]
+           %q = concatenate %o, %x, %p {dimension=1} : f32[2,8]
+           %z = add %q, %a : f32[2,8] return %z""",
+        """%v0 = broadcast_in_dim 0.0 {shape=[2, 1], dimensions=[]} : f32[2,1]
+           %v1 = add %x, 0.0 : f32[2,3]
+           %v2 = add %x, 0.0 : f32[2,3]
+           %v3 = broadcast_in_dim 0.0 {shape=[2, 1], dimensions=[]} : f32[2,1]
+           %z = concatenate %v0, %v1, %v2, %v3 {dimension=1} : f32[2,8]
+           return %z""",
+    ),
     "overlapping": ("%z = add %a, %c : f32[2,8] return %z", None),
     "negative zeros": ("%z = add %d, %b : f32[2,8] return %z", None),
     "twice the same": ("%z = add %a, %a : f32[2,8] return %z", None),
