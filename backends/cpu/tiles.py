@@ -348,6 +348,7 @@ class TileWriter(VectorWriter):
             rows = self.few_rows(height)
             square, rest = self.buffer(self.lanes), [self.buffer(1) for _ in rows]
             buffer = self.buffer(height + 1)  # one more, for whole vectors are read at any place in the rows
+            head = self.head()
             last = self.sub("%columns", str(self.lanes))
             with self.loop("0", "%columns", self.lanes) as groups:
                 column = self.min(groups.index, last)
@@ -357,7 +358,7 @@ class TileWriter(VectorWriter):
                     depth = self.min(self.sub("%depth", blocks.index), DEPTH)
                     corner = self.offset(start, self.mul(blocks.index, self.size))
                     a = [self.offset(row, self.mul(blocks.index, "%a_k")) for row in rows]
-                    sums = self.column_sums(corner, a, depth, square, rest)
+                    sums = self.column_sums(corner, a, depth, head, square, rest)
                     blocks.next = [
                         self.let("total", f"fadd {self.vector} {total}, {new}")
                         for total, new in zip(blocks.carried, sums, strict=True)
@@ -374,45 +375,59 @@ class TileWriter(VectorWriter):
                 left = self.min(self.sub("%columns", groups.index), self.lanes)
                 self.write_tile(self.offset(buffer, known), 1, into, left)
 
-    def column_sums(self, corner: str, rows: list[str], depth: str, square: str, rests: list[str]) -> list[str]:
-        """The sums of some rows of A and a vector of columns."""
+    def head(self) -> str:
+        """After how many k the vectors of all columns, in any block, cross no lines of the cache: one to all lanes."""
+        address = self.sub("0", self.let("address", "ptrtoint ptr %b to i64"))
+        beyond = self.let("beyond", f"and i64 {address}, {self.vector_bytes - 1}")
+        skew = self.let("skew", f"and i64 %b_strip, {self.vector_bytes - 1}")
+        head = self.let("head", f"udiv i64 {beyond}, {self.size}")
+        useless = self.let("or", f"or i1 {self.compare('eq', head, 0)}, {self.compare('ne', skew, 0)}")
+        return self.select(useless, "i64", self.lanes, head)
+
+    def column_sums(
+        self, corner: str, rows: list[str], depth: str, head: str, square: str, rests: list[str]
+    ) -> list[str]:
+        """The sums of some rows of A and a vector of columns; ``head``: how many k come first, by themselves."""
         part = PART_BYTES // self.size
         starts = [self.offset(corner, self.mul("%b_strip", first)) for first in range(0, self.lanes, part)]
         starts = [self.freeze("ptr", start) for start in starts]  # see the tiles
-        whole = self.let("whole", f"and i64 {depth}, {-self.lanes}")
-        carried = [("ptr", pointer) for pointer in (*starts, *rows)]
-        pointers = len(carried)
-        carried += [(self.vector, "zeroinitializer")] * len(rows)
-        with self.loop("0", whole, self.lanes, carried) as squares:
-            corners, a = squares.carried[: len(starts)], squares.carried[len(starts) : pointers]
+        copies = [self.offset(square, first * self.vector_bytes) for first in range(0, self.lanes, part)]
+        sums = [(self.vector, "zeroinitializer")] * len(rows)
+        with self.loop("0", depth, self.lanes, sums) as pieces:
+            count = self.select(self.compare("eq", pieces.index, 0), "i64", head, self.lanes)
+            count = pieces.step = self.min(count, self.sub(depth, pieces.index))
+            whole = self.compare("eq", count, self.lanes)
+            corners = [self.offset(start, self.mul(pieces.index, self.size)) for start in starts]
+            a = [self.offset(row, self.mul(pieces.index, "%a_k")) for row in rows]
             for start in corners:
                 self.prefetch(self.offset(start, PREFETCHED_BYTES), part, "%b_strip")
-            totals, a = self.square(corners, "%b_strip", a, "%a_k", squares.carried[pointers:])
-            squares.next = [*(self.offset(start, self.vector_bytes) for start in corners), *a, *totals]
-        # Elements of A that are too few for a vector are followed by -0.0, and those of B by 0.0: the product, -0.0,
-        # changes no sum, not even one that is -0.0.
-        left = self.sub(depth, whole)
-        sums = [(self.vector, total) for total in squares.carried[pointers:]]
-        with self.loop("0", self.min(left, 1), 1, sums) as once:
-            for row, to in zip(squares.carried[len(starts) : pointers], rests, strict=True):
-                self.store(self.load("@minus_zeros"), to, aligned=True)
-                with self.loop("0", left, 1) as ks:
-                    element = self.offset(row, self.mul(ks.index, "%a_k"))
-                    self.copy_scalar(element, self.offset(to, self.mul(ks.index, self.size)))
-            for number in range(self.lanes):
-                to = self.offset(square, number * self.vector_bytes)
-                column = self.offset(squares.carried[0], self.mul("%b_strip", number))
-                self.store("zeroinitializer", to, aligned=True)
-                self.copy_lanes(column, to, left)
-            corners = [self.offset(square, first * self.vector_bytes) for first in range(0, self.lanes, part)]
-            once.next, _ = self.square(corners, str(self.vector_bytes), rests, str(self.size), once.carried)
-        return once.carried
+            with self.when(self.negate(whole)):
+                self.copy_piece(corners[0], a, count, square, rests)
+            pieces.next = self.square(
+                [self.select(whole, "ptr", *pointers) for pointers in zip(corners, copies, strict=True)],
+                self.select(whole, "i64", "%b_strip", self.vector_bytes),
+                [self.select(whole, "ptr", *pointers) for pointers in zip(a, rests, strict=True)],
+                self.select(whole, "i64", "%a_k", self.size),
+                pieces.carried,
+            )
+        return pieces.carried
 
-    def square(
-        self, corners: list[str], step: str, rows: list[str], a_step: str, totals: list[str]
-    ) -> tuple[list[str], list[str]]:
-        """The sums, and the products of as many elements of the rows as there are lanes with those of columns; and
-        where the next elements are.
+    def copy_piece(self, column: str, rows: list[str], count: str, square: str, rests: list[str]) -> None:
+        """Copy fewer k than there are lanes.  Elements of A are followed by -0.0, and those of B by 0.0: the product,
+        -0.0, changes no sum, not even one that is -0.0."""
+        for row, to in zip(rows, rests, strict=True):
+            self.store(self.load("@minus_zeros"), to, aligned=True)
+            with self.loop("0", count, 1) as ks:
+                element = self.offset(row, self.mul(ks.index, "%a_k"))
+                self.copy_scalar(element, self.offset(to, self.mul(ks.index, self.size)))
+        for number in range(self.lanes):
+            column = self.offset(column, "%b_strip") if number else column
+            to = self.offset(square, number * self.vector_bytes)
+            self.store("zeroinitializer", to, aligned=True)
+            self.copy_lanes(column, to, count)
+
+    def square(self, corners: list[str], step: str, rows: list[str], a_step: str, totals: list[str]) -> list[str]:
+        """The sums, and the products of as many elements of the rows as there are lanes with those of columns.
 
         ``corners``: a pointer to every so many columns as a part has elements, which are ``step`` apart.
         """
@@ -425,4 +440,4 @@ class TileWriter(VectorWriter):
                 factors = [self.broadcast(self.scalar, self.load_scalar(row)) for row in rows]
                 totals = [self.fma(x, y, total) for x, total in zip(factors, totals, strict=True)]
                 rows = [self.offset(row, a_step) for row in rows]
-        return totals, rows
+        return totals

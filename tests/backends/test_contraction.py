@@ -236,6 +236,13 @@ def test_the_bits_do_not_depend_on_how_the_work_is_shared_or_packed(kernel: Kern
         assert_same_bits(kernel(a[:, i : i + 1], b[:, :, j : j + 1]), whole[:, i : i + 1, j : j + 1])
     assert_same_bits(kernel(a[:, 9:20], b[:, :, 3:50]), np.ascontiguousarray(whole[:, 9:20, 3:50]))
     assert_same_bits(kernel(a, b[:, :, 5:6]), np.ascontiguousarray(whole[:, :, 5:6]))
+    memory = np.empty(b.size + 1, kernel.dtype)
+    for first in (0, 1):  # vectors that cross the lines of the cache, and others
+        skewed = memory[first : b.size + first].reshape(b.shape)
+        skewed[...] = b
+        assert_same_bits(kernel(a[:, :60], skewed), np.ascontiguousarray(whole[:, :60]))
+        columns = skewed.transpose(0, 2, 1)
+        assert_same_bits(kernel(a[:, :3], columns), kernel(a[:, :3], np.ascontiguousarray(columns)))
 
 
 def test_zeros_infinities_nans_and_subnormals(kernel: Kernel) -> None:
