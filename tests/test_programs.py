@@ -96,6 +96,27 @@ def star_arguments():
 
 
 @program(2)
+def numbers_and_arrays_are_no_tensors():
+    def kind(item):
+        match item:
+            case tj.Tensor():
+                return 1
+            case float() | int():
+                return 2
+            case np.ndarray():
+                return 3
+
+    def f(x, *others):
+        numbers = (*others, x.sum().item(), float(x[0]), int(x[1]), len(x))
+        kinds = [kind(item) for item in (x, *numbers)]
+        wrapped = [item if isinstance(item, tj.Tensor) else tj.tensor(item) for item in numbers]
+        return kinds, [item.dtype.name for item in wrapped], wrapped
+
+    calls = [(random(3, seed=n), 0.5 * n, np.arange(3.0) * n, n) for n in (1, 1)]
+    return f, [*calls, (random(3), random(3)), *calls], nothing
+
+
+@program(2)
 def an_enum_argument():
     def f(x, mode):
         return x.sum() if mode is Mode.SUM else x.mean()

@@ -13,7 +13,7 @@ from typing import Any
 
 from .locations import is_library
 from .state import thread
-from .tensor import Tensor
+from .tensor import Tensor, disguises
 
 
 class Number(Tensor):
@@ -28,6 +28,9 @@ class Number(Tensor):
         if is_library(file) or not self._weak:
             return Number
         return float if self._value.dtype.kind == "f" else int
+
+    def _is_disguised(self) -> bool:
+        return self._weak
 
     def __hash__(self) -> int:
         return object.__hash__(self) if is_library(sys._getframe(1).f_code.co_filename) else hash(self._number())
@@ -58,6 +61,9 @@ class Array(Tensor):
     """
 
     __slots__ = ()
+
+    def _is_disguised(self) -> bool:
+        return True
 
     def __getattribute__(self, name: str) -> Any:
         if not is_library(sys._getframe(1).f_code.co_filename):
@@ -104,5 +110,6 @@ _OTHERS = frozenset(
     ilshift irshift iter array bool float complex int round index str repr format reduce copy deepcopy array_ufunc
     array_function""".split()
 )
+disguises.update((Number, Array))
 for _name in _BINARY | _OTHERS:
     setattr(Array, _name, _operator(_name))

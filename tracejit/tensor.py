@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from . import device as devices, dispatch, lost_writes
 from .dispatch import Payload, fields
 from .in_place import InPlaceMethods
 from .levels import Box, innermost
-from .locations import at_user_line
+from .locations import at_user_line, is_library
 from .lost_writes import UNNAMED_ITEM
 from .methods import TensorMethods
 from .state import busy, changes, thread
@@ -33,7 +34,23 @@ if TYPE_CHECKING:
     from .tape import AccumulateGrad, Node
 
 
-class Tensor(InPlaceMethods, TensorMethods):
+class _TensorType(type):
+    """The class of ``Tensor``, of which what stands for a number or an array (:mod:`.disguise`) passes for no instance.
+
+    The library's own code, though, takes it for a tensor.
+    """
+
+    def __instancecheck__(cls, item: Any) -> bool:
+        if type(item) not in disguises:
+            return _is_instance(cls, item)
+        return _is_instance(cls, item) and (is_library(sys._getframe(1).f_code.co_filename) or not item._is_disguised())
+
+
+_is_instance = type.__instancecheck__
+disguises: set[type[Tensor]] = set()  # classes that say that they are others
+
+
+class Tensor(InPlaceMethods, TensorMethods, metaclass=_TensorType):
     """An n-dimensional array that can be differentiated; made by :func:`tracejit.tensor` and the like."""
 
     __slots__ = (
@@ -57,6 +74,10 @@ class Tensor(InPlaceMethods, TensorMethods):
             self.requires_grad_()
 
     # What it is -------------------------------------------------------------------------------------
+
+    def _is_disguised(self) -> bool:
+        """Whether it stands for something else, of those whose classes are ``disguises``."""
+        return False
 
     @property
     def dtype(self) -> DType:
