@@ -2,7 +2,7 @@
 
 CuPy has no cuBLASLt, and refuses its own cuBLAS while a graph is being captured.  A product here allocates nothing and
 can be captured.  cuBLASLt counts matrices by columns: it computes the transpose, ``out.T = rhs.T @ lhs.T``.  What it
-cannot read where it lies (rows and columns both apart, a broadcast addend) is copied first, by a kernel.
+cannot read where it lies (rows and columns both apart, most broadcast addends) is copied first, by a kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Multiplication:
-    """``d = op(a) @ op(b) + c`` for stacks of ``batch`` matrices; ``c`` is ``None`` for none."""
+    """``d = op(a) @ op(b) + c`` for stacks of ``batch`` matrices; ``c`` is ``None`` for none.
+
+    With a ``bias`` a vector is added, the same to each column.
+    """
 
     dtype: DType
     transpose_a: bool
@@ -56,6 +59,7 @@ class Multiplication:
     d: Layout
     batch: int
     alignment: int  # of all addresses, in bytes
+    bias: bool = False
 
 
 class Products:
@@ -96,30 +100,36 @@ class Products:
         rhs = source(call.rhs, call.k, call.n, rhs_slot)
         step = _stack_strides(call.out.strides, call, stack)
         out = Layout(call.n, call.m, max(step[1], call.n) if call.m == 1 else step[1], step[0])
+        own = (0, 0, 0) if call.addend is None else _stack_strides(call.addend.strides, call, stack)
+        offsets = [call.out.offset, lhs.offset, rhs.offset, 0 if call.addend is None else call.addend.offset]
+        offsets += [out.stride, lhs.layout.stride, rhs.layout.stride, own[0], own[1]]
+        offsets += [out.leading, lhs.layout.leading, rhs.layout.leading]
+        alignment = int(np.gcd.reduce([ALIGNMENT, *(abs(offset) * size for offset in offsets)]))
+
+        def what(addend: Layout | None, *, bias: bool = False) -> Multiplication:
+            return Multiplication(
+                call.dtype, rhs.layout.transposed, lhs.layout.transposed, rhs.layout.layout, lhs.layout.layout,
+                addend, out, inner, alignment, bias,
+            )  # fmt: skip
+
+        if not call.k:
+            zero, nothing = device.upload(np.zeros(1, call.dtype)), Matrices(call.out.value, 0, (0, 0, 0, 0))
+            fill = _StridedCopy(device, call, nothing, call.m, call.n, zero, out_slot)
+            return lambda stream: fill(words, stream)
         addend: Layout | None = None
         addend_slot, addend_offset, addend_stack = out_slot, call.out.offset, call.out.strides[0]
+        is_row = call.addend is not None and own == (0, 0, 1) and call.dtype == float32
+        plan = self.library.plan(what(None, bias=True)) if is_row else None
         if call.addend is not None:
-            own = _stack_strides(call.addend.strides, call, stack)
             is_in_rows = (own[2] == 1 or call.n == 1) and (own[1] >= call.n or call.m == 1)
-            if is_in_rows and (own[0] or inner == 1):
+            if plan is not None or (is_in_rows and (own[0] or inner == 1)):
                 addend = Layout(call.n, call.m, max(own[1], call.n), own[0])
                 addend_slot, addend_offset, addend_stack = rest[0], call.addend.offset, call.addend.strides[0]
             else:
                 copies.append(_StridedCopy(device, call, call.addend, call.m, call.n, rest[0], out_slot))
                 addend = out
-        offsets = [call.out.offset, lhs.offset, rhs.offset, addend_offset]
-        offsets += [out.stride, lhs.layout.stride, rhs.layout.stride, 0 if addend is None else addend.stride]
-        offsets += [out.leading, lhs.layout.leading, rhs.layout.leading]
-        alignment = int(np.gcd.reduce([ALIGNMENT, *(abs(offset) * size for offset in offsets)]))
-        what = Multiplication(
-            call.dtype, rhs.layout.transposed, lhs.layout.transposed, rhs.layout.layout, lhs.layout.layout,
-            addend, out, inner, alignment,
-        )  # fmt: skip
-        if not call.k:
-            zero, nothing = device.upload(np.zeros(1, call.dtype)), Matrices(call.out.value, 0, (0, 0, 0, 0))
-            fill = _StridedCopy(device, call, nothing, call.m, call.n, zero, out_slot)
-            return lambda stream: fill(words, stream)
-        plan = self.library.plan(what)
+        plan = plan or self.library.plan(what(addend))
+        assert plan is not None, "there is a plan for every product without a bias"
         workspace = device.address(self.workspace)
 
         def run(stream: int) -> None:
@@ -254,6 +264,7 @@ class _StridedCopy:
 _TYPES = {float32: 0, float64: 1}  # cudaDataType
 _COMPUTE = {float32: 68, float64: 70}  # cublasComputeType_t: in full precision
 _TRANSPOSE_A, _TRANSPOSE_B = 3, 4  # CUBLASLT_MATMUL_DESC_*
+_EPILOGUE, _BIAS_POINTER, _EPILOGUE_BIAS = 7, 8, 4
 _BATCH, _BATCH_STRIDE = 5, 6  # CUBLASLT_MATRIX_LAYOUT_*
 _MAX_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # CUBLASLT_MATMUL_PREF_*
 _DETERMINISTIC = 6  # CUBLASLT_REDUCTION_SCHEME_*: partial sums through the workspace, not by atomic additions
@@ -283,6 +294,7 @@ class _Plan:
     alpha: Any
     beta: Any
     algorithm: _Algorithm
+    adds_bias: bool = False
 
 
 class CuBLASLt:
@@ -296,15 +308,21 @@ class CuBLASLt:
         self._check(self._library.cublasLtCreate(ctypes.byref(self._handle)), "cublasLtCreate")
         self._plans: dict[Multiplication, _Plan] = {}
 
-    def plan(self, what: Multiplication) -> _Plan:
-        """The library's choice of how to compute a multiplication."""
+    def plan(self, what: Multiplication) -> _Plan | None:
+        """The library's choice of how to compute a multiplication; ``None`` where it cannot add the bias to that."""
+        if what.bias:
+            return self._with_bias(what)
         found = self._plans.get(what)
         if found is None:
             found = self._plans[what] = self._plan(what)
         return found
 
     def multiply(self, plan: _Plan, a: int, b: int, c: int, d: int, workspace: int, stream: int) -> None:
-        """Compute; ``c`` counts where the multiplication has an addend."""
+        """Compute; ``c`` counts where the multiplication has an addend or a bias."""
+        if plan.adds_bias:
+            set_attribute = self._library.cublasLtMatmulDescSetAttribute
+            self._set(set_attribute, plan.description, _BIAS_POINTER, ctypes.c_uint64(c))
+            c = d
         status = self._library.cublasLtMatmul(
             self._handle, plan.description, ctypes.addressof(plan.alpha), a, plan.a, b, plan.b,
             ctypes.addressof(plan.beta), c, plan.c, d, plan.d, ctypes.addressof(plan.algorithm), workspace,
@@ -338,6 +356,22 @@ class CuBLASLt:
         beta = scalar(0 if what.c is None else 1)
         a, b, c, d = layouts
         return _Plan(description, a, b, c, d, scalar(1), beta, results[0].algorithm)
+
+    def _with_bias(self, what: Multiplication) -> _Plan | None:
+        """The bias is added by the algorithm that multiplies without one, or not: so the product has the same bits.
+
+        The plan is one caller's own, as its description holds the bias's address.
+        """
+        library = self._library
+        plan = replace(self._plan(replace(what, bias=False)), adds_bias=True)
+        set_attribute = library.cublasLtMatmulDescSetAttribute
+        self._set(set_attribute, plan.description, _EPILOGUE, ctypes.c_uint32(_EPILOGUE_BIAS))
+        found = _Heuristic()
+        status = library.cublasLtMatmulAlgoCheck(
+            self._handle, plan.description, plan.a, plan.b, plan.c, plan.d, ctypes.byref(plan.algorithm),
+            ctypes.byref(found),
+        )  # fmt: skip
+        return plan if status == 0 and found.workspace <= WORKSPACE_BYTES else None
 
     def _layout(self, layout: Layout, what: Multiplication, type: int) -> ctypes.c_void_p:
         library, made = self._library, ctypes.c_void_p()

@@ -48,6 +48,8 @@ PRODUCTS: dict[str, Any] = {
     "of slices": lambda a, b: a[1:, ::1] @ b[:, 2:],
     "of strided slices": lambda a, b: a[:, ::2] @ b[::2],
     "with a bias": lambda a, b: a @ b + b[0],
+    "with a bias that no algorithm adds": lambda a, b: a @ b[:, :3] + b[0, :3],
+    "batched with a bias": lambda a, b: tj.stack([a, a * 2]) @ tj.stack([b, b + 1]) + b[1],
     "with a residual": lambda a, b: a @ b + (a @ b).exp(),
     "with a number": lambda a, b: a @ b + 2,
     "with a column": lambda a, b: a @ b + a[:, :1],
@@ -76,6 +78,7 @@ def test_products(name: str, gpu: GPU) -> None:
         assert found.device == "cuda:0"
         assert np.allclose(found.cpu().numpy(), expected, rtol=1e-5, atol=1e-5)
     assert gpu.products or name == "of nothing"
+    assert bool(gpu.biases) == (name in ("with a bias", "batched with a bias"))
 
 
 def trained(device: str) -> list[np.ndarray]:

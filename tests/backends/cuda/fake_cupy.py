@@ -114,7 +114,7 @@ class GPU:
         self.memory = ShimDevice()
         self.folder = folder
         self.capturing: list[Callable[[], None]] | None = None
-        self.launches = self.graph_launches = self.products = 0
+        self.launches = self.graph_launches = self.products = self.biases = 0
         self.functions: dict[int, tuple[Module, str]] = {}
         self.shared_bytes: dict[int, int] = {}  # of dynamic shared memory, that functions have asked for
         self.threads: list[int] = []  # one entry for each time that a thread chose the device
@@ -183,7 +183,9 @@ class GPU:
 class FakeCuBLASLt:
     """By NumPy; matrices are by columns."""
 
-    def plan(self, what: Multiplication) -> Multiplication:
+    def plan(self, what: Multiplication) -> Multiplication | None:
+        if what.bias and what.d.rows == 3:  # as if there was no algorithm for it
+            return None
         for layout in (what.a, what.b, what.c, what.d):
             assert layout is None or layout.leading >= max(1, layout.rows)
         return what
@@ -199,7 +201,11 @@ class FakeCuBLASLt:
             second = second.swapaxes(1, 2) if plan.transpose_b else second
             assert first.shape[2] == second.shape[1]
             found = first @ second
-            if plan.c is not None:
+            if plan.bias:
+                vector = GPU.instance.memory._memory_at(c, plan.d.rows * plan.dtype.itemsize)
+                found = found + vector.view(plan.dtype)[None, :, None]
+                GPU.instance.biases += 1
+            elif plan.c is not None:
                 found = found + self._matrices(plan, plan.c, c)
             self._matrices(plan, plan.d, d)[...] = found
 
