@@ -80,6 +80,7 @@ from .products import (
     lower_product,
     summed_in_place,
 )  # fmt: skip
+from .recomputation import recompute
 from .recurrences import lower_recurrence
 from .scans import is_scan, lower_scan
 
@@ -284,6 +285,8 @@ class _Plan:
         }
         self.additions = additions(self.graph, self.whole)
         groups = fuse(self.graph, self.whole, self.additions, host=self.host)
+        if not self.host:
+            groups = recompute(self.graph, groups)
         self.stored = self._stored_values(groups)
         self.copied = {op.result for group in groups for op in group.ops if isinstance(op.primitive, View)}
         self._find_regions()
@@ -297,13 +300,14 @@ class _Plan:
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:
         """The values that must stand in memory: results, and what another group or an unfused op reads."""
-        group_of = {result: group for group in groups for op in group.ops for result in op.results}
-        stored = {value for value in self.graph.results if value in group_of}
+        computed = {result for group in groups for op in group.ops for result in op.results}
+        stored = computed.intersection(self.graph.results)
         for group in groups:
+            own = {result for op in group.ops for result in op.results}
             for op in group.ops:
                 for operand in op.operands:
                     value = source_of(op, operand, self.whole)
-                    if group_of.get(value) not in (group, None) or value.op is None:
+                    if (value in computed and value not in own) or value.op is None:
                         stored.add(value)
         return stored
 

@@ -326,6 +326,19 @@ def _updates(e: Emitter, rate: Any, *tensors: Any) -> list[Any]:
 
 _add("updates of several parameters", _updates, "f32[]", *["f32[900]"] * 2, *["f32[70,30]"] * 2, *["f32[1025]"] * 2)
 _add("updates of many parameters", _updates, "f32[]", *[f"f32[{n // 2 * 7 + 20}]" for n in range(200)])
+
+
+def _norm_backward(e: Emitter, x: Any, weight: Any, g: Any) -> list[Any]:
+    """The gradients of a layer norm's input, weight and bias."""
+    normalized, mean, variance = _normalize(e, x, e.scalar(1, x.dtype))
+    deviation = e.rsqrt(e.add(e.keep_axes(variance, x.shape, (1,)), 1e-5))
+    scaled = e.multiply(g, weight)
+    along = e.keep_axes(e.divide(e.reduce_sum(e.multiply(scaled, normalized), axes=(1,)), x.shape[1]), x.shape, (1,))
+    change = e.multiply(e.subtract(scaled, e.multiply(normalized, along)), deviation)
+    return [change, e.reduce_sum(e.multiply(g, normalized), axes=(0,)), e.reduce_sum(g, axes=(0,)), mean]
+
+
+_add("gradients of a layer norm", _norm_backward, "f32[70,129]", "f32[129]", "f32[70,129]")
 _add("several reductions of all", _several, "f32[70001]")
 _add("several reductions of a matrix", _several, "f64[300,301]")
 _add("elements and their sums", _kept_and_summed, "f32[3,30011]")

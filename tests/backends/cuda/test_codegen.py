@@ -70,6 +70,8 @@ def test_the_bits_are_the_cpus(name: str, module_of: Callable[[Case], Module]) -
 def test_long_rows_by_warps(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there are many of them."""
     monkeypatch.setattr(forms, "FEW_ROWS", 0)
+    monkeypatch.setattr(forms, "FEW_POINTS", 0)
+    monkeypatch.setattr(codegen, "_launches", {})
     tested = CASES["sums of rows of 9000"]
     program = programs(tested)["for any shape"]
     (entry,) = entries(program)
