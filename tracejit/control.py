@@ -29,7 +29,7 @@ from .locations import at_user_line
 from .ops import elementwise, manipulation
 from .ops.creation import tensor
 from .promotion import kind
-from .regions import CannotCapture
+from .regions import CannotCapture, HasRules
 from .state import thread
 from .structured import branches, scan as scan_block, while_loop as while_block
 from .tensor import Tensor
@@ -105,6 +105,8 @@ def _choose(what: str, selector: Tensor, functions: Sequence[Callable[..., Any]]
                 try:
                     values = branches(trace, selector, [branch(trace, n) for n in range(len(functions))])
                     return results[0].unpack(values)
+                except HasRules:
+                    raise
                 except CannotCapture:
                     before, dtypes = dtypes, _shared_dtypes(what, results)
                     if dtypes == before:

@@ -67,6 +67,7 @@ def test_the_rule_is_used(f: Any) -> None:
 
 BLOCKS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "cond": lambda f: lambda x: tj.cond(x.sum() > 0, f, lambda x: x, x),
+    "either": lambda f: lambda x: tj.cond(x.sum() > 0, lambda x: f(x), lambda x: f(-x), x),
     "scan": lambda f: lambda x: tj.scan(lambda c, _: (f(c), None), x, length=1)[0],
     "while_loop": lambda f: lambda x: tj.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, f(s[1])), (0, x))[1],
     "cond in scan": lambda f: BLOCKS["scan"](BLOCKS["cond"](f)),
