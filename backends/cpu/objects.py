@@ -17,7 +17,6 @@ import platform
 import re
 import struct
 import sys
-import sysconfig
 import types
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +59,7 @@ def why_unsupported() -> str | None:
         return "TRACEJIT_NATIVE_CALLS is 0"
     if sys.implementation.name != "cpython" or sys.version_info[:2] not in VERSIONS:
         return f"{platform.python_implementation()} {platform.python_version()} is not known to it"
-    if sysconfig.get_config_var("Py_GIL_DISABLED") or sysconfig.get_config_var("Py_DEBUG"):
+    if set("td") & set(getattr(sys, "abiflags", "")):
         return "this build of CPython lays objects out in another way"
     if struct.calcsize("PlN") != 24 or sys.byteorder != "little":
         return "pointers, longs and sizes are not of 64 bits here"
