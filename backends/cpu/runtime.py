@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir import Builder, Graph, Primitive, TensorType, Value, type_of
+from tracejit.ir import Builder, Constant, Graph, Op, Primitive, TensorType, Value, type_of
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import KERNEL_DTYPES, Symbol, bfloat16
 
@@ -272,7 +272,20 @@ class _Run:
             if not value.type.is_static:
                 cursor = ctypes.addressof(words) + 8 * code.position(value)[0]
                 self._executable._runtime.reserve(cursor, found.nbytes)
-            np.copyto(self._array(value, words, extents), found, casting="no")
+            if not self._adopts(value, found, call.op, words):
+                np.copyto(self._array(value, words, extents), found, casting="no")
+
+    def _adopts(self, value: Value, found: np.ndarray, op: Op, words: Any) -> bool:
+        """Whether a large array of its own becomes an output as it is, which saves a copy."""
+        place = self._program.places[value]
+        if place.space != "output" or found.nbytes < buffers.LARGE or not (found.flags.owndata and found.flags.carray):
+            return False
+        number = self._encoding.array_of(place)
+        is_constant = any(isinstance(x, Constant) and np.may_share_memory(x.array, found) for x in op.operands)
+        if is_constant or self._arrays[number].shape != found.shape:
+            return False
+        self._arrays[number], words[number] = found, found.ctypes.data
+        return True
 
     def _array(self, value: Value, words: Any, extents: Mapping[Symbol, int]) -> np.ndarray:
         """A value's memory as an array."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tracejit as tj
 from tracejit.backends.cpu import buffers
 from tracejit.ir.types import bfloat16, float32
 
@@ -51,3 +52,20 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_dtype_and_shape() -> None:
     array = buffers.empty((2, SIZE // 4), bfloat16, SIZE)
     assert (array.dtype, array.shape, array.flags.writeable) == (bfloat16, (2, SIZE // 4), True)
+
+
+def test_what_numpy_returns_is_the_output_and_nobody_elses():
+    x = tj.tensor(np.random.default_rng(0).standard_normal(1 << 18).astype(np.float32))
+    expected = np.sort(x.numpy())
+    sort = tj.jit(lambda x: tj.sort(x))
+    twice = tj.jit(lambda x: (tj.sort(x), tj.sort(x) * 2, tj.sort(x)[::-1]))
+    first, second = sort(x), sort(x)
+    first += 1
+    np.testing.assert_array_equal(second.numpy(), expected)
+    for found, wanted in zip(twice(x), (expected, expected * 2, expected[::-1]), strict=True):
+        np.testing.assert_array_equal(found.numpy(), wanted)
+    ordered = np.arange(1 << 18, dtype=np.float64)
+    constant = tj.jit(lambda: tj.sort(tj.asarray(ordered)))
+    constant().add_(1)
+    np.testing.assert_array_equal(constant().numpy(), np.arange(1 << 18))
+    np.testing.assert_array_equal(ordered, np.arange(1 << 18))
