@@ -1,5 +1,6 @@
 """Memory: buffers that live at the same time share no bytes, and no tensor changes because another one does."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_the_arena_of_a_program_is_shared() -> None:
     lines = [f"%v{i + 1} = dot %v{i}, %w : f32[64,64]" for i in range(20)]
     graph = parse("func @f(%v0: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) { " + "\n".join(lines) + "\nreturn %v20 }")
     assert plan(graph).arena_bytes == 2 * 64 * 64 * 4
+
+
+def test_a_program_has_one_workspace() -> None:
+    """However often it was called, by Python and by native code; and none that was called but once."""
+    lines = [f"%v{i + 1} = dot %v{i}, %w : f32[512,512]" for i in range(3)]
+    text = "func @f(%v0: f32[512,512], %w: f32[512,512]) -> (f32[]) { " + "\n".join(lines)
+    program = plan(parse(text + " %s = reduce_sum %v3 {axes=[0, 1]} : f32[]  return %s }"))
+    executable = runtime.Executable(program)
+    arrays = [np.ones((512, 512), np.float32)] * 2
+    tracemalloc.start()
+    try:
+        for held in (0, 1, 1):
+            executable(arrays)
+            assert tracemalloc.get_traced_memory()[0] // program.arena_bytes == held
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_computed_late_is_not_computed_early_and_kept() -> None:

@@ -46,7 +46,7 @@ class Plan:
     inputs: int
     outputs: Sequence[tuple[tuple[int, ...], np.dtype, int]]
     constants: Sequence[np.ndarray]
-    workspace_bytes: int
+    workspace: np.ndarray
     results: Sequence[int]
     work: int
     runs_for_long: bool  # or may do so: nobody knows
@@ -58,7 +58,7 @@ class Entry:
     def __init__(self, plan: Plan, execute: objects.Builtin) -> None:
         """``arrays`` is how many a call has, with the workspace; ``constants`` those that it does not fill."""
         self._held: list[Any] = [plan]
-        workspace = buffers.aligned_bytes(plan.workspace_bytes) if plan.workspace_bytes else None
+        workspace = plan.workspace if plan.workspace.nbytes else None
         constants = [np.require(constant, requirements=("C", "A")) for constant in plan.constants]
         outputs: list[int] = []
         for shape, dtype, nbytes in plan.outputs:

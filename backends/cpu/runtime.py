@@ -148,14 +148,14 @@ class Executable:
         self._entry: Entry | None = None
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._entry is None:
+            self._calls += 1
+            if self._calls >= CALLS_WORTH_AN_ENTRY:
+                self.entry()
         if self._entry is not None:
             found = self._entry.call([*inputs])
             if found is not None:
                 return found
-        elif not self.recipe.calls_python:
-            self._calls += 1
-            if self._calls >= CALLS_WORTH_AN_ENTRY:
-                self.entry()
         return self._call(inputs)
 
     def entry(self) -> Entry | None:
@@ -166,13 +166,24 @@ class Executable:
 
     def _make_entry(self) -> Entry | None:
         frame_words, _, most_arguments, pool, parallel_for = self._arguments
-        return entry.make(
+        workspace = self._workspace()
+        made = entry.make(
             Plan(
                 self._runtime.run_address, self._words, frame_words, self._growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.recipe.inputs), self.recipe.outputs, self.recipe.constants,
-                self._workspace_bytes, self.results, self.recipe.work, self.recipe.runs_for_long,
+                workspace, self.results, self.recipe.work, self.recipe.runs_for_long,
             )
         )  # fmt: skip
+        if made is None:
+            self._workspaces.append(workspace)
+        return made
+
+    def _workspace(self) -> np.ndarray:
+        """One that is not in use, or a new one."""
+        try:
+            return self._workspaces.pop()
+        except IndexError:
+            return buffers.aligned_bytes(self._workspace_bytes)
 
     def _call(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs = [
@@ -180,10 +191,7 @@ class Executable:
             for shape, dtype, nbytes in self.recipe.outputs
         ]
         arrays = [*inputs, *outputs, *self.recipe.constants]
-        try:
-            workspace = self._workspaces.pop()
-        except IndexError:
-            workspace = buffers.aligned_bytes(self._workspace_bytes)
+        workspace = self._workspace()
         arrays.append(workspace)
         if self._host is not None:
             run = _Run(self, *self._host, arrays)
@@ -192,7 +200,9 @@ class Executable:
         else:
             self.run(arrays)
             found = {}
-        self._workspaces.append(workspace)
+        # What is called once may never be called again, and an entry has a workspace of its own.
+        if workspace.nbytes < buffers.LARGE or (self._entry is None and self._calls >= CALLS_WORTH_AN_ENTRY):
+            self._workspaces.append(workspace)
         return [found[n] if n in found else arrays[p] for n, p in enumerate(self.results)]
 
     def run(self, arrays: list[np.ndarray]) -> None:
