@@ -40,7 +40,7 @@ class Bfloat16Writer(ContractionWriter):
         self.shuffle_functions()
         self.copy_pairs()
         self.narrow()
-        self.kernel(name, few=False, windows=None)
+        self.kernel(name, few=None, windows=None)
         return "\n".join([*self.declarations(), "", *self.lines])
 
     def declarations(self) -> list[str]:

@@ -62,7 +62,8 @@ NUMBER_BYTES = 64  # the widest vector
 
 # When to copy a panel of B whose rows are contiguous: so many tiles share it, B is larger than this, and
 FAR_TILES, FAR_BYTES, FAR_STEP = 8, 1 << 20, 2048  # its rows are so far apart,
-SKEW_TILES, SKEW_BYTES = 4, 1 << 17  # or its vectors cross the lines of the cache.
+HUGE_TILES, HUGE_BYTES = 0, 1 << 22  # also where it comes from memory,
+SKEW_TILES, SKEW_BYTES = 2, 1 << 17  # or its vectors cross the lines of the cache.
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
@@ -131,8 +132,9 @@ def kernel_name(
         m, width, (along_n, along_k) = n, m, a_strides
     by_row = along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
     by_column = along_k == 1 and width >= shape.lanes
-    few = m <= shape.low and (by_row or by_column)
-    return f"dot_{'few_' if few else ''}{'f32' if dtype.itemsize == 4 else 'f64'}"
+    few = "" if m > shape.low or not (by_row or by_column) else "stream" if by_row else "columns"
+    few = few and f"{few}_{1 if m == 1 else shape.low}_"
+    return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
 def _is_copied(target: Target, shape: Blocking, places: np.ndarray, n: int) -> bool:
@@ -198,14 +200,14 @@ class ContractionWriter(TileWriter, PackingWriter):
         return self.size
 
     def module(self, name: str) -> str:
-        few = name.startswith("dot_few")
+        few = next((way for way in ("stream", "columns") if f"_{way}_" in name), None)
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         self.in_place = windows if windows and "copied" not in name else ""
         if few:
-            for height in (1, self.shape.low):
-                self.stream(height)
-                self.columns(height)
+            height = int(name.split("_")[2])
+            self.stream(height) if few == "stream" else self.columns(height)
             self.write()
+            few = f"@{few}_{height}"
         else:
             self.tile_functions()
             if windows:
@@ -247,8 +249,8 @@ class ContractionWriter(TileWriter, PackingWriter):
             ]
         return found
 
-    def kernel(self, name: str, few: bool, windows: str | None) -> None:
-        """Cut a range of units into stretches, and multiply each."""
+    def kernel(self, name: str, few: str | None, windows: str | None) -> None:
+        """Cut a range of units into stretches, and multiply each; ``few``: the function that does it all at once."""
         with self.function(f"void @{name}(ptr %arguments, i64 %begin, i64 %end, i64 %worker)"):
             operands = self.operands(windows)
             with self.loop("%begin", "%end", 1) as units:
@@ -259,7 +261,7 @@ class ContractionWriter(TileWriter, PackingWriter):
                     self.do(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, i64 {row_bytes}, i1 false)")
                 if few:
                     with self.when(self.compare("ne", operands.k, 0)):
-                        self.few(operands, stretch)
+                        self.few(few, operands, stretch)
                 else:
                     self.blocks(operands, stretch)
 
@@ -356,18 +358,8 @@ class ContractionWriter(TileWriter, PackingWriter):
             )
         return into
 
-    def few(self, operands: Operands, stretch: Stretch) -> None:
+    def few(self, function: str, operands: Operands, stretch: Stretch) -> None:
         """Multiply a few rows of A by rows of B or by columns, whatever is contiguous."""
-        low = self.shape.low
-        by_row = self.compare("eq", operands.b_column, self.size)
-        if not self.target.has_masked_memory:  # where k is 1, rows and columns of B may both be contiguous
-            edge = self.let("edge", f"and i64 {operands.n}, {self.shape.lanes - 1}")
-            by_row = self.both(by_row, self.compare("eq", edge, 0))
-        single = self.compare("eq", operands.m, 1)
-        streaming, transposing = (
-            self.select(single, "ptr", f"@{way}_1", f"@{way}_{low}") for way in ("stream", "columns")
-        )
-        function = self.select(by_row, "ptr", streaming, transposing)
         into = self.added(operands, stretch, "false", "true")
         panel = f"ptr {stretch.b}, i64 {operands.b_k}, i64 {operands.b_column}"
         a = stretch.a, operands.a_row, operands.a_k
@@ -424,8 +416,10 @@ class ContractionWriter(TileWriter, PackingWriter):
         address = self.let("address", f"ptrtoint ptr {stretch.b} to i64")
         either = self.let("either", f"or i64 {address}, {operands.b_k}")
         skew = self.let("skew", f"and i64 {either}, {self.vector_bytes - 1}")
+        is_far = self.compare("sge", distance, FAR_STEP)
         for tiles, bytes, reason in (
-            (FAR_TILES, FAR_BYTES, self.compare("sge", distance, FAR_STEP)),
+            (FAR_TILES, FAR_BYTES, is_far),
+            (HUGE_TILES, HUGE_BYTES, is_far),
             (SKEW_TILES, SKEW_BYTES, self.compare("ne", skew, 0)),
         ):
             worthwhile = self.both(self.compare("sgt", size, bytes), reason)

@@ -47,7 +47,8 @@ MODULES: dict[str, Callable[[Target], str]] = {
         name: lambda target, name=name: contraction.contraction_module(FLOAT32, target, name)
         for name in (
             "dot_f32",
-            "dot_few_f32",
+            "dot_stream_1_f32",
+            "dot_columns_4_f32",
             "dot_windows_lhs_f32",
             "dot_windows_rhs_f32",
             "dot_windows_rhs_copied_f32",
