@@ -381,6 +381,18 @@ def a_tensor_of_an_object_that_becomes_none():
 
 
 @change
+def a_variable_that_holds_a_parameter_of_a_module():
+    layer = nn.Linear(4, 4)
+    weight = layer.weight
+
+    def replace():
+        nonlocal weight
+        weight = nn.Parameter(tj.zeros(4, 4))
+
+    return lambda x: layer(x) + weight.sum(), replace
+
+
+@change
 def a_global_that_is_missing():
     space = {"random": random}
     exec("def f(x):\n    try:\n        return x * missing\n    except NameError:\n        return x", space)
@@ -911,3 +923,30 @@ def test_a_variable_holds_an_argument_no_longer():
 
     jitted, eagerly, x = tj.jit(running()), running(), random(4)
     assert [described(jitted(x)) for _ in range(8)] == [described(eagerly(x)) for _ in range(8)]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_an_optimizer_keeps_its_parameters(native):
+    """They are not those that stand where they stood."""
+    if native and not native_calls.install():
+        pytest.skip("native calls are not possible here")
+
+    def run(wrap):
+        node = Node()
+        node.w = first = random(4, seed=5).requires_grad_()
+        opt = optim.SGD([first], lr=0.1, momentum=0.5)
+
+        @wrap
+        def step(x):
+            opt.zero_grad()
+            loss = (x * node.w).sum()
+            loss.backward()
+            opt.step()
+            return loss
+
+        for n in range(14):
+            if n == 7:
+                node.w = random(4, seed=6).requires_grad_()
+            yield described([step(X), first, node.w, node.w.grad])
+
+    assert [*run(tj.jit)] == [*run(lambda function: function)]

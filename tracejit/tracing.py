@@ -27,7 +27,17 @@ from tracejit.ir.primitives import effect
 from tracejit.ir.structure import regions_key
 
 from . import device as devices
-from .guards import ArgumentsAreOthers, Guard, HasGradient, NoHooks, RequiresGrad, SamePlaces, SameTypes, has_hooks
+from .guards import (
+    ArgumentsAreOthers,
+    Guard,
+    HasGradient,
+    NoHooks,
+    RequiresGrad,
+    SamePlaces,
+    SameTypes,
+    SameValue,
+    has_hooks,
+)
 from .levels import innermost
 from .locations import at_user_line, user_frame, user_location
 from .paths import Check, Decision, Segment
@@ -353,6 +363,10 @@ class Trace:
 
     def _source(self, tensor: Tensor) -> Source:
         places = [] if self.world is None else self.world.places.get(id(tensor), [])
+        if places and self.world is not None and id(tensor) in self.world.held_fast:
+            for place in places:  # another one there would not be the module's, or the optimizer's
+                self.guard(("name", place.look_up.identity), SameValue(place.label, place.look_up, tensor))
+            return Captured(tensor)
         for other in places[1:]:
             self.guard(("places", other.label), SamePlaces(places[0], other))
         return places[0] if places else Captured(tensor)

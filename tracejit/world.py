@@ -106,6 +106,7 @@ class World:
     def __init__(self, roots: Iterable[tuple[str, Place, Any]], functions: Iterable[types.FunctionType]) -> None:
         self.roots, self.functions = list(roots), list(functions)
         self.places: dict[int, list[Reached]] = {}
+        self.held_fast: set[int] = set()  # tensors of modules and optimizers, which have guards of their own
         self._held: list[_Held] = []
         self._seen: dict[int, Any] = {}  # kept alive, so that an identity is not used again
         self._cells: list[tuple[str, types.CellType, Any]] = []
@@ -194,6 +195,7 @@ class World:
                 self.groups.append((name, group))
                 self._hold(group, Itself(group), name)
                 self._settings[id(group)] = dict(group)
+                self.held_fast.update(map(id, group["params"]))
         elif isinstance(item, functools.partial):
             for number, value in enumerate((item.func, *item.args, *item.keywords.values())):
                 yield f"{label}({number})", Itself(value), value, depth + 1
@@ -232,6 +234,7 @@ class World:
             find = Itself(fields)
             self._hold(fields, find, label, "{}.{}", module)
             if name == "_parameters":
+                self.held_fast.update(map(id, fields.values()))
                 continue
             for key, value in fields.items():
                 if name is not None or key not in _REGISTRIES:
