@@ -99,10 +99,11 @@ class _Steps(Elements):
                 self.parameters[parameter] = self._input(operand)
 
     def kernel(self) -> Any:
-        results, stores = self.body.results, []
+        results, stores, uses = self.body.results, [], self.plan.graph.uses()
         for carry, value, result in zip(self.carries, results, self.op.results, strict=False):
             carry.next = self.element(value, self.home(value))
-            stores.append(self.plan.store(result, self.home(value), carry.last))
+            if uses.get(result):
+                stores.append(self.plan.store(result, self.home(value), carry.last))
         for value, result in zip(results[self.layout.carries :], self.op.results[self.layout.carries :], strict=True):
             home = self.home(value)
             stores.append(self.plan.store(result, (self.number, *home), self.element(value, home)))

@@ -36,9 +36,9 @@ from .tracing import Untraceable
 if TYPE_CHECKING:
     from .tracing import Trace
 
-# A captured loop is traced in the time of a few trips, and compiled in that of one, but its steps share no kernel.
+# To capture a loop takes the time of a few trips, and of as many ops as are recorded in about three milliseconds.
 LEAST_TRIPS = 8
-LEAST_OPS = 600  # that need not be recorded
+LEAST_OPS = 200  # that need not be recorded
 
 _Place = tuple[types.CodeType, int]  # where a loop is: its code, and the offset of the instruction that begins a trip
 
@@ -62,7 +62,7 @@ class ForLoops:
         caller: types.FrameType | None = frame
         while caller is not None and caller is not self._outermost:
             code = caller.f_code
-            for start, stop in _bodies(code):
+            for start, stop in () if is_library(code.co_filename) else _bodies(code):
                 if start < caller.f_lasti < stop and (code, start) not in self._settled:
                     self._watch(caller, start)
             caller = caller.f_back
@@ -77,7 +77,7 @@ class ForLoops:
 
     def _watch(self, frame: types.FrameType, start: int) -> None:
         if frame not in self._watched:
-            if frame.f_code.co_flags & GENERATOR or is_library(frame.f_code.co_filename) or not is_possible():
+            if frame.f_code.co_flags & GENERATOR or not is_possible():
                 self._settled.add((frame.f_code, start))
                 return
             if sys.gettrace() not in (None, _pass):  # a debugger is at work

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from ..graph import Graph
 from ..interpreter import Evaluate
 from ..verifier import VerificationError, verify
+from .absorb import absorb
 from .assemble import assemble
 from .contract import contract
 from .cse import cse
@@ -36,7 +37,7 @@ from .unroll import unroll
 Pass = Callable[[Graph], Graph]
 Observe = Callable[[str, Graph, float], None]
 
-FIRST: list[Pass] = [reroll]  # on what has been traced: there the loops are
+FIRST: list[Pass] = [absorb, reroll]  # on what has been traced: there the loops are
 PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
 LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
@@ -119,7 +120,7 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "assemble", "contract", "cse", "dce", "fold", "hoist",
-    "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify",
-    "strength", "unroll",
+    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "fold",
+    "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "strength",
+    "unroll",
 ]  # fmt: skip

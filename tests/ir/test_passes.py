@@ -15,6 +15,7 @@ from tracejit.ir.passes import (
     FIRST,
     LAST,
     PASSES,
+    absorb,
     assemble,
     contract,
     cse,
@@ -1002,7 +1003,8 @@ def test_optimize_reports_each_pass():
     result = optimize(parse(MESSY), observe=lambda name, graph, seconds: seen.append((name, len(graph.ops), seconds)))
     assert result == parse(TIDY)
     assert [(name, ops) for name, ops, _ in seen] == [
-        ("reroll", 4), ("simplify", 4), ("strength", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3),
+        ("absorb", 4), ("reroll", 4),
+        ("simplify", 4), ("strength", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3),
         ("hoist", 3), ("cse", 2), ("dce", 2), ("assemble", 2), ("simplify", 2), ("strength", 2), ("lookup", 2),
         ("narrow", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2), ("rematerialize", 2), ("dce", 2),
     ]  # fmt: skip
@@ -1010,7 +1012,7 @@ def test_optimize_reports_each_pass():
 
 
 def test_the_number_of_passes_can_be_limited(monkeypatch):
-    for limit, passes_run in (("0", []), ("2", ["reroll", "simplify"])):
+    for limit, passes_run in (("0", []), ("2", ["absorb", "reroll"])):
         monkeypatch.setenv("TRACEJIT_PASSES_LIMIT", limit)
         seen = []
         graph = parse(MESSY)
@@ -1089,3 +1091,30 @@ def check_bits(graph, step, data):
         interpret(graph, arguments, reference), interpret(after, arguments, reference), strict=True
     ):
         assert same_bits(expected, given_), f"{graph}\nbecame\n{after}\n{expected} became {given_} on {arguments}"
+
+
+ABSORBED = """
+func @f(%w: f32[3], %x: f32[3], %y: f32[3]) -> (f32[3], f32[3]) {
+  %a = multiply %w, %x : f32[3]
+  %b = add %a, START   : f32[3]
+  %c, %d = scan %w, %b, %x {carries=2, constants=1, length=9} : f32[3], f32[3]
+    (%i: i64[], %w: f32[3], %x: f32[3], %y: f32[3]) {
+      %a = multiply %w, STEP : f32[3]
+      %b = add %a, 1.0 : f32[3]
+      return %b, %x
+    }
+  return %c, %d
+}"""
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "length"), [("1.0", "%x", 10), ("2.0", "%x", 9), ("1.0", "%y", 10), ("1.0", "%w", 9)]
+)
+def test_absorb_takes_steps_that_are_the_loops(start, step, length):
+    graph = parse(ABSORBED.replace("START", start).replace("STEP", step))
+    result = absorb(graph)
+    assert f"length={length}" in str(result)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=3).astype(np.float32) for _ in range(3)]
+    for found, expected in zip(interpret(result, arrays), interpret(graph, arrays), strict=True):
+        assert found.tobytes() == expected.tobytes()
