@@ -15,7 +15,7 @@ from tracejit.ir.primitives.exact import real_dtype
 from tracejit.ir.types import DType, bool_, float32, float64, is_floating
 
 if TYPE_CHECKING:
-    from .codegen import Emitter
+    from .emitter import Emitter
 
 _FLOAT_NAMES = {float32: "float", float64: "double"}
 _OVERLOADS = {float32: "f32", float64: "f64"}

@@ -10,14 +10,15 @@ from .. import kernel as k
 from . import instructions
 
 if TYPE_CHECKING:
-    from .codegen import Emitter, _Context, _KernelEmitter
+    from .codegen import KernelEmitter
+    from .emitter import Context, Emitter
 
 
-def load(kernel: _KernelEmitter, statement: k.Load, c: _Context) -> None:
+def load(kernel: KernelEmitter, statement: k.Load, c: Context) -> None:
     e, part = kernel.e, statement.result.dtype
     assert statement.imaginary is not None
-    lanes = c.lanes if kernel._is_vector(statement, c) else 1
-    pointer, offsets = kernel._pointer(statement, c)
+    lanes = c.lanes if kernel.is_vector(statement, c) else 1
+    pointer, offsets = kernel.pointer(statement, c)
     type, size = instructions.register_type(part, lanes), part.itemsize
     if offsets is not None:
         name = f"llvm.masked.gather.{instructions.overload(part, lanes)}.v{lanes}p0"
@@ -40,16 +41,16 @@ def load(kernel: _KernelEmitter, statement: k.Load, c: _Context) -> None:
             pairs = e.assign(f"load {both}, ptr {pointer}, align {size}")
         registers = [_every_second(e, pairs, both, first, lanes) for first in (0, 1)]
     for scalar, register in zip((statement.result, statement.imaginary), registers, strict=True):
-        kernel._define(scalar, register, lanes, c)
+        kernel.define(scalar, register, lanes, c)
 
 
-def store(kernel: _KernelEmitter, statement: k.Store, c: _Context) -> None:
+def store(kernel: KernelEmitter, statement: k.Store, c: Context) -> None:
     e = kernel.e
     assert statement.imaginary is not None
     part = statement.value.dtype
-    lanes = c.lanes if kernel._is_vector(statement, c) else 1
-    values = [kernel._read(value, lanes, c) for value in (statement.value, statement.imaginary)]
-    pointer, offsets = kernel._pointer(statement, c)
+    lanes = c.lanes if kernel.is_vector(statement, c) else 1
+    values = [kernel.read(value, lanes, c) for value in (statement.value, statement.imaginary)]
+    pointer, offsets = kernel.pointer(statement, c)
     type, size = instructions.register_type(part, lanes), part.itemsize
     if offsets is not None:
         name = f"llvm.masked.scatter.{instructions.overload(part, lanes)}.v{lanes}p0"
