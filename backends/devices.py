@@ -103,6 +103,7 @@ class Device(ABC):
 
     name: str  # "cuda:0"
     array_class: type
+    arch = "sm_90"  # as CUDA names it
     keeps_memory = True  # whether the memory of one run may serve the next one on the same stream
 
     @property

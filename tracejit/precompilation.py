@@ -44,7 +44,9 @@ def precompile(function: JittedFunction, specs: Iterable[Any], arch: str = "sm_9
         for code in function.codes(arguments, {}):
             program = code.planned(host=False)
             dtypes = {call.dtype for call in walk(program.calls) if isinstance(call, DotCall)}
-            needed.update({entry.name: entry for entry in [*entries(program), *map(libraries.copy_entry, dtypes)]})
+            needed.update(
+                {entry.name: entry for entry in [*entries(program, arch), *map(libraries.copy_entry, dtypes)]}
+            )
     cubins.compile_entries(list(needed.values()), arch)
     return cubins.report(list(needed.values()), arch) if needed else []
 

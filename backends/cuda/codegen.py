@@ -17,7 +17,7 @@ from .. import kernel as k
 from . import instructions
 from .columns import ColumnEmitter
 from .emission import Emitter, expression, name_of, read
-from .forms import Form, form_of
+from .forms import ARCH, Form, form_of, shared_bytes
 from .maps import EachEmitter, MapEmitter
 from .rows import HeldEmitter, RowEmitter, SharedRowEmitter, WarpEmitter
 from .scans import ScanEmitter
@@ -81,14 +81,14 @@ class Launch:
         return self.entry.form.threads
 
 
-def launch_of(kernel: k.Kernel, parameters: Sequence[int]) -> Launch:
+def launch_of(kernel: k.Kernel, parameters: Sequence[int], arch: str = ARCH) -> Launch:
     """The function for these values of the parameters, and a launch that gives every point a team, if it can."""
-    key = kernel.text, *parameters
+    key = kernel.text, shared_bytes(arch), *parameters
     found = _launches.get(key)
     if found is None:
         if len(_launches) >= LIMIT:
             _launches.clear()
-        form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)))
+        form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)), shared_bytes(arch))
         found = _launches[key] = Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes)
     return found
 

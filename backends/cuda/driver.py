@@ -64,6 +64,7 @@ class CupyDevice(Device):
         self._device: Any = self._cupy.cuda.Device(number)
         self.arch = f"sm_{self._device.compute_capability}"
         self._functions: dict[str, Any] = {}
+        self._shared_bytes: dict[str, int] = {}  # that they have been allowed
         self._modules: dict[bytes, Any] = {}
         self._lock = threading.Lock()
         self._thread = threading.local()
@@ -154,10 +155,14 @@ class CupyDevice(Device):
             if missing:
                 with self._here():
                     compiled = cubins.compile_entries(list(missing.values()), self.arch)
-                    for name, entry in missing.items():
-                        function = self._functions[name] = self._module(compiled[name]).get_function(name)
-                        if entry.shared_bytes > SHARED_BYTES:
-                            self._driver.funcSetAttribute(function.ptr, MAX_DYNAMIC_SHARED_BYTES, entry.shared_bytes)
+                    for name in missing:
+                        self._functions[name] = self._module(compiled[name]).get_function(name)
+            for entry in entries:  # a function may take more for longer rows
+                if entry.shared_bytes > self._shared_bytes.get(entry.name, SHARED_BYTES):
+                    self._shared_bytes[entry.name] = entry.shared_bytes
+                    with self._here():
+                        function = self._functions[entry.name].ptr
+                        self._driver.funcSetAttribute(function, MAX_DYNAMIC_SHARED_BYTES, entry.shared_bytes)
             return self._functions
 
     def _module(self, cubin: bytes) -> Any:

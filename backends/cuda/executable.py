@@ -33,9 +33,9 @@ STILL_BYTES = 1 << 20  # of an input or output: to copy so much takes less than 
 SMALL = 256  # bytes: the host's inputs up to that size are sent together
 
 
-def entries(program: Program) -> list[codegen.Entry]:
+def entries(program: Program, arch: str = codegen.ARCH) -> list[codegen.Entry]:
     """The functions that a program launches, each once."""
-    return entries_of(ordered(program).values())
+    return entries_of(ordered(program).values(), arch)
 
 
 def ordered(program: Program) -> dict[int, list[Call | Batch]]:
@@ -49,13 +49,13 @@ def ordered(program: Program) -> dict[int, list[Call | Batch]]:
     return found
 
 
-def entries_of(orders: Iterable[Sequence[Call | Batch]]) -> list[codegen.Entry]:
+def entries_of(orders: Iterable[Sequence[Call | Batch]], arch: str) -> list[codegen.Entry]:
     found: dict[str, codegen.Entry] = {}
     for call in itertools.chain.from_iterable(orders):
         if isinstance(call, Batch):
             found[call.entry.name] = call.entry
         elif isinstance(call, KernelCall):
-            entry = codegen.launch_of(call.kernel, call.parameters).entry
+            entry = codegen.launch_of(call.kernel, call.parameters, arch).entry
             found[entry.name] = entry
     return list(found.values())
 
@@ -66,7 +66,7 @@ class Executable:
     def __init__(self, program: Program, device: Device) -> None:
         self.program, self.device = program, device
         self.orders = ordered(program)
-        self.functions = device.load(entries_of(self.orders.values()))
+        self.functions = device.load(entries_of(self.orders.values(), device.arch))
         self.constants = [device.upload(constant) for constant in program.constants]
         self._frames: dict[int, list[_Frame]] = {}  # by the stream that uses their memory
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Executable:
     def waiting_memory(self) -> tuple[Any, Any]:
         """The counters and the memory for partial results that launches share, one after the other."""
         calls = [call for call in walk(self.program.calls) if isinstance(call, KernelCall)]
-        launches = [codegen.launch_of(call.kernel, call.parameters) for call in calls]
+        launches = [codegen.launch_of(call.kernel, call.parameters, self.device.arch) for call in calls]
         counters = max((launch.counters for launch in launches), default=0)
         partial_bytes = max((launch.partial_bytes for launch in launches), default=0)
         device = self.device
@@ -341,7 +341,7 @@ class _Frame:
         return [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
 
     def _launch(self, call: KernelCall) -> Launch:
-        launch = codegen.launch_of(call.kernel, call.parameters)
+        launch = codegen.launch_of(call.kernel, call.parameters, self._device.arch)
         slots = self._arguments(call)
         if launch.counters:
             for name, memory in (("counters", self._counters), ("partials", self._partials)):

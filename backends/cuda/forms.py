@@ -24,6 +24,10 @@ LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a
 FEW_ROWS = 1024  # too few to give each a warp
 FEW_TILES = 128  # blocks that leave parts of the largest devices idle
 FEW_POINTS = 256  # too few to give each a block, or to give one to each tile of them
+ARCH = "sm_90"  # the architecture that is printed for where none is named
+TABLES_BYTES = 4 << 10  # of shared memory, for what is not a row
+SHARED_KIB = {"80": 163, "87": 163, "90": 227, "100": 227, "103": 227, "110": 227}  # of a block, by architecture
+LEAST_SHARED_KIB = 99  # of the others since 2020
 PREFIXES = {"row": "rows_", "shared row": "shared_", "row total": "total_", "column total": "total_", "tile": "tiles_"}
 
 
@@ -64,8 +68,13 @@ class Form:
         return max(1, min(self.blocks, MAX_BLOCKS))
 
 
-def form_of(kernel: k.Kernel, values: Mapping[str, int]) -> Form:
-    """The form for a launch with these values of the parameters."""
+def shared_bytes(arch: str) -> int:
+    """The shared memory that a block has for rows, on an architecture (``"sm_90"``)."""
+    return (SHARED_KIB.get(arch.removeprefix("sm_"), LEAST_SHARED_KIB) << 10) - TABLES_BYTES
+
+
+def form_of(kernel: k.Kernel, values: Mapping[str, int], most_shared: int) -> Form:
+    """The form for a launch with these values of the parameters; a block may have so many bytes of shared memory."""
     statements = list(k.walk(kernel.body))
     if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
         loops = tuple(statement for statement in statements if isinstance(statement, k.Loop))
@@ -85,7 +94,7 @@ def form_of(kernel: k.Kernel, values: Mapping[str, int]) -> Form:
         return Form("thread", "One thread", loops, 256 if loops else LANES, 256, _quotient(points, 256))
     extent = max(value_of(reduce.extent, values) for reduce in reduces)
     if any(reduce.vector for reduce in reduces):
-        return _of_rows(kernel, loops, points, extent, values)
+        return _of_rows(kernel, loops, points, extent, values, most_shared)
     return _of_columns(kernel, loops, points, extent)
 
 
@@ -110,11 +119,13 @@ def _of_scans(scanned: k.Loop, loops: tuple[k.Loop, ...], points: int) -> Form:
     return Form("thread", "One thread", loops, 64 if loops else LANES, 64, _quotient(points, 64))
 
 
-def _of_rows(kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int, values: Mapping[str, int]) -> Form:
+def _of_rows(
+    kernel: k.Kernel, loops: tuple[k.Loop, ...], points: int, extent: int, values: Mapping[str, int], most_shared: int
+) -> Form:
     """Rows that are gone through more than once stay in registers, or in shared memory, if they fit there."""
     reduces = [statement for statement in k.walk(kernel.body) if isinstance(statement, k.Reduce)]
     in_blocks = any(reduce.block is not None for reduce in reduces)
-    holding = held.find(kernel, extent, values) if loops and not in_blocks else None
+    holding = held.find(kernel, extent, values, most_shared) if loops and not in_blocks else None
     if holding is not None and holding.threads == LANES:
         return Form("held", "One warp", loops, 256, 8, _quotient(points, 8), held=holding)
     if holding is not None:

@@ -22,7 +22,6 @@ from .vectors import BYTES, is_along
 WORTH_KEEPING = 8  # instructions: what takes more is not computed twice
 WARP_BYTES = 64  # of a row, held by each thread of a warp
 REGISTER_BYTES = 128  # held by a thread of a block of up to 512: half of its registers
-SHARED_BYTES = 200 << 10  # of a block, on devices of data centres since 2020 all but some
 LONGEST_BODY = 200  # statements: longer ones would not stay small when unrolled
 Key = tuple[Any, ...]
 
@@ -57,8 +56,8 @@ class Held:
         return self.threads * self.chunks * self.width
 
 
-def find(kernel: k.Kernel, extent: int, values: Mapping[str, int]) -> Held | None:
-    """How to hold the rows of a kernel; ``None`` where that gains nothing, or cannot be."""
+def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: int) -> Held | None:
+    """How to hold the rows of a kernel, with so much shared memory; ``None`` where that gains nothing, or cannot be."""
     statements = list(k.walk(kernel.body))
     reduces = [s for s in statements if isinstance(s, k.Reduce)]
     axis = reduces[0].axis
@@ -93,11 +92,11 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int]) -> Held | Non
         enough = 16 if threads < 1024 else elements  # more threads rather than more for each of them
         chunks = 1 << max(0, -(-extent // (threads * width)) - 1).bit_length()
         shared = threads * chunks * width * ordered
-        if chunks * width <= min(elements, enough) and shared <= SHARED_BYTES:
+        if chunks * width <= min(elements, enough) and shared <= most_shared:
             return Held(threads, chunks, width, planned, keys, loads, kept, shared)
     loads, _, planned = _plan(passes, axis, keys, math.inf)
     needed = sum(-(-extent * dtypes[load.buffer].itemsize // BYTES) * BYTES for load in loads.values())
-    if needed > SHARED_BYTES:
+    if needed > most_shared:
         return None
     return Held(0, 0, width, planned, keys, loads, {}, needed)
 

@@ -104,6 +104,32 @@ def test_training(gpu: GPU) -> None:
         assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_optimizer_is_few_launches(gpu: GPU) -> None:
+    trained("cuda")
+    assert any(name.startswith("each_") for _, name in gpu.functions.values())
+
+
+def test_more_shared_memory_is_asked_for(gpu: GPU) -> None:
+    """The simulated launch refuses what was not."""
+    for extent in (20_000, 30_000):  # by the same function
+        x = tj.tensor(drawn(3, extent))
+        found = tj.softmax(x.cuda(), -1)
+        assert found.cpu().numpy().tobytes() == tj.softmax(x, -1).numpy().tobytes()
+        f = tj.jit(lambda x: tj.softmax(x, -1))
+        assert f(x.cuda()).cpu().numpy().tobytes() == tj.softmax(x, -1).numpy().tobytes()
+    assert max(gpu.shared_bytes.values()) > driver.SHARED_BYTES
+
+
+def test_sums_in_stages(gpu: GPU) -> None:
+    """The counters are 0 again for the next launch, and in graphs."""
+    x = tj.tensor(drawn(70_001))
+    f = tj.jit(lambda x: [x.sum(), tj.abs(x).max(), (x * x).mean()])
+    expected = [value.item() for value in f(x)]
+    there = x.cuda()
+    assert [[value.item() for value in f(there)] for _ in range(3)] == [expected] * 3
+    assert any(name.startswith("total_") for _, name in gpu.functions.values())
+
+
 def five(x: tj.Tensor) -> tj.Tensor:
     """Sums over rows and over columns by turns: a kernel each."""
     for _ in range(5):

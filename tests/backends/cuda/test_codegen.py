@@ -117,6 +117,16 @@ def test_rows_that_are_not_aligned(shim_folder: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_rows_in_the_shared_memory_that_there_is() -> None:
+    (call,) = programs(CASES["softmax of rows of 20000"])["for any shape"].calls
+    assert isinstance(call, KernelCall)
+    kinds = {arch: codegen.launch_of(call.kernel, call.parameters, arch).entry.form.kind for arch in ("sm_80", "sm_89")}
+    assert kinds == {"sm_80": "shared row", "sm_89": "shared row"}
+    longer = [30_000 if value == 20_000 else value for value in call.parameters]
+    kinds = {arch: codegen.launch_of(call.kernel, longer, arch).entry.form.kind for arch in ("sm_80", "sm_89")}
+    assert kinds == {"sm_80": "shared row", "sm_89": "row"}
+
+
 # What no primitive uses yet ----------------------------------------------------------------------------------
 
 
