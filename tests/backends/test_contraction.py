@@ -316,6 +316,30 @@ def guarded(size: int) -> Iterator[np.ndarray]:
         assert library.mprotect(edge, length, everything) == 0
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 33, 40), (3, 20, 33), (1, 300, 17), (13, 9, 31), (50, 70, 37), (40, 40, 1), (64, 256, 16)], ids=str
+)
+def test_nothing_is_read_beyond_the_operands(kernel: Kernel, shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m + k + n)
+    for turned in ((False, False), (False, True), (True, False)):
+        operands = [
+            operand(rng, (1, *extents), kernel.dtype, "columns" if is_turned else "rows")
+            for extents, is_turned in zip(((m, k), (k, n)), turned, strict=True)
+        ]
+        expected = kernel(*operands)
+        with guarded(operands[0].nbytes) as left, guarded(operands[1].nbytes) as right:
+            places = []
+            for memory, array, is_turned in zip((left, right), operands, turned, strict=True):
+                whole = memory.view(kernel.dtype)
+                _, rows, columns = array.shape
+                place = whole.reshape(1, columns, rows).mT if is_turned else whole.reshape(array.shape)
+                place[...] = array
+                places.append(place)
+            assert_same_bits(kernel(*places), expected)
+            del places, place, whole, memory, left, right
+
+
 @pytest.mark.parametrize("rows", [1, 8, 9, 31, 33])
 def test_single_columns_are_added(rows: int) -> None:
     generator = np.random.default_rng(rows)
