@@ -286,11 +286,11 @@ class ContractionWriter(TileWriter, PackingWriter):
         return Operands(slot, swap, windows, m, n, slot["k"], a_row, a_k, b_k, b_column)
 
     def stretch(self, operands: Operands, units: Loop, most_blocks: int) -> Stretch:
-        """The next units that are computed together: tiles of rows that share a panel of B or, where there is a single
-        row, some blocks of columns."""
+        """The next units that are computed together: tiles of rows that share a panel of B or, where there are few
+        rows, some blocks of columns."""
         shape, slot = self.shape, operands.slot
         tiles = self.ceil_div(operands.m, shape.height)
-        single, low = self.compare("eq", operands.m, 1), self.compare("sle", operands.m, shape.low)
+        low = self.compare("sle", operands.m, shape.low)
         width = self.compare("sle", operands.m, FEW_TILES * shape.height)
         width = self.select(width, "i64", shape.narrow_block, shape.column_block)
         width = self.select(low, "i64", shape.stream_block, width)
@@ -305,10 +305,10 @@ class ContractionWriter(TileWriter, PackingWriter):
         left = self.sub("%end", units.index)
         high = self.min(self.min(self.sub(tiles, tile), left), self.most_tiles)
         wide = self.min(self.min(self.sub(blocks, block), left), most_blocks)
-        units.step = self.select(single, "i64", wide, high)
+        units.step = self.select(low, "i64", wide, high)
         first_row, first_column = self.mul(tile, shape.height), self.mul(block, width)
         rows = self.min(self.mul(high, shape.height), self.sub(operands.m, first_row))
-        columns = self.mul(width, self.select(single, "i64", wide, 1))
+        columns = self.mul(width, self.select(low, "i64", wide, 1))
         columns = self.min(columns, self.sub(operands.n, first_column))
 
         stack = self.let("stack", f"udiv i64 {batch}, {slot['inner']}")

@@ -265,7 +265,7 @@ class TileWriter(VectorWriter):
     def stream(self, height: int) -> None:
         """Multiply a few rows of A by rows of B that are contiguous: a few of them at a time, along all columns, so
         that memory is read as it lies.  The sums stay in the first-level cache."""
-        width = self.shape.stream_block * (STREAMED_BLOCKS if height == 1 else 1)
+        width = self.shape.stream_block * STREAMED_BLOCKS
         with self.function(f"internal void @stream_{height}({TILE_PARAMETERS})", hot=True):
             rows = self.few_rows(height)
             sums, totals = ([self.buffer(width // self.lanes) for _ in rows] for _ in range(2))
