@@ -152,7 +152,8 @@ class _Frame:
             self._words[self._slot(("constant", number))] = self._device.address(constant)
         self._steps = self._block(program.calls)
         self._runners = [step for step in self._steps if isinstance(step, Replays)]
-        self._given: dict[int, int] = {}  # the addresses behind words of inputs and outputs, as they came
+        self._before: dict[int, int] = {}  # where inputs and outputs were when addresses were last looked at
+        self._given: dict[int, int] = {}  # where outputs are wanted that are held still
         self._still_inputs: dict[int, tuple[Any, int]] = {}  # with their bytes
         self._still_outputs: dict[int, tuple[Any, int]] = {}
         for place, value in zip(program.results, program.result_values, strict=True):
@@ -199,15 +200,18 @@ class _Frame:
     def _settle(self) -> None:
         """Where addresses never come again, put what is small to the same places each time: then they do."""
         device, words = self._device, self._words
-        before, self._given = self._given, {slot: words[slot] for slot in (*self._inputs, *self._outputs)}
         if any(step.is_lost for step in self._runners):
-            for step in self._runners:
-                step.start_again()
-            self._hold_still([slot for slot, address in self._given.items() if before.get(slot) != address])
+            now = {slot: words[slot] for slot in (*self._inputs, *self._outputs)}
+            before, self._before = self._before, now
+            if before:
+                self._hold_still([slot for slot, address in now.items() if before[slot] != address])
+                for step in self._runners:
+                    step.start_again()
         for slot, (still, nbytes) in self._still_inputs.items():
-            device.copy(device.address(still), self._given[slot], nbytes)
+            device.copy(device.address(still), words[slot], nbytes)
             words[slot] = device.address(still)
         for slot, (still, _) in self._still_outputs.items():
+            self._given[slot] = words[slot]
             words[slot] = device.address(still)
 
     def _hold_still(self, moving: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ from .vectors import BYTES, is_along
 WORTH_KEEPING = 8  # instructions: what takes more is not computed twice
 WARP_BYTES = 64  # of a row, held by each thread of a warp
 REGISTER_BYTES = 128  # held by a thread of a block of up to 512: half of its registers
-LONGEST_BODY = 200  # statements: longer ones would not stay small when unrolled
+UNROLLED = 2000  # statements, for all elements of a thread: more take long to compile
 Key = tuple[Any, ...]
 
 
@@ -63,7 +63,7 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
     axis = reduces[0].axis
     passes: list[k.Reduce | k.Loop] = [*reduces, *(s for s in statements if isinstance(s, k.Loop) and s.axis == axis)]
     passes.sort(key=lambda p: next(i for i, s in enumerate(statements) if s is p))
-    if len(passes) < 2 or any(p.axis != axis or len(p.body) > LONGEST_BODY for p in passes):
+    if len(passes) < 2 or any(p.axis != axis for p in passes):
         return None
     if any(isinstance(s, k.Loop | k.Reduce) for p in passes for s in p.body):
         return None
@@ -80,7 +80,8 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
     ordered = max(
         sum(c.result.dtype.itemsize for c in reduce.combinations if is_ordered(c)) for reduce in reduces
     )  # exchanged between the threads of a block, for each element
-    if extent * live <= LANES * WARP_BYTES:
+    most = UNROLLED // max(len(p.body) for p in planned)  # elements of a thread
+    if extent * live <= LANES * WARP_BYTES and extent <= LANES * most:
         chunks = next(count for count in (1, 4, 16, 64) if count * LANES >= extent)
         return Held(LANES, chunks, 1, planned, keys, loads, kept, 0)
     accesses = [s for p in planned for s in p.body if isinstance(s, k.Load | k.Store) and is_along(s.address, axis)]
@@ -92,7 +93,7 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
         enough = 16 if threads < 1024 else elements  # more threads rather than more for each of them
         chunks = 1 << max(0, -(-extent // (threads * width)) - 1).bit_length()
         shared = threads * chunks * width * ordered
-        if chunks * width <= min(elements, enough) and shared <= most_shared:
+        if chunks * width <= min(elements, enough, most) and shared <= most_shared:
             return Held(threads, chunks, width, planned, keys, loads, kept, shared)
     loads, _, planned = _plan(passes, axis, keys, math.inf)
     needed = sum(-(-extent * dtypes[load.buffer].itemsize // BYTES) * BYTES for load in loads.values())
