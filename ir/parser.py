@@ -15,9 +15,10 @@ The grammar (``…, …`` is a list with commas, possibly empty; ``[ ]`` may be 
     type       = DTYPE "[" ( INT | SYMBOL ), … "]"
 
 A scalar without a dtype is ``f32`` (``0.5``), ``i64`` (``3``) or ``bool`` (``true``).  The colon of a constant
-stands without spaces, which tells it from the one before an op's type.  ``#`` starts a comment; the one behind
-an op's type becomes its location where it reads as one: ``demo.py:12``, ``functional.py:31 ← demo.py:12``, and
-either of them after ``gradient of``; a file with spaces in its name stands in quotes.  ``%v0``, ``%v1`` … are values without a name.
+stands without spaces, which tells it from the one before an op's type.  ``#`` starts a comment; the one behind an
+op's type becomes its location where it reads as one: ``demo.py:12``, ``functional.py:31 ← demo.py:12``, and either
+of them after ``gradient of``; a file with spaces in its name stands in quotes.  ``%v0``, ``%v1`` … are values
+without a name.
 
 Each op is checked by its primitive's type rule.  Mistakes raise :class:`ParseError`, which shows the line:
 

@@ -167,6 +167,31 @@ def shared_dtype(first: Leaf, other: Leaf) -> DType | None:
     return None
 
 
+def shared_dtypes(what: str, results: Sequence[Packed]) -> list[Any]:
+    """A dtype for each leaf of what several functions return."""
+    dtypes = []
+    for leaves in zip(*(packed.leaves for packed in results), strict=True):
+        first = leaves[0]
+        for other in leaves[1:]:
+            if first.tensor.shape != other.tensor.shape or shared_dtype(first, other) is None:
+                raise at_user_line(
+                    TypeError(
+                        f"{what}: all functions must return the same types, but {first.path} is "
+                        f"{described(first.tensor)} and {other.path} is {described(other.tensor)}"
+                    )
+                )
+            first = first if other.is_number else other
+        dtypes.append(first.tensor.dtype)
+    return dtypes
+
+
+def truth(what: str, value: Tensor) -> Tensor:
+    """A condition as a bool."""
+    if value.shape != ():
+        raise at_user_line(TypeError(f"{what} must be a scalar, got {described(value)}"))
+    return value if value.dtype == np.bool_ else elementwise.not_equal(value, 0)
+
+
 def _converted(leaf: Leaf, dtype: DType) -> Tensor:
     return leaf.tensor if leaf.tensor.dtype == dtype else elementwise.astype(leaf.tensor, dtype)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tracejit.ir.extents import as_extent
 
+from .batched_control import chosen_for_each, is_batch, repeated
 from .blocks import (
     Packed,
     Unrecorded,
@@ -23,7 +24,8 @@ from .blocks import (
     pack,
     recording,
     same_structure,
-    shared_dtype,
+    shared_dtypes,
+    truth,
 )  # fmt: skip
 from .locations import at_user_line
 from .ops import elementwise, manipulation
@@ -57,7 +59,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     checked_callable("cond", false_fun)
     if isinstance(pred, bool | np.bool_):
         return true_fun(*operands) if pred else false_fun(*operands)
-    return _choose("cond", _truth("cond: pred", as_tensor("cond: pred", pred)), [false_fun, true_fun], operands)
+    return _choose("cond", truth("cond: pred", as_tensor("cond: pred", pred)), [false_fun, true_fun], operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -85,7 +87,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
 
 
 def _choose(what: str, selector: Tensor, functions: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
-    results: list[Packed] = [Packed("", None, [])] * len(functions)
+    nothing = Packed("", None, [])
+    results = [nothing] * len(functions)
     dtypes: list[Any] | None = None  # that Python numbers among the results have to take
 
     def branch(trace: Trace, number: int) -> Callable[[], list[Tensor]]:
@@ -105,13 +108,15 @@ def _choose(what: str, selector: Tensor, functions: Sequence[Callable[..., Any]]
                 try:
                     values = branches(trace, selector, [branch(trace, n) for n in range(len(functions))])
                     return results[0].unpack(values)
-                except HasRules:
-                    raise
-                except CannotCapture:
-                    before, dtypes = dtypes, _shared_dtypes(what, results)
+                except CannotCapture as reason:
+                    if isinstance(reason, HasRules) or any(result is nothing for result in results):
+                        raise
+                    before, dtypes = dtypes, shared_dtypes(what, results)
                     if dtypes == before:
                         raise
     except Unrecorded:
+        if is_batch(selector):
+            return chosen_for_each(what, selector, functions, operands)
         return functions[min(max(int(selector), 0), len(functions) - 1)](*operands)
 
 
@@ -127,31 +132,6 @@ def computed_again(trace: Trace, function: Callable[..., Any], args: Sequence[An
 
     values = branches(trace, tensor(False), [run], again=True)
     return packed[0].unpack(values)
-
-
-def _shared_dtypes(what: str, results: Sequence[Packed]) -> list[Any]:
-    """A dtype for each leaf of what several functions return."""
-    dtypes = []
-    for leaves in zip(*(packed.leaves for packed in results), strict=True):
-        first = leaves[0]
-        for other in leaves[1:]:
-            if first.tensor.shape != other.tensor.shape or shared_dtype(first, other) is None:
-                raise at_user_line(
-                    TypeError(
-                        f"{what}: all functions must return the same types, but {first.path} is "
-                        f"{described(first.tensor)} and {other.path} is {described(other.tensor)}"
-                    )
-                )
-            first = first if other.is_number else other
-        dtypes.append(first.tensor.dtype)
-    return dtypes
-
-
-def _truth(what: str, value: Tensor) -> Tensor:
-    """A condition as a bool."""
-    if value.shape != ():
-        raise at_user_line(TypeError(f"{what} must be a scalar, got {described(value)}"))
-    return value if value.dtype == np.bool_ else elementwise.not_equal(value, 0)
 
 
 # Loops ----------------------------------------------------------------------------------------------
@@ -176,7 +156,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
 
     def condition(trace: Trace) -> Callable[..., Tensor]:
         def run(*twins: Tensor) -> Tensor:
-            value = _truth(f"while_loop: {test}", as_tensor(f"while_loop: {test}", cond_fun(carry.unpack(twins))))
+            value = truth(f"while_loop: {test}", as_tensor(f"while_loop: {test}", cond_fun(carry.unpack(twins))))
             return pack(test, value).read(trace)[0]
 
         return run
@@ -193,10 +173,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
             results = carry.settled(trace, lambda: while_block(trace, condition(trace), body(trace), carry.tensors))
         return carry.unpack(results)
     except Unrecorded:
-        value = carry.unpack(carry.copies)
-        while cond_fun(value):
-            value = body_fun(value)
-        return value
+        return repeated(cond_fun, body_fun, carry)
 
 
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:

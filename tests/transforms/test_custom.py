@@ -104,6 +104,35 @@ def test_the_rule_is_used_in_a_block(block: str, f: Any) -> None:
 
 
 @pytest.mark.parametrize("f", [marked_vjp(), marked_jvp(), Marked.apply], ids=["vjp", "jvp", "Function"])
+def test_the_rule_is_used_where_elements_of_a_batch_part(f: Any) -> None:
+    x = tj.tensor([1.0, -2.0, 3.0])
+    chosen = lambda v: tj.cond(v > 0, f, lambda v: v * 3, v)  # noqa: E731
+    switched = lambda v: tj.switch(v.astype(tj.int64), [lambda v: v, f, lambda v: -v], v)  # noqa: E731
+    repeated = lambda v: tj.while_loop(lambda v: v < 5, f, tj.abs(v))  # noqa: E731
+    for one in (chosen, switched, repeated):
+        values, slopes = [one(v).item() for v in x], [tj.grad(one)(v).item() for v in x]
+        for run in (lambda f: f, tj.jit):
+            assert run(tj.vmap(one))(x).tolist() == values
+            assert run(tj.vmap(tj.grad(one)))(x).tolist() == slopes
+            assert run(tj.grad(lambda x, one=one: tj.vmap(one)(x).sum()))(x).tolist() == slopes
+            assert run(lambda x, one=one: tj.jvp(tj.vmap(one), (x,), (tj.ones(3),))[1])(x).tolist() == slopes
+
+
+def test_what_elements_tell_each_other_in_a_branch() -> None:
+    f = lambda v: tj.cond(v > 0, lambda v: tj.psum(v, "all"), lambda v: v * 3, v)  # noqa: E731
+    total = tj.zeros(())
+
+    def changes(v: Any) -> Any:
+        total.add_(1.0)
+        return tj.psum(v, "all")
+
+    x = tj.tensor([1.0, -2.0, 3.0])
+    assert tj.vmap(f, axis_name="all")(x).tolist() == [2.0, -6.0, 2.0]
+    with pytest.raises(RuntimeError, match="cond: changes changes a tensor from around it"):
+        tj.vmap(lambda v: tj.cond(v > 0, changes, lambda v: v, v), axis_name="all")(x)
+
+
+@pytest.mark.parametrize("f", [marked_vjp(), marked_jvp(), Marked.apply], ids=["vjp", "jvp", "Function"])
 def test_the_rule_is_used_on_a_carry_that_is_constant_at_first(f: Any) -> None:
     x = tj.tensor(3.0)
     power = lambda x: tj.scan(lambda c, _: (f(c) * x, None), tj.tensor(1.0), length=2)[0]  # noqa: E731
