@@ -1217,6 +1217,35 @@ def test_outputs_that_nobody_differentiates_give_no_gradients(asked, create_grap
     np.testing.assert_equal(found[1], found[0])
 
 
+OUTPUTS = {
+    "apart": lambda x, v, w: ((x * v).sum(), (x * w).sum()),
+    "together": lambda x, v, w: ((y := x * v).sum(), (y * w).sum()),
+    "alike": lambda x, v, w: ((x * v).sum(), (x * v).sum()),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_are_differentiated_one_after_the_other(name):
+    """What of a graph an earlier backward has freed is what it has freed eagerly."""
+    v, w = tj.tensor([1.0, 2.0], requires_grad=True), tj.tensor([3.0, 4.0], requires_grad=True)
+
+    def gradients(function):
+        v.grad = w.grad = None
+        first, second = function(tj.tensor([5.0, 6.0]), v, w)
+        for output in (first, second, first):
+            try:
+                output.backward()
+            except RuntimeError as error:
+                yield str(error)[:40]
+            else:
+                yield [None if leaf.grad is None else leaf.grad.tolist() for leaf in (v, w)]
+
+    jitted = tj.jit(OUTPUTS[name])
+    expected = [*gradients(OUTPUTS[name])]
+    for _ in range(8):
+        assert [*gradients(jitted)] == expected
+
+
 def test_a_backward_goes_on_in_what_was_computed_outside():
     w = tj.tensor([1.0, 2.0], requires_grad=True)
 

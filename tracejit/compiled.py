@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,6 +111,7 @@ class Backward:
     leaf_values: list[tuple[Source, Value]]  # the leaves' parameters in the joint graph
     homes: list[str]  # where the leaves are
     origins: list[frozenset[int]]  # the numbers of the outputs from which each leaf is reached
+    together: list[frozenset[int]]  # the numbers of the outputs that were computed with something that each one was
     device: str | None = None
     fast: bool = False  # need not be the same to the bit
     graph: Graph | None = None  # the backward part, once it is split off
@@ -198,10 +199,18 @@ class Backward:
 class CompiledCall(Call):
     """One call of a path whose outputs need gradients: what its backward reads."""
 
-    __slots__ = ("_backward", "_inputs", "_residuals")
+    __slots__ = ("_backward", "_inputs", "_residuals", "_spent")
 
     def __init__(self, backward: Backward, inputs: list[np.ndarray], residuals: list[np.ndarray]) -> None:
         self._backward, self._inputs, self._residuals = backward, inputs, residuals
+        self._spent: frozenset[int] = frozenset()
+
+    def spend(self, outputs: Iterable[int]) -> bool:
+        self._spent = self._spent.union(*(self._backward.together[number] for number in outputs))
+        return len(self._spent) == len(self._backward.cotangents)
+
+    def is_spent(self, output: int) -> bool:
+        return output in self._spent
 
     def backward(self, cotangents: Mapping[int, Any]) -> Sequence[Any]:
         executable, left = self._backward.given(frozenset(cotangents))

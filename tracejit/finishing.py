@@ -202,7 +202,9 @@ class Finishing(Looking):
             self._sequence(Do.NEW_LIST, [self._array_register(number) for number in chosen])
             for chosen in (inputs, [arrays[position] for position in backward.residuals])
         )
-        call = self._object(CompiledCall, {"_inputs": given, "_residuals": residuals}, _backward=backward)
+        call = self._object(
+            CompiledCall, {"_inputs": given, "_residuals": residuals}, _backward=backward, _spent=frozenset()
+        )
         edges = []
         for source in backward.leaves:
             edges.append(self._new_owned())
@@ -281,6 +283,6 @@ IS_COMPLETE = (
     and _field_names(Effect) == {"source", "attribute", "result", "replacement"}
     and _field_names(Output) == {"kind", "result", "source", "static", "spent", "differentiable"}
     and _field_names(Store) == {"change", "structure", "outputs"}
-    and CompiledCall.__slots__ == ("_backward", "_inputs", "_residuals")
+    and CompiledCall.__slots__ == ("_backward", "_inputs", "_residuals", "_spent")
     and (_slots(CallNode), _slots(CallOutput)) == (["_name", "call"], ["call_node", "index"])
 )  # fmt: skip

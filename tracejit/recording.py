@@ -31,7 +31,7 @@ from .places import Attributes, Given, Item, Itself, Place
 from .promotion import weak_number
 from .sources import Source
 from .state import thread
-from .tape import FREED, Node, node_of, order_of, propagate, runs_python
+from .tape import FREED, AccumulateGrad, Node, node_of, order_of, propagate, runs_python
 from .templates import Axis, Dimensions, path_along
 from .tensor import Tensor
 from .tracing import AliasedArgument, Diverged, Shadow, Trace, Untraceable
@@ -378,7 +378,9 @@ def _trace_backward(trace: Trace, differentiable: list[tuple[Tensor, Output]]) -
     homes = [trace.places.get(value, "cpu") for _, value in values]
     reached = [set(map(id, order_of([root]))) for root in roots]
     origins = [frozenset(n for n, known in enumerate(reached) if node in known) for node in accumulators]
-    return Backward(joint, forward_ops, cotangents, gradients, leaves, values, homes, origins, trace.device)
+    inner = [{id(node) for node in order_of([root]) if not isinstance(node, AccumulateGrad)} for root in roots]
+    together = [frozenset(n for n, other in enumerate(inner) if not own.isdisjoint(other)) for own in inner]
+    return Backward(joint, forward_ops, cotangents, gradients, leaves, values, homes, origins, together, trace.device)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import functools
 import itertools
 import operator
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import Application, Block, Emitter, Location, Primitive
@@ -143,6 +143,14 @@ class Call:
     def release(self) -> None:
         """Let go of what was saved."""
 
+    def spend(self, outputs: Iterable[int]) -> bool:
+        """The graph behind some outputs is freed; whether nothing is left of the call."""
+        return True
+
+    def is_spent(self, output: int) -> bool:
+        """Whether the graph behind an output is freed, while there is one behind others."""
+        return False
+
     def differentiable_backward(self, cotangents: Mapping[int, Tensor], inputs: Any) -> Sequence[Tensor | None]:
         """The same as tensors on the tape."""
         raise NotImplementedError
@@ -189,7 +197,8 @@ class CallOutput(Node):
 
     @property
     def is_freed(self) -> bool:
-        return self.call_node.call is None
+        call = self.call_node.call
+        return call is None or call.is_spent(self.index)
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
@@ -558,7 +567,7 @@ def propagate(
                 if trace is not None:
                     trace.differentiated = node.location
                 _through_call(node, cotangent, gathered, needed, create_graph, below)
-                if not retain_graph and node.call is not None:
+                if not retain_graph and node.call is not None and node.call.spend(cotangent):
                     node.call.release()
                     node.call = None
                 continue
@@ -621,7 +630,7 @@ def _through_call(
     below: bool,
 ) -> None:
     """Add the gradients of a compiled call's inputs to what is gathered."""
-    if node.call is None:
+    if node.call is None or any(map(node.call.is_spent, cotangents)):
         raise RuntimeError(FREED)
     call = node.call.itself()
     if isinstance(call, RegionCall):
