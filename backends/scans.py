@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import DType, Op
+from tracejit.ir.elementary_functions import logaddexp
 from tracejit.ir.primitives.library import (
     cumulative_extremum,
+    cumulative_logsumexp,
     cumulative_product,
     cumulative_sum,
     linear_recurrence,
@@ -75,10 +77,18 @@ def _recurrence(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[An
     return result, [CarryRequest(before, result)]
 
 
+def _logsumexp(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[Any, list[CarryRequest]]:
+    (x,) = operands
+    before = e.carried(axis, k.Literal(-np.inf, x.dtype))
+    total = logaddexp(e, before, x)
+    return total, [CarryRequest(before, total)]
+
+
 _STEPS: dict[Any, Step] = {
     cumulative_sum: _sum,
     cumulative_product: _product,
     cumulative_extremum: _extremum,
+    cumulative_logsumexp: _logsumexp,
     linear_recurrence: _recurrence,
 }
 

@@ -130,6 +130,7 @@ from .ops.cumulative import (  # noqa: E402
     cumsum,
     cumulative_prod,
     cumulative_sum,
+    logcumsumexp,
 )  # fmt: skip
 from .ops.datatypes import (  # noqa: E402
     __array_namespace_info__,
@@ -420,7 +421,8 @@ __all__ = [
     "inference_mode", "inner", "int16", "int32", "int64", "int8", "interp", "is_grad_enabled", "isclose", "isdtype",
     "isfinite", "isin", "isinf", "isnan", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "kron", "less", "less_equal",
     "lexsort", "lgamma", "linalg", "linearize", "linspace", "log", "log10", "log1p", "log2", "log_ndtr", "log_softmax",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logspace", "logsumexp",
+    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logspace",
+    "logsumexp",
     "manual_seed", "map", "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min",
     "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
     "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum",

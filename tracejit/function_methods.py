@@ -192,6 +192,7 @@ class FunctionMethods:
     cummin = _by("cumulative", "cummin")
     cumprod = _by("cumulative", "cumprod")
     cumsum = _by("cumulative", "cumsum")
+    logcumsumexp = _by("cumulative", "logcumsumexp")
     diff = _by("signals", "diff")
     log_softmax = _by("special", "log_softmax")
     logsumexp = _by("reduction", "logsumexp")

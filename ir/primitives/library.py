@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..batching import BatchedApplication, along_axis, one_by_one
 from ..primitive import Application, Emitter, Library, holomorphic, linear, per_operand, summed
-from ..types import TensorType, bool_, int64, short_name
+from ..types import TensorType, bool_, int64, is_floating, short_name
 from .exact import complex_dtype, real_dtype
 
 # Sorting --------------------------------------------------------------------------------------------
@@ -268,6 +269,48 @@ cumulative_product = Library(
     jvp=summed(_cumulative_product_jvp),
     batch=along_axis,
     is_slow_in_numpy=True,
+)
+
+
+def _logsumexp_type(x: TensorType, axis: int) -> TensorType:
+    if not is_floating(x.dtype):
+        raise TypeError(f"cumulative_logsumexp is not defined for {short_name(x.dtype)}, got {x!r}")
+    return x
+
+
+def _share(e: Emitter, x: Any, y: Any) -> Any:
+    """``exp(x - y)``; 1 where they are equal, infinities too."""
+    return e.exponential(e.select(e.compare(x, y, direction="eq"), e.scalar(0, x.dtype), e.subtract(x, y)))
+
+
+def _decay(e: Emitter, y: Any, axis: int) -> Any:
+    """What the sum of powers up to the element before is of that up to each element."""
+    return _share(e, _shifted(e, y, axis, -math.inf), y)
+
+
+def _logsumexp_vjp(e: Emitter, g: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    return e.multiply(
+        _share(e, op.operands[0], op.result), _backward_recurrence(e, _decay(e, op.result, axis), g, axis)
+    )
+
+
+def _logsumexp_jvp(e: Emitter, t: Any, op: Application) -> Any:
+    axis = op.attributes["axis"]
+    change = e.multiply(_share(e, op.operands[0], op.result), t)
+    return e.linear_recurrence(_decay(e, op.result, axis), change, axis=axis)
+
+
+# y[i] = logaddexp(y[i - 1], x[i]); the derivatives are recurrences with factors of 1 at the most.
+cumulative_logsumexp = Library(
+    name="cumulative_logsumexp",
+    type_rule=_logsumexp_type,
+    numpy=lambda x, axis: np.logaddexp.accumulate(x, axis=axis, dtype=x.dtype),
+    exact=False,
+    vjp=per_operand(_logsumexp_vjp),
+    saves="0r",
+    jvp=summed(_logsumexp_jvp),
+    batch=along_axis,
 )
 
 # Fourier transforms ---------------------------------------------------------------------------------

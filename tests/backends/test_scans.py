@@ -81,6 +81,17 @@ def test_views_are_read_as_they_lie(count):
         assert_same_bits(products.numpy(), np.cumprod(x[3:, ::2] * 2, 0))
 
 
+def test_sums_of_powers_neither_overflow_nor_lose_infinities():
+    x = tj.tensor([[-np.inf, -np.inf, 0.0, 1000.0, 1000.0, -np.inf], [np.inf, 1.0, np.inf, 0.0, -5.0, 7.0]])
+    for function in (tj.logcumsumexp, tj.jit(tj.logcumsumexp)):
+        first, second = function(x, 1).numpy()
+        np.testing.assert_allclose(first, [-np.inf, -np.inf, 0, 1000, 1000 + np.log(2), 1000 + np.log(2)], rtol=1e-6)
+        np.testing.assert_array_equal(second, np.inf)
+    y = tj.tensor([-np.inf, 0.0, 1000.0, 1000.0], requires_grad=True)
+    tj.logcumsumexp(y, 0)[-1].backward()
+    np.testing.assert_allclose(y.grad.numpy(), [0, 0, 0.5, 0.5], atol=1e-4)
+
+
 def test_none_and_no_steps():
     assert tj.jit(lambda t: tj.cumulative_sum(t, axis=0))(tj.zeros((0, 3))).shape == (0, 3)
     assert evaluate(library.cumulative_sum, [np.ones((3, 0), np.float32)], {"axis": 0}).shape == (3, 0)

@@ -256,6 +256,7 @@ CASES: list[Case] = [
     Case("cumulative_sum", (numbers(3, 4),), {"axis": 1}),
     Case("cumulative_product", (numbers(3, 4),), {"axis": 0}, smooth=True),
     Case("cumulative_product", (complexes(3, 4),), {"axis": 0}, label="complex"),
+    Case("cumulative_logsumexp", (numbers(3, 4),), {"axis": 1}, smooth=True),
     *(
         Case("cumulative_extremum", (numbers(3, 4),), {"axis": 1, "smallest": smallest}, label=str(smallest))
         for smallest in (False, True)

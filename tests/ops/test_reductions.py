@@ -157,6 +157,11 @@ ROWS = [
     row("cumulative_prod", (7,), (1,), (0,), ulps=8, low=0.5),
     row("cumulative_prod", (2, 5), axis=1, include_initial=True, ulps=8, low=0.5),
     *[
+        row("logcumsumexp", (7,), (3, 4), (0, 3), (70, 33), like=lambda x, axis: np.logaddexp.accumulate(x, axis),
+            args=(axis,), ulps=64)
+        for axis in (0, -1)
+    ],
+    *[
         row(name, (7,), (3, 4), (0, 3), like=like, args=(axis,), pick=lambda r: getattr(r, "values", r),
             dtypes=(*FLOATS, I64))
         for name, like in (("cummax", np.maximum.accumulate), ("cummin", np.minimum.accumulate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tracejit.ir.primitives import library as primitives
-from tracejit.ir.types import DType, bool_, format_shape, int64, is_integer, uint64
+from tracejit.ir.types import DType, bool_, float32, format_shape, int64, is_integer, uint64
 
 from ..locations import at_user_line
 from ..promotion import as_tensor, kind
@@ -76,6 +76,23 @@ def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
 def _flat(name: str, x: Any, axis: int | None) -> tuple[Tensor, int]:
     tensor = as_tensor(x, name)
     return (manipulation.reshape(tensor, (tensor.size,)), 0) if axis is None else (tensor, axis)
+
+
+def logcumsumexp(x: Any, axis: int) -> Tensor:
+    """``log(cumsum(exp(x)))`` along ``axis``, without overflow, as in PyTorch.
+
+    >>> import tracejit as tj
+    >>> tj.logcumsumexp(tj.tensor([0.0, 0.0, 1000.0]), 0)
+    tensor([0.0000e+00, 6.9315e-01, 1.0000e+03])
+    """
+    tensor = as_tensor(x, "logcumsumexp")
+    if kind(tensor.dtype) < 2:
+        tensor = elementwise.astype(tensor, float32)
+    if tensor.ndim == 0:
+        return elementwise.positive(tensor)
+    return apply(
+        primitives.cumulative_logsumexp, (tensor,), {"axis": normalize_axis("logcumsumexp", axis, tensor.ndim)}
+    )
 
 
 class CumulativeExtremum(NamedTuple):
