@@ -188,3 +188,32 @@ def test_added_keys_take_part():
     assert (weights[:, :, :3] == 0).all()
     np.testing.assert_allclose(weights.detach().numpy().sum(-1), 1, rtol=1e-6)
     assert np.isfinite(output.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True), lambda: nn.LSTM(3, 5, proj_size=2),
+        lambda: nn.GRU(3, 4, bidirectional=True, batch_first=True), lambda: nn.RNN(3, 4, nonlinearity="relu"),
+    ],
+    ids=["LSTM", "projected", "GRU", "RNN"],
+)  # fmt: skip
+def test_long_sequences_are_a_loop_of_the_program(make):
+    def run(x, layer):
+        x = x.detach().requires_grad_()
+        output, last = layer(x)
+        last = last if isinstance(last, tuple) else (last,)
+        total = (output * output).sum() + sum((state * state * 0.5).sum() for state in last)
+        return output, *last, *tj.autograd.grad(total, [x, *layer.parameters()])
+
+    tj.manual_seed(0)
+    layer = make()
+    texts = []
+    for length in (9, 30):
+        shape = (2, length, 3) if layer.batch_first else (length, 2, 3)
+        x = tj.tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+        jitted = tj.jit(run)
+        for found, expected in zip(jitted(x, layer), run(x, layer), strict=True):
+            assert found.detach().numpy().tobytes() == expected.detach().numpy().tobytes()
+        texts.append(jitted.ir(x, layer, stage="trace").split("\n"))
+    assert len(texts[0]) == len(texts[1])

@@ -1,4 +1,4 @@
-"""Recurrent layers: a loop over time in Python, which a jitted function holds unrolled."""
+"""Recurrent layers: a loop over time, Python's or, where a function is traced, one of its program."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .. import control
 from ..device import check
 from ..locations import at_user_line, warn_at_user_line
 from ..ops import creation, elementwise, indexing, manipulation
 from ..promotion import as_tensor
+from ..state import thread
 from ..tensor import Parameter, Tensor
 from . import functional, init
 from .module import Module
 from .utils.rnn import PackedSequence
+
+LEAST_STEPS = 8  # that are a loop where a function is traced
 
 State = tuple[Tensor, ...]  # (h,), or (h, c) of an LSTM
 
@@ -222,14 +226,20 @@ class _RecurrentLayer(_RecurrentModule):
     def _layers(self, rows: Tensor, sizes: Sequence[int], starts: list[State]) -> tuple[Tensor, list[Tensor]]:
         """All layers over the rows of all times, ``sizes`` of them at each: the last layer's, and the end states."""
         directions = 1 + self.bidirectional
+        is_loop = thread.trace is not None and len(sizes) >= LEAST_STEPS and sizes[0] == sizes[-1]
         ends: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
                 rows = functional.dropout(rows, self.dropout)
             outputs: list[Tensor] = []
             for number in range(layer * directions, (layer + 1) * directions):
-                run = self._run_backwards if number % directions else self._run_forwards
-                output, end = run(rows, sizes, starts[number], self._suffixes[number])
+                state, suffix = starts[number], self._suffixes[number]
+                if is_loop:
+                    output, end = self._run_in_loop(rows, sizes[0], state, suffix, reverse=bool(number % directions))
+                elif number % directions:
+                    output, end = self._run_backwards(rows, sizes, state, suffix)
+                else:
+                    output, end = self._run_forwards(rows, sizes, state, suffix)
                 outputs.append(output)
                 ends.append(end)
             rows = outputs[0] if directions == 1 else manipulation.concat(outputs, -1)
@@ -237,7 +247,7 @@ class _RecurrentLayer(_RecurrentModule):
 
     def _run_forwards(self, rows: Tensor, sizes: Sequence[int], state: State, suffix: str) -> tuple[Tensor, State]:
         """One direction of one layer; sequences that have ended leave the batch, with their last states."""
-        step = self._stepper(rows, suffix)
+        from_input, step = self._stepper(rows, suffix)
         outputs: list[Tensor] = []
         ended: list[State] = []
         first = 0
@@ -245,7 +255,7 @@ class _RecurrentLayer(_RecurrentModule):
             if size < state[0].shape[0]:
                 ended.append(tuple(tensor[size:] for tensor in state))
                 state = tuple(tensor[:size] for tensor in state)
-            state = step(first, size, state)
+            state = step(from_input[first : first + size], state)
             outputs.append(state[0])
             first += size
         parts = [state, *reversed(ended)]
@@ -254,7 +264,7 @@ class _RecurrentLayer(_RecurrentModule):
 
     def _run_backwards(self, rows: Tensor, sizes: Sequence[int], state: State, suffix: str) -> tuple[Tensor, State]:
         """The same from the last time on; sequences join the batch where they end."""
-        step = self._stepper(rows, suffix)
+        from_input, step = self._stepper(rows, suffix)
         outputs: list[Tensor] = []
         start, first = state, rows.shape[0]
         state = tuple(tensor[:0] for tensor in start)
@@ -266,22 +276,38 @@ class _RecurrentLayer(_RecurrentModule):
                 joining = [tensor[here:size] for tensor in start]
                 state = tuple(manipulation.concat(pair) for pair in zip(state, joining, strict=True))
             first -= size
-            state = step(first, size, state)
+            state = step(from_input[first : first + size], state)
             outputs.append(state[0])
         return manipulation.concat(outputs[::-1]), state
 
-    def _stepper(self, rows: Tensor, suffix: str) -> Callable[[int, int, State], State]:
-        """The function from where a time's rows start, how many they are and the state before to the state after."""
+    def _run_in_loop(
+        self, rows: Tensor, count: int, state: State, suffix: str, *, reverse: bool
+    ) -> tuple[Tensor, State]:
+        """One direction of a layer whose sequences are equally long, as a loop of the program that is traced.
+
+        Gradients are added up as they are without a loop: that of the rows because the first step stands before it,
+        those of a state because each step gives the output of the one before.
+        """
+        from_input, step = self._stepper(rows, suffix)
+        start, stop = (rows.shape[0] - count, rows.shape[0]) if reverse else (0, count)
+        state = step(from_input[start:stop], state)
+        rest = from_input[:start] if reverse else from_input[stop:]
+        steps = manipulation.reshape(rest, (-1, count, from_input.shape[1]))
+        state, outputs = control.scan(lambda state, x: (step(x, state), state[0]), state, steps, reverse=reverse)
+        others, last = manipulation.reshape(outputs, (rest.shape[0], state[0].shape[1])), state[0]
+        return manipulation.concat([last, others] if reverse else [others, last]), state
+
+    def _stepper(self, rows: Tensor, suffix: str) -> tuple[Tensor, Callable[[Tensor, State], State]]:
+        """What the rows contribute to the gates, and the step from those of a time and the state before."""
         weight, bias, hidden_weight, hidden_bias = self._weights(suffix)
-        from_input = functional.linear(rows, weight, bias)
         projection = getattr(self, f"weight_hr{suffix}") if self.proj_size else None
 
-        def step(first: int, size: int, state: State) -> State:
+        def step(from_input: Tensor, state: State) -> State:
             from_hidden = functional.linear(state[0], hidden_weight, hidden_bias)
-            state = self._recurrence.step(from_input[first : first + size], from_hidden, state)
+            state = self._recurrence.step(from_input, from_hidden, state)
             return state if projection is None else (functional.linear(state[0], projection), *state[1:])
 
-        return step
+        return functional.linear(rows, weight, bias), step
 
     def _starts(self, hx: Any, rows: Tensor, count: int, single: bool) -> list[State]:
         """The state that each direction of each layer starts with."""
