@@ -103,6 +103,11 @@ def _timed(call: Callable[[], Any], count: int, wait: Callable[[Any], Any]) -> f
     return (time.perf_counter() - start) / count
 
 
+def _count(call: Callable[[], Any], wait: Callable[[Any], Any]) -> int:
+    """How many calls make a round."""
+    return max(1, round(SECONDS / min(_timed(call, 64, wait) for _ in range(20))))
+
+
 def steady() -> dict[str, dict[str, float]]:
     """Seconds a call in the best round, by what is called and by library; the libraries take turns."""
     libraries: dict[str, Any] = {}
@@ -123,7 +128,7 @@ def steady() -> dict[str, dict[str, float]]:
                     for _ in range(256):
                         call()
                 libraries[name].settle()
-        counts = {name: max(1, round(SECONDS / _timed(call, 64, libraries[name].wait))) for name, call in calls.items()}
+        counts = {name: _count(call, libraries[name].wait) for name, call in calls.items()}
         times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(ROUNDS):
             for name, call in calls.items():
