@@ -98,13 +98,15 @@ def grain(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, t
     """How many units a thread should take at a time.
 
     An even share or, where it is large, an even part of it, so that a thread held up by other work does not hold up the
-    rest; but no part so small that packing the panel of B once more does not pay.
+    rest; but no part so small that packing the panel of B once more does not pay, or B is read in short stretches.
     """
-    units = parallel_units(dtype, target, batch, m, n, k)
-    share = -(-units // max(threads, 1))
+    shape, rows = blocking(dtype, target), 1 if n == 1 else m
+    share = -(-parallel_units(dtype, target, batch, m, n, k) // max(threads, 1))
+    if rows <= shape.low:
+        return min(share, max(STREAMED_BLOCKS, share // CHUNKS))
     part = -(-share // min(max(share // CHUNK_TILES, 1), CHUNKS))
-    tiles = -(-m // blocking(dtype, target).height)
-    return -(-part // tiles) * tiles if n != 1 and part >= CHUNKS * tiles else part
+    tiles = -(-rows // shape.height)
+    return -(-part // tiles) * tiles if part >= CHUNKS * tiles else part
 
 
 def kernel_name(
