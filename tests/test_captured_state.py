@@ -393,6 +393,18 @@ def a_variable_that_holds_a_parameter_of_a_module():
 
 
 @change
+def a_variable_that_holds_a_gradient():
+    w = random(4, seed=5).requires_grad_()
+    w.grad = gradient = random(4, seed=6)
+
+    def replace():
+        nonlocal gradient
+        gradient = gradient * 2
+
+    return lambda x: x * gradient + w.grad, replace
+
+
+@change
 def a_global_that_is_missing():
     space = {"random": random}
     exec("def f(x):\n    try:\n        return x * missing\n    except NameError:\n        return x", space)

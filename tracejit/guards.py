@@ -297,17 +297,15 @@ class SameTypes(Guard):
 class SamePlaces(Guard):
     """Two places that held one tensor still hold one."""
 
-    def __init__(self, first: Reached, second: Reached) -> None:
-        self._first, self._second = first, second
+    def __init__(self, first: Reached, second: Source, name: str) -> None:
+        self._first, self._second, self._name = first, second, name
 
     def holds(self, arguments: Sequence[Tensor]) -> bool:
-        try:
-            return self._first.look_up() is self._second.look_up()
-        except Exception:
-            return False
+        found = self._first.find(arguments)
+        return found is not None and found is self._second.find(arguments)
 
     def describe(self) -> str:
-        return f"{self._first.label} and {self._second.label} are one tensor"
+        return f"{self._first.label} and {self._name} are one tensor"
 
 
 class SameValue(Guard):

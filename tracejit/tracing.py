@@ -368,7 +368,7 @@ class Trace:
                 self.guard(("name", place.look_up.identity), SameValue(place.label, place.look_up, tensor))
             return Captured(tensor)
         for other in places[1:]:
-            self.guard(("places", other.label), SamePlaces(places[0], other))
+            self.guard(("places", other.label), SamePlaces(places[0], other, other.label))
         return places[0] if places else Captured(tensor)
 
     def shadow_from(self, tensor: Tensor, source: Source) -> Shadow:
@@ -384,8 +384,13 @@ class Trace:
         if not shadow.gradient_is_written:
             guard = HasGradient(shadow.source, gradient is not None, self.name_of(tensor))
             self.guard(("grad", id(tensor)), guard)
-            if gradient is not None and id(gradient) not in self.shadows:
-                self.shadow_from(gradient, GradientOf(shadow.source))
+            if gradient is not None:
+                source = GradientOf(shadow.source)
+                for place in () if self.world is None else self.world.places.get(id(gradient), ()):
+                    name = f"{self.name_of(tensor)}.grad"
+                    self.guard(("places", place.label, id(tensor)), SamePlaces(place, source, name))
+                if id(gradient) not in self.shadows:
+                    self.shadow_from(gradient, source)
         return gradient
 
     def refuse_hooks(self, leaf: Tensor) -> None:
