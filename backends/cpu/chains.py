@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .codegen import KernelEmitter
 
 CHAIN_LANES = 256  # elements whose steps are taken side by side, at the most: each step waits for the one before
-REGISTER_BYTES = 32 * 64  # of vectors
+REGISTER_BYTES = 48 * 64  # of vectors: those that wait can be spilled
 CHAINS = 4  # rows that are walked in order side by side: as many as hide what an addition takes
 
 
