@@ -22,7 +22,7 @@ LOOKS = 256
 _LEAST_BYTES = 4096  # what a small file takes on disk
 _DIGEST_BYTES = 32
 MODULE, PROGRAM, TARGET = ".o", ".program", ".target"  # machine code; what runs it; a description of the processor
-_ENTRY = re.compile(r"[0-9a-f]{64}\.(o|program|target)|tmp.*\.tmp")
+_ENTRY = r"[0-9a-f]{64}\.(o|program|target)|tmp.*\.tmp"  # compiled when it is needed
 
 
 @cache
@@ -88,7 +88,7 @@ def _sound_content(path: Path) -> bytes | None:
 def entries() -> list[Path]:
     """The entries' files."""
     folder = directory()
-    return [] if folder is None else sorted(path for path in folder.iterdir() if _ENTRY.fullmatch(path.name))
+    return [] if folder is None else sorted(path for path in folder.iterdir() if re.fullmatch(_ENTRY, path.name))
 
 
 def damaged() -> list[Path]:
@@ -140,7 +140,7 @@ def _bound(folder: Path) -> None:
     among them)."""
     found = []
     for path in folder.iterdir():
-        if not _ENTRY.fullmatch(path.name):
+        if not re.fullmatch(_ENTRY, path.name):
             continue
         try:
             status = path.stat()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 RUNS_BEFORE_COMPILING = 2  # with extents that may not be met again
 
 # A line on which a kernel begins, in LLVM IR, assembly, CUDA C and PTX.
-_DEFINITION = re.compile(r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])")
+_DEFINITION = r"(?:^define .*@|^|__global__.* |\.entry )(\w+_[0-9a-f]{12})(?=[(:])"  # compiled when it is needed
 
 
 class Effects:
@@ -687,7 +687,7 @@ def _with_lines(program: Program, text: str, comment: str, notes: Mapping[str, s
             found.update(dict.fromkeys(str(location) for location in call.locations))
     result, seen = [], set()
     for line in text.split("\n"):
-        match = _DEFINITION.search(line)
+        match = re.search(_DEFINITION, line)
         name = match[1] if match is not None else ""
         kernel = next((kernel for kernel in lines if name.endswith(kernel)), None)  # its forms have prefixes on GPUs
         if kernel is not None and name not in seen:

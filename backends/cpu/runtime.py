@@ -19,7 +19,6 @@ from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import KERNEL_DTYPES, Symbol, bfloat16
 
 from ..forking import once
-from ..fusion import COMPLEX_KERNEL_DTYPES, takes_complex
 from . import buffers, compiler, entry, threads
 from .entry import Entry, Plan
 from .interrupts import interruptible
@@ -344,6 +343,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
 
 def _runs_in_a_kernel(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:
     if any(a.dtype.kind == "c" for a in arrays):
+        from ..fusion import COMPLEX_KERNEL_DTYPES, takes_complex
+
         return takes_complex(primitive, attributes) and all(a.dtype in COMPLEX_KERNEL_DTYPES for a in arrays)
     if primitive is dot and all(a.dtype == bfloat16 for a in arrays):
         return compiler.host_target().multiplies_bfloat16
