@@ -24,9 +24,11 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .disguise import disguised
+from .levels import derivatives_here
 from .locations import is_library
 from .loop_source import Loop, find_for
 from .loops import GENERATOR, Namespace, Recording, set_variables
+from .names import mentioned
 from .ops import elementwise
 from .regions import CannotCapture
 from .structured import scan
@@ -137,6 +139,8 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop, items: _Items) -> 
     targets = {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
     if targets & loop.assigned:
         raise CannotCapture("it assigns what its trips begin with")
+    if _is_differentiated_twice(trace, frame, loop):
+        raise CannotCapture("derivatives of derivatives are added up in the order of the steps")
     recording = Recording(trace, frame, loop)
 
     def body(number: Tensor, *twins: Tensor) -> list[Tensor]:
@@ -151,6 +155,16 @@ def capture(trace: Trace, frame: types.FrameType, loop: Loop, items: _Items) -> 
         last: dict[str, Any] = {}
         _bind(last, loop.target, items.last())
     set_variables(frame, {**recording.variables(results), **last})
+
+
+def _is_differentiated_twice(trace: Trace, frame: types.FrameType, loop: Loop) -> bool:
+    """Whether derivatives of the loop may have derivatives: not only those that it takes itself."""
+    if derivatives_here() > 1:
+        return True
+    assert trace.world is not None
+    asking = [known.__code__ for known in trace.world.functions if "create_graph" in mentioned(known.__code__)]
+    own = any(isinstance(node, ast.keyword) and node.arg == "create_graph" for s in loop.after for node in ast.walk(s))
+    return any(code is not frame.f_code for code in asking) or (bool(asking) and not own)
 
 
 def _bind(variables: dict[str, Any], target: ast.expr | None, item: Any) -> None:

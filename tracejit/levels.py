@@ -262,10 +262,16 @@ def depth_here() -> int:
 
 def is_differentiated() -> bool:
     """Whether any of those takes a derivative."""
-    level = thread.level or thread.hidden
-    while level is not None and not level.differentiates:
+    return derivatives_here() > 0
+
+
+def derivatives_here() -> int:
+    """How many of those take a derivative, of one another."""
+    level, count = thread.level or thread.hidden, 0
+    while level is not None:
+        count += level.differentiates
         level = level.outer
-    return level is not None
+    return count
 
 
 @contextlib.contextmanager
