@@ -25,6 +25,7 @@ from tracejit.ir.types import KERNEL_DTYPES, complex64, complex128
 COMPLEX_KERNEL_DTYPES = KERNEL_DTYPES | {complex64, complex128}
 MAX_GROUP = 120  # ops; larger kernels spill registers
 MAX_SCALARS = 16  # groups of scalars that others may join
+NEAR_PRODUCTS = 4  # for so long, a result may be kept that could be computed later
 SMALL_RESULT = 1 << 12  # elements: it does not matter how long so few are kept
 LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split between threads
 
@@ -286,7 +287,7 @@ class _Fusion:
     def _is_near(self, group: Group, op: Op) -> bool:
         """Whether the op's result may be computed in the group, so early: what stands far ahead in the graph would be
         kept until then."""
-        return group.era == self.era or op.result.type.size < SMALL_RESULT
+        return self.era - group.era <= NEAR_PRODUCTS or op.result.type.size < SMALL_RESULT
 
     def _reads_fit(self, group: Group, reads: list[tuple[Value, Index]], *, full: bool) -> bool:
         """Whether all values that are read from the group are read at the reader's own point."""

@@ -69,17 +69,18 @@ def test_a_program_has_one_workspace() -> None:
 
 
 def test_what_is_computed_late_is_not_computed_early_and_kept() -> None:
-    graph = parse("""func @f(%x: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) {
+    products = "\n".join(f"%c{i + 1} = dot %c{i}, %w : f32[64,64]" for i in range(6))
+    graph = parse(f"""func @f(%x: f32[64,64], %w: f32[64,64]) -> (f32[64,64]) {{
         %a = exponential %x : f32[64,64]
-        %b = negate %a : f32[64,64]
-        %c = dot %b, %w : f32[64,64]
+        %c0 = negate %a : f32[64,64]
+        {products}
         %d = multiply %a, %a : f32[64,64]
-        %e = multiply %d, %c : f32[64,64]
+        %e = multiply %d, %c6 : f32[64,64]
         return %e
-    }""")
-    first, _, last = plan(graph).calls
-    assert [value.name for value in first.buffers] == ["x", "a", "b"]
-    assert [value.name for value in last.buffers] == ["a", "c", "e"]
+    }}""")
+    first, *_, last = plan(graph).calls
+    assert [value.name for value in first.buffers] == ["x", "a", "c0"]
+    assert [value.name for value in last.buffers] == ["a", "c6", "e"]
 
 
 # A program's results --------------------------------------------------------------------------------

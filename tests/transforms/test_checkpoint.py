@@ -102,7 +102,7 @@ def test_the_planned_memory_of_a_compiled_step() -> None:
         arenas[name] = int(size.replace(",", "")) / activation
     assert arenas["again"] < LAYERS + 5
     assert arenas["dots"] < 3 * LAYERS + 5
-    assert arenas["kept"] > arenas["dots"] + LAYERS / 2
+    assert arenas["again"] + LAYERS / 2 < arenas["kept"] <= arenas["dots"]  # what is cheap is computed again anyway
 
 
 @pytest.mark.parametrize("length", [2, 3, 4])
