@@ -349,7 +349,7 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
     @property
     def T(self) -> Tensor:
         """All axes in reverse order: a matrix transposed."""
-        return ops.manipulation.transpose(self)
+        return ops.manipulation._transpose(self, None, None)
 
     @property
     def mT(self) -> Tensor:
@@ -358,7 +358,7 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
 
     def reshape(self, *shape: Any) -> Tensor:
         """See :func:`tracejit.reshape`."""
-        return ops.manipulation.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return ops.manipulation._reshape(self, shape[0] if len(shape) == 1 else shape)
 
     view = reshape
 
@@ -368,7 +368,7 @@ class TensorMethods(FunctionMethods, NumPyProtocol):
 
     def transpose(self, dim0: Any = None, dim1: int | None = None, *more: int) -> Tensor:
         """See :func:`tracejit.transpose`."""
-        return ops.manipulation.transpose(self, dim0, dim1, *more)
+        return ops.manipulation._transpose(self, dim0, dim1, *more)
 
     def permute(self, *axes: Any, dims: Any = None) -> Tensor:
         """See :func:`tracejit.permute_dims`."""
