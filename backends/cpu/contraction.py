@@ -14,11 +14,11 @@ is left open.)
 
 **Packing.**  The tile functions take B in strips with arbitrary strides between rows and between strips, and A with two
 arbitrary strides.  Operands that already lie well in memory are read in place; others are first copied to scratch
-memory: B where its rows are not contiguous, or are far apart and there are enough rows of A to repay the copy.  Where
-A has a single row or very few, B is read but once, as it lies: by rows, or by columns that are transposed in registers.
-One of the operands may be what windows show of an image (a convolution): no strides lead through it, but tables; it
-is read in place, but for a B of whose vectors of columns some are no neighbours, and asked for before.  What will be
-needed of A and of C soon is asked for while a strip of B goes by.
+memory: B where its rows are not contiguous, or are far apart or cross the lines of the cache, and there are enough rows
+of A to repay the copy.  Where A has a single row or very few, B is read but once, as it lies: by rows, or by columns
+that are transposed in registers.  One of the operands may be what windows show of an image (a convolution): no strides
+lead through it, but tables; it is read in place, but for a B of whose vectors of columns some are no neighbours, and
+asked for before.  What will be needed of A and of C soon is asked for while a strip of B goes by.
 
 **No passes needed.**  The text is already what LLVM's mid-level passes would make of it, so that none need to run:
 vectors and their loops are explicit, and invariant addresses stand outside the loops.  There are few kinds of tile,
