@@ -421,6 +421,45 @@ def test_a_long_loop_that_is_traced_step_by_step(function):
     assert found[1] == found[2] == found[0]
 
 
+@pytest.mark.parametrize("function", [in_both_directions, rows_and_all, differences], ids=lambda f: f.__name__)
+def test_gradients_of_rows_that_are_read_several_times(function):
+    each = gradients_of(function)
+    assert described(tj.jit(each)(X, W)) == described(each(X, W))
+
+
+def test_any_batch_is_one_trace():
+    def forward(x):
+        h = x[:, 0]
+        for t in range(1, x.shape[1]):
+            h = wave(wave(h) + x[:, t])
+        return h
+
+    def gradient(x):
+        x = x.detach().requires_grad_()
+        (forward(x) ** 2).sum().backward()
+        return x.grad
+
+    for function in (forward, gradient):
+        jitted = tj.jit(function)
+        for count in (3, 5, 7, 1):
+            x = random(count, 40, seed=count)
+            assert described(jitted(x)) == described(function(x))
+        assert jitted.cache_info().misses == 2
+
+
+def test_second_derivatives():
+    def squares(x, w):
+        return (backwards(x, w) ** 2).sum()
+
+    def penalty(x, w):
+        x = x.detach().requires_grad_()
+        (g,) = tj.autograd.grad(squares(x, w), x, create_graph=True)
+        return tj.autograd.grad((g * g).sum(), x)[0]
+
+    for function in (tj.grad(lambda x, w: (tj.grad(squares)(x, w) ** 2).sum()), penalty):
+        assert described(tj.jit(function)(X, W)) == described(function(X, W))
+
+
 def test_the_gradient_of_rows_is_put_together_once():
     def f(x, w):
         return (backwards(x, w) ** 2).sum()

@@ -70,7 +70,7 @@ def _halves(
     forward: Block = parts.forward
     backward: Block = parts.backward
     saved = parts.saved
-    known = {dim for parameter in region.parameters for dim in parameter.shape}
+    known = {dim for parameter in region.parameters for dim in parameter.shape if isinstance(dim, Symbol)}
     # An extent that is found out within the region means nothing outside of it: what has it is computed again.
     if again or any(isinstance(dim, Symbol) and dim not in known for value in saved for dim in value.shape):
         forward = copy_block(region)
