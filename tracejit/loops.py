@@ -8,8 +8,9 @@ have got values, and their types.
 
 ``if`` statements in the body on traced values become branches, with what follows them where they hold ``break`` or
 ``continue``.  A loop is captured at any condition that ends it, such as ``if condition: break``; a ``for`` over a
-``range`` too, whose number is then carried.  (A ``for`` that nothing else ends: see :mod:`.for_loops`.)  What cannot be captured (a ``return`` of several, an effect on a Python
-object) is recorded trip by trip, as code without a loop would be.
+``range`` too, whose number is then carried (one that nothing else ends: see :mod:`.for_loops`).  What cannot be
+captured (a ``return`` of several, an effect on a Python object) is recorded trip by trip, as code without a loop would
+be.
 """
 
 from __future__ import annotations
