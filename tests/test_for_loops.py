@@ -13,7 +13,7 @@ import pytest
 import tracejit as tj
 import tracejit.nn.functional as F
 from tests.test_programs import described
-from tracejit import nn, optim
+from tracejit import for_loops, nn, optim
 
 
 def random(*shape, seed=0):
@@ -481,3 +481,24 @@ def test_a_function_raises_in_the_midst_of_a_long_loop():
         with pytest.raises(KeyError, match="150"):
             function(X)
     assert sys.gettrace() is None
+
+
+def test_a_debugger_stays_at_work():
+    def f(x):
+        for _ in range(200):
+            x = wave(x)
+        return x
+
+    def trace(frame, event, argument):
+        return trace
+
+    expected = described(f(X))
+    before = sys.gettrace()
+    for_loops.is_possible.cache_clear()
+    sys.settrace(trace)
+    try:
+        found = described(tj.jit(f)(X))
+        assert sys.gettrace() is trace
+    finally:
+        sys.settrace(before)
+    assert found == expected

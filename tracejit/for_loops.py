@@ -79,10 +79,10 @@ class ForLoops:
 
     def _watch(self, frame: types.FrameType, start: int) -> None:
         if frame not in self._watched:
-            if frame.f_code.co_flags & GENERATOR or not is_possible():
-                self._settled.add((frame.f_code, start))
-                return
             if sys.gettrace() not in (None, _pass):  # a debugger is at work
+                return
+            if frame.f_code.co_flags & GENERATOR or not (self._watched or is_possible()):
+                self._settled.add((frame.f_code, start))
                 return
             self._watched[frame] = {}
             frame.f_trace = self._look
