@@ -56,7 +56,9 @@ def _may_be_one_kernel(op: Op) -> bool:
     (body,) = op.regions
     carries = body.results[: op.attributes["carries"]]
     domains = {squeezed(value.shape) for value in carries}
-    if len(domains) != 1:
+    if len(domains) != 1 or any(squeezed(value.shape) not in {(), *domains} for value in body.results):
+        return False
+    if any(0 in value.shape for value in (*op.operands, *op.results)):
         return False
     for inner in body.ops:
         if inner.regions or any(value.dtype not in KERNEL_DTYPES for value in (*inner.operands, *inner.results)):

@@ -110,3 +110,27 @@ def test_gradients():
         (function(x, w) ** 2).sum().backward()
         found.append(bits([x.grad, w.grad]))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0, 3), (3,)], ids=str)
+def test_what_is_stacked_may_be_larger_than_what_is_carried(shape):
+    whole = random(*shape)
+
+    def step(carry, _):
+        (total,) = carry
+        return (total + 1.5,), whole
+
+    start = (tj.tensor(0.0),)
+    expected = bits(by_steps(step, start, None, 4))
+    assert bits(at_once(step, start, None, 4)) == expected
+    assert bits(tj.jit(lambda x: at_once(step, (x,), None, 4))(*start)) == expected
+
+
+def test_carries_without_elements():
+    def step(carry, x):
+        (total,) = carry
+        return (total * x + 1,), total
+
+    start, xs = (random(2, 0),), random(3, 2, 0)
+    expected = bits(by_steps(step, start, xs, 3))
+    assert bits(tj.jit(lambda x, xs: at_once(step, (x,), xs, 3))(*start, xs)) == expected
