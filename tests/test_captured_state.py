@@ -962,3 +962,23 @@ def test_an_optimizer_keeps_its_parameters(native):
             yield described([step(X), first, node.w, node.w.grad])
 
     assert [*run(tj.jit)] == [*run(lambda function: function)]
+
+
+def test_attributes_of_a_registered_container_are_written():
+    class Pair:
+        def __init__(self, left, right):
+            self.left, self.right = left, right
+
+    tj.register_container(Pair, lambda pair: ((pair.left, pair.right), None), lambda rest, items: Pair(*items))
+
+    def f(pair, x):
+        pair.left = pair.left + x
+        return pair, pair.left * pair.right
+
+    pairs = [Pair(random(4), random(4, seed=1)) for _ in range(2)]
+    jitted = tj.jit(f)
+    for n in range(3):
+        results = [function(pair, random(4, seed=n)) for function, pair in zip((jitted, f), pairs, strict=True)]
+        assert [result[0] is pair for result, pair in zip(results, pairs, strict=True)] == [True, True]
+        assert described(results[0][1]) == described(results[1][1])
+        assert described(pairs[0].left) == described(pairs[1].left)

@@ -42,6 +42,7 @@ from .names import mentioned, named
 from .places import Attribute, Attributes, Item, Itself, Place
 from .sources import Reached
 from .tensor import Tensor
+from .tree import is_registered
 
 MAX_ITEMS = 50_000  # of all containers together: what lies deeper in a larger world is not watched
 MAX_DEPTH = 64
@@ -165,7 +166,8 @@ class World:
             return
         if isinstance(item, _CONTAINERS) and getattr(item, "__dict__", None):  # of a class derived from a container's
             yield f"{label}.__dict__", Attributes(find), vars(item), depth + 1
-        if isinstance(item, list | dict) or (dataclasses.is_dataclass(item) and not isinstance(item, type)):
+        is_record = dataclasses.is_dataclass(item) and not isinstance(item, type)
+        if isinstance(item, list | dict) or is_record or is_registered(type(item)):
             self.containers[id(item)] = find
         if isinstance(item, dict):
             self._hold(item, find, label)
