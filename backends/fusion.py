@@ -131,6 +131,7 @@ def runs_in_kernels(op: Op) -> bool:
 def takes_complex(primitive: Primitive, attributes: Mapping[str, Any]) -> bool:
     """Whether kernels compute a primitive of complex numbers: of their order they know nothing."""
     is_known = isinstance(primitive, Elementwise) and primitive.takes_complex
+    is_known &= attributes.get("dtype", complex64) in COMPLEX_KERNEL_DTYPES
     return is_known and attributes.get("direction") not in ("lt", "le", "gt", "ge")
 
 

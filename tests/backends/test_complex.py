@@ -99,3 +99,10 @@ def test_absolute_values_are_numpys_within_an_ulp():
     z = some((1000,), np.complex128)
     np.testing.assert_array_max_ulp(tj.abs(tj.tensor(z)).numpy(), np.abs(z), 2)
     assert tj.abs(tj.tensor(complex(np.inf, np.nan))).item() == np.inf
+
+
+def test_half_of_a_complex_number_is_numpys():
+    """Kernels have complex numbers, but none of two bytes."""
+    z = some((9,))
+    with np.errstate(all="ignore"):
+        assert_same_bits(evaluate(elementwise.convert, [z], {"dtype": np.dtype(np.float16)}), z.real.astype(np.float16))
