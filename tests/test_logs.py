@@ -74,12 +74,13 @@ def test_passes_have_the_numbers_that_limit_them(told, monkeypatch) -> None:
     def f(x):
         return x * 1.0 / 8.0
 
-    monkeypatch.setenv("TRACEJIT_PASSES_LIMIT", "3")
+    monkeypatch.setenv("TRACEJIT_PASSES_LIMIT", "4")
     f(tj.ones(3))
     assert told("passes") == [
-        "passes: f: 1 reroll: # ms",
-        "passes: f: 2 simplify: 2 ops became 1, # ms",
-        "passes: f: 3 strength: 1 ops became 1, # ms",
+        "passes: f: 1 absorb: # ms",
+        "passes: f: 2 reroll: # ms",
+        "passes: f: 3 simplify: 2 ops became 1, # ms",
+        "passes: f: 4 strength: 1 ops became 1, # ms",
     ]
 
 
