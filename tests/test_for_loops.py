@@ -502,3 +502,17 @@ def test_a_debugger_stays_at_work():
     finally:
         sys.settrace(before)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda w: (w * 2.0).sum(), nn.Linear(4, 2), tj.tanh],
+    ids=["with a gradient", "a module", "a function of the library"],
+)
+def test_loops_around_the_call_are_not_watched(function):
+    compiled, seen = tj.jit(function), []
+    w = random(3, 4).requires_grad_()
+    for number in range(300):
+        compiled(w)
+        seen.append((number, sys.gettrace()))
+    assert seen == [(number, None) for number in range(300)]

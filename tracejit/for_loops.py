@@ -61,13 +61,18 @@ class ForLoops:
         if frame is None or (id(frame), frame.f_lineno) == self._line:
             return
         self._line = id(frame), frame.f_lineno
+        callers: list[types.FrameType] = []
         caller: types.FrameType | None = frame
-        while caller is not None and caller is not self._outermost:
+        while caller is not self._outermost:
+            if caller is None:  # the line calls what is traced
+                return
+            callers.append(caller)
+            caller = caller.f_back
+        for caller in callers:
             code = caller.f_code
             for start, stop in () if is_library(code.co_filename) else _bodies(code):
                 if start < caller.f_lasti < stop and (code, start) not in self._settled:
                     self._watch(caller, start)
-            caller = caller.f_back
 
     def stop(self) -> None:
         """Watch none any more."""

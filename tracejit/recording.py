@@ -138,6 +138,7 @@ def _record(
                         result = function(*args, **kwargs)
                 finally:
                     trace.for_loops.stop()
+                    trace.for_loops = None
                 if trace.failed is not None:  # swallowed by a bare except
                     raise trace.failed
                 if not trace.loops.are_left:
