@@ -695,7 +695,7 @@ class Trace:
 
     def let_go(self) -> None:
         """Keep nothing alive but what the path needs."""
-        self.world = self.loops = self.for_loops = None
+        self.world = self.loops = None
 
     def leaked(self, returned: Sequence[Tensor]) -> bool:
         """Whether a tensor made during the trace is still reachable, other than the ``returned`` ones."""
