@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracejit.ir.primitives.reduction import BLOCK, LANES
+from tracejit.ir.primitives.reduction import LANES
 from tracejit.ir.types import short_name
 
 from .. import kernel as k
 from . import instructions
-from .analysis import is_ordered
-from .emission import Emitter, combined, lesser, name_of
+from .emission import Emitter, name_of
 
 
 class ColumnEmitter(Emitter):
@@ -41,23 +40,8 @@ class ColumnEmitter(Emitter):
     def reduce(self, reduce: k.Reduce) -> None:
         results = [name_of(combination.result) for combination in reduce.combinations]
         self.accumulators(reduce, results)
-        if reduce.one_block or not any(map(is_ordered, reduce.combinations)):
-            self.combine_lanes(reduce, results, "lane", str(reduce.extent))
-        else:
-            self._combine_blocks(reduce, results)
+        self.combine_in_order(reduce, results)
         self.fold(reduce, results)
-
-    def _combine_blocks(self, reduce: k.Reduce, results: Sequence[str]) -> None:
-        """More than one block: the blocks' results go to the lanes in turn, as elements do."""
-        extent = reduce.extent
-        parts = [f"part_{result}" for result in results]
-        with self.braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
-            self.accumulators(reduce, parts)
-            self.combine_lanes(reduce, parts, "first + lane", lesser(extent, f"first + {BLOCK}"))
-            self.fold(reduce, parts)
-            with self.braces(f"if (first / {BLOCK} % {LANES} == lane)"):
-                for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
-                    self.line(f"{result} = {combined(combination, result, part)};")
 
     def fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
         """Through a table in shared memory: each warp folds one column of it, and writes the result below.

@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tracejit.ir.primitives.reduction import LANES
+from tracejit.ir.primitives.reduction import BLOCK, LANES
 from tracejit.ir.types import bool_
 
 from .. import kernel as k
 from . import instructions
+from .analysis import is_ordered
 from .forms import Form
 
 
@@ -220,12 +221,32 @@ class Emitter(ABC):
             with self.braces(f"for (; next < end; next += {step})"):
                 self.combine_one(reduce, names, "next")
 
+    def combine_in_order(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        """The lanes' results; of more than one block, the blocks' results go to the lanes in turn, as elements do."""
+        extent = reduce.extent
+        if reduce.one_block or not any(map(is_ordered, reduce.combinations)):
+            self.combine_lanes(reduce, names, "lane", str(extent))
+            return
+        parts = [f"part_{name}" for name in names]
+        with self.braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
+            self.accumulators(reduce, parts)
+            self.combine_lanes(reduce, parts, "first + lane", lesser(extent, f"first + {BLOCK}"))
+            self.fold(reduce, parts)
+            with self.braces(f"if (first / {BLOCK} % {LANES} == lane)"):
+                for combination, name, part in zip(reduce.combinations, names, parts, strict=True):
+                    self.line(f"{name} = {combined(combination, name, part)};")
+
     def combine_one(self, reduce: k.Reduce, names: Sequence[str], position: str) -> None:
         self.line(f"const long long {reduce.axis} = {position};")
         with self.split_between_lanes():
             self.block(reduce.body)
         for combination, name in zip(reduce.combinations, names, strict=True):
             self.line(f"{name} = {combined(combination, name, read(combination.value))};")
+
+    def fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
+        """The lanes' results to one, which all of them have."""
+        for combination, name in zip(reduce.combinations, names, strict=True):
+            self.fold_warp(combination, name)
 
     def fold_warp(self, combination: k.Combination, name: str) -> None:
         """Lane ``l`` and lane ``l + half`` trade values, so that both have the sum: adding commutes to the bit."""

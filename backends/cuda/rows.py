@@ -41,26 +41,12 @@ class WarpEmitter(Emitter):
     def reduce(self, reduce: k.Reduce) -> None:
         results = [name_of(combination.result) for combination in reduce.combinations]
         self.accumulators(reduce, results)
-        extent = reduce.extent
         if reduce.block is not None:
             first, end = f"{reduce.block} * {BLOCK}", f"({reduce.block} + 1) * {BLOCK}"
-            self.combine_lanes(reduce, results, f"{first} + lane", lesser(extent, end))
-        elif reduce.one_block or not any(map(is_ordered, reduce.combinations)):
-            self.combine_lanes(reduce, results, "lane", str(extent))
+            self.combine_lanes(reduce, results, f"{first} + lane", lesser(reduce.extent, end))
         else:
-            parts = [f"part_{result}" for result in results]
-            with self.braces(f"for (long long first = 0; first < {extent}; first += {BLOCK})"):
-                self.accumulators(reduce, parts)
-                self.combine_lanes(reduce, parts, "first + lane", lesser(extent, f"first + {BLOCK}"))
-                self.fold(reduce, parts)
-                with self.braces(f"if (first / {BLOCK} % {LANES} == lane)"):
-                    for combination, result, part in zip(reduce.combinations, results, parts, strict=True):
-                        self.line(f"{result} = {combined(combination, result, part)};")
+            self.combine_in_order(reduce, results)
         self.fold(reduce, results)
-
-    def fold(self, reduce: k.Reduce, names: Sequence[str]) -> None:
-        for combination, name in zip(reduce.combinations, names, strict=True):
-            self.fold_warp(combination, name)
 
 
 class RowEmitter(WarpEmitter):
