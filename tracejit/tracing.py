@@ -495,7 +495,7 @@ class Trace:
         known = {id(cell) for cell, _ in held}
         for shadow in self.shadows.values():
             if id(shadow) not in known:
-                shadow._value, shadow._node = shadow.first, None
+                shadow._value, shadow._node = shadow.first, shadow.first_node
                 shadow._gradient, shadow.gradient_is_written = shadow.tensor._grad, False
         for cell, fields in held:
             for name, value in fields.items():
