@@ -25,7 +25,7 @@ from .libraries import LIBRARIES
 from .workloads import WORKLOADS
 
 TURN_SECONDS, WARM_UP_SECONDS = 0.004, 0.02
-PAUSE_SECONDS = 0.002  # some libraries leave threads that spin for a while: hence a pause
+PAUSE_SECONDS, REST_SECONDS = 0.01, 0.3  # between looks whether threads still spin; the longest rest
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -99,10 +99,20 @@ class Worker:
     def turn(self) -> float:
         """Seconds a call."""
         count = max(1, round(TURN_SECONDS / self.once))
-        time.sleep(PAUSE_SECONDS)
         if self.once < TURN_SECONDS:
-            self.call()
-        return timed(lambda: self._repeat(count)) / count
+            self._repeat(count)  # until all threads run, each on a processor of its own
+        seconds = timed(lambda: self._repeat(count)) / count
+        self._rest()
+        return seconds
+
+    def _rest(self) -> None:
+        """Wait until this process is idle: some libraries leave threads that spin for a while, in the others' turns."""
+        start = time.perf_counter()
+        while time.perf_counter() - start < REST_SECONDS:
+            used = time.process_time()
+            time.sleep(PAUSE_SECONDS)
+            if time.process_time() - used < PAUSE_SECONDS / 2:
+                return
 
     def _repeat(self, count: int) -> None:
         for _ in range(count):  # nobody holds the results
