@@ -66,11 +66,15 @@ Operand = Scalar | Literal
 
 @dataclass(slots=True)
 class Address:
-    """An element of a buffer: ``offset + sum(axis * stride) + sum(scalar * stride)``."""
+    """An element of a buffer: ``offset + shift + sum(axis * stride) + sum(scalar * stride)``.
+
+    Where only the ``shift`` tells addresses apart, they are neighbours.
+    """
 
     offset: Extent
     terms: dict[str, Extent]
     dynamic: tuple[tuple[Operand, Extent], ...] = ()
+    shift: int = 0
 
 
 @dataclass(slots=True)
@@ -283,8 +287,10 @@ def _print(kernel: Kernel) -> Iterator[str]:
     def address(at: Address) -> str:
         parts = [axis if stride == 1 else f"{axis}*{stride}" for axis, stride in at.terms.items() if stride != 0]
         parts += [f"{operand(scalar)}*{stride}" for scalar, stride in at.dynamic]
-        if at.offset != 0 or not parts:
+        if at.offset != 0 or not (parts or at.shift):
             parts.append(str(at.offset))
+        if at.shift:
+            parts.append(str(at.shift))
         return " + ".join(parts)
 
     def block(statements: Sequence[Statement], indent: str) -> Iterator[str]:

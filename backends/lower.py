@@ -27,6 +27,7 @@ from .kept import kept_node
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
+NEIGHBOURS = 14  # elements from the first to the last of those that are told apart by numbers
 SMALL_SIZE = 1 << 12  # elements: so few are never worth several threads
 
 
@@ -356,19 +357,37 @@ def build_kernel(
     specialize: bool,
     serial: bool = False,
     blocks_of: int | None = None,
-    keeps: bool = False,
+    host: bool = False,
     carries: Sequence[CarryRequest] = (),
 ) -> LoweredKernel:
     """Loops over ``domain`` that perform ``stores``.
 
     ``serial``: no two iterations may overlap (scatter).  ``blocks_of``: the domain is one reduced axis of
-    that extent, and one partial result is stored for each of its blocks.  ``keeps``: a value may be kept from one pass
-    over a row to the next (see :mod:`.kept`), for the passes follow one another.  ``carries``: the reduced axis is
-    walked in order, and these values go from step to step.
+    that extent, and one partial result is stored for each of its blocks.  On the ``host`` a value may be kept from one
+    pass over a row to the next (see :mod:`.kept`), for the passes follow one another, and addresses tell neighbours.
+    ``carries``: the reduced axis is walked in order, and these values go from step to step.
     """
     needed = _reachable(elements.nodes, stores, carries)
     layout = _merge_axes(needed, stores, domain, reduced, keep_apart=serial)
-    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, keeps, carries).run()
+    return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, host, carries).run()
+
+
+def _shifts(nodes: list[Node]) -> dict[Affine, int]:
+    """How far the addresses of loads are from one in their midst, where they are neighbours."""
+    groups: dict[tuple[Value | None, tuple[tuple[int, int], ...]], set[int]] = {}
+    for node in nodes:
+        if node.kind == "load" and not node.address.dynamic:
+            groups.setdefault((node.buffer, node.address.terms), set()).add(node.address.constant)
+    shifts: dict[Affine, int] = {}
+    for (_, terms), constants in groups.items():
+        near: list[int] = []
+        for constant in [*sorted(constants), math.inf]:
+            if near and constant - near[0] > NEIGHBOURS:
+                middle = near[(len(near) - 1) // 2]
+                shifts |= {Affine(terms, each): each - middle for each in near if each != middle}
+                near = []
+            near.append(int(constant)) if constant != math.inf else None
+    return shifts
 
 
 def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[CarryRequest]) -> list[Node]:
@@ -454,7 +473,7 @@ class _Emission:
         specialize: bool,
         serial: bool,
         blocks_of: int | None,
-        keeps: bool,
+        host: bool,
         carries: Sequence[CarryRequest],
     ) -> None:
         self.carries = carries
@@ -479,7 +498,8 @@ class _Emission:
                 axis = gone[axis]
             depth[outer] = depth.get(axis, 0)
         self.depth_of_axis = depth
-        self.keeps = keeps
+        self.host = host
+        self.shifts = _shifts(nodes) if host else {}
         self.kept: tuple[Node, StoreRequest] | None = None
         self.is_kept = False  # whether a pass has stored it
         self.inside: set[int] = set()  # the nodes of the latest pass
@@ -500,7 +520,7 @@ class _Emission:
         self.by_rows = reduced is not None and (not kept or reduced > max(kept))
         vector_axis = kept[-1] if kept and not self.by_rows and self._may_vectorize() else None
         has_complex = any(node.dtype.kind == "c" for node in self.nodes)
-        if self.keeps and self.by_rows and not self.serial and self.blocks_of is None and not has_complex:
+        if self.host and self.by_rows and not self.serial and self.blocks_of is None and not has_complex:
             self.kept = self._find_kept()
         scopes = [self._scope(depth) for depth in range(len(kept) + 1)]
         body = scopes[-1]
@@ -703,7 +723,9 @@ class _Emission:
             if axis not in self.layout.merged
         }
         steps = tuple((self._operand(node), self._stride(stride)) for node, stride in affine.dynamic)
-        return k.Address(0 if affine.constant == 0 else self._shared("o", affine.constant), terms, steps)
+        shift = self.shifts.get(affine, 0)
+        offset = affine.constant - shift
+        return k.Address(0 if offset == 0 else self._shared("o", offset), terms, steps, shift)
 
     def _stride(self, stride: int) -> k.Extent:
         return stride if stride in (0, 1) else self._shared("s", stride)

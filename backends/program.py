@@ -447,7 +447,7 @@ class _Plan:
             if value in self.stored:
                 stores.append(self.store(value, index, element))
         return build_kernel(
-            elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize, keeps=self.host
+            elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize, host=self.host
         )
 
     def store(self, value: Value, index: Index, node: object) -> StoreRequest:

@@ -16,7 +16,7 @@ from functools import cache
 from tracejit.ir.types import DType, bool_, int64
 
 from .. import kernel as k
-from . import chains, instructions, pairs, reductions, transposition
+from . import chains, instructions, pairs, reductions, transposition, windows
 from .emitter import (
     VECTOR_LANES,
     Context,
@@ -190,7 +190,8 @@ class KernelEmitter:
             if isinstance(statement, k.Load | k.Store):
                 pointer, included = c.pointers.get(id(statement), (f"%{statement.buffer}", frozenset[str]()))
                 at = statement.address
-                offset = extent_text(at.offset) if id(statement) not in c.pointers else "0"
+                is_first = id(statement) not in c.pointers
+                offset = self.e.add(extent_text(at.offset), at.shift) if is_first else "0"
                 ready = [axis for axis in at.terms if axis in c.axes and axis not in included]
                 for axis in ready:
                     offset = self.e.add(offset, self.e.mul(c.axes[axis], extent_text(at.terms[axis])))
@@ -244,9 +245,11 @@ class KernelEmitter:
         lanes = c.lanes if self.is_vector(statement, c) else 1
         type = memory_vector(dtype, lanes)
         align = dtype.itemsize
-        tile = c.tiles.get(id(statement))
-        pointer, offsets = self.pointer(statement, c) if tile is None else (tile, None)
-        if tile is not None:
+        tile, loaded = c.tiles.get(id(statement)), c.loaded.get(id(statement))
+        pointer, offsets = self.pointer(statement, c) if tile is None and loaded is None else ("", None)
+        if loaded is not None:
+            register = loaded
+        elif tile is not None:
             register = e.assign(f"load {type}, ptr {tile}, align {align * lanes}")
         elif offsets is not None:
             addresses = e.assign(
@@ -386,6 +389,9 @@ class KernelEmitter:
             self.enter(inner, loop.body)
             self.block(loop.body, inner)
 
+        if windows.of(loop):
+            windows.loop_of_windows(self, loop, start, stop, c)
+            return
         reduced = [statement for statement in loop.body if isinstance(statement, k.Reduce)]
         walked = [statement for statement in loop.body if isinstance(statement, k.Loop) and statement.carries]
         extent = loop.extent if start == "0" else None

@@ -54,6 +54,10 @@ class Emitter(Writer):
     def mul(self, x: str, y: str | int, name: str = "product") -> str:
         return x if str(y) == "1" else str(y) if x == "1" else super().mul(x, y, name)
 
+    def max(self, x: str, y: str | int, name: str = "max") -> str:
+        self.declare("declare i64 @llvm.smax.i64(i64, i64)")
+        return super().max(x, y, name)
+
     def min(self, x: str, y: str | int, name: str = "min") -> str:
         self.declare("declare i64 @llvm.smin.i64(i64, i64)")
         return super().min(x, y, name)
@@ -70,12 +74,14 @@ class Context:
         self.registers: dict[int, tuple[str, int]] = {}  # id of a scalar → register, lanes
         self.pointers: dict[int, tuple[str, frozenset[str]]] = {}  # id of an access → pointer, axes it includes
         self.tiles: dict[int, str] = {}  # id of a load → the vector that is next in its transposed tile
+        self.loaded: dict[int, str] = {}  # id of a load → the vector, where that is in a register
 
     def inner(self) -> Context:
         twin = Context()
         twin.__dict__.update(
             axes=dict(self.axes), lanes=self.lanes, vector_axis=self.vector_axis, mask=self.mask,
             registers=dict(self.registers), pointers=dict(self.pointers), tiles=self.tiles,
+            loaded=self.loaded,
         )  # fmt: skip
         return twin
 
