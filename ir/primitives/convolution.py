@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,19 +67,95 @@ def _split(e: Emitter, x: Any, axis: int, groups: int) -> Any:
 
 
 def _lhs_vjp(e: Emitter, g: Any, op: Application) -> Any:
-    """The convolution of the cotangent, spread out by the strides, with the weights turned around."""
-    strides, dilations, groups = (op.attributes[name] for name in ("strides", "dilations", "groups"))
-    x, (outputs, inner, *kernel) = op.operand_types[0].static_shape, op.operand_types[1].static_shape
-    count = len(kernel)
-    reach = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
-    spread = [(extent - 1) * stride + 1 for extent, stride in zip(g.shape[2:], strides, strict=True)]
-    high = [extent - size for extent, size in zip(x[2:], spread, strict=True)]
-    interior = [stride - 1 for stride in strides]
-    g = e.pad(g, e.scalar(0, g.dtype), low=(0, 0, *reach), high=(0, 0, *high), interior=(0, 0, *interior))
-    weights = _split(e, e.reverse(op.operands[1], dimensions=tuple(range(2, 2 + count))), 0, groups)
-    weights = e.transpose(weights, permutation=(0, 2, 1, *range(3, 3 + count)))
-    weights = e.reshape_to(weights, (groups * inner, outputs // groups, *kernel))
-    return e.convolution(g, weights, strides=(1,) * count, dilations=dilations, groups=groups)
+    return adjoint(e, g, op.operands[1], op.operand_types[0].static_shape[2:], **op.attributes)
+
+
+def adjoint(
+    e: Emitter, g: Any, weights: Any, extents: Extents, strides: Extents, dilations: Extents, groups: int
+) -> Any:
+    """The transposed convolution: the weights, times each element of ``g``, summed up where the windows lie in
+    ``extents``.
+
+    The elements at the places ``stride q + r`` are, for each r, a convolution of ``g`` with every stride-th weight,
+    turned around.  The r that meet equally many weights go together, as channels, which are then laid out in space
+    ("sub-pixel convolution", Shi et al. 2016): no zeros between the elements of ``g`` are multiplied.
+    """
+    inner, *kernel = weights.shape[1:]
+    split = tuple(stride if dilation == 1 else 1 for stride, dilation in zip(strides, dilations, strict=True))
+    counts = tuple(-(-extent // parts) for extent, parts in zip(extents, split, strict=True))
+    interior = tuple(stride // parts - 1 for stride, parts in zip(strides, split, strict=True))
+    spread = [max((size - 1) * (gap + 1) + 1, 0) for size, gap in zip(g.shape[2:], interior, strict=True)]
+    high = [count - size for count, size in zip(counts, spread, strict=True)]
+
+    def joined(chosen: tuple[_Phases, ...]) -> Any:
+        """(N, C, r…, q…), for the chosen r along the first axes and all along the others."""
+        if (axis := len(chosen)) < len(split):
+            found = [joined((*chosen, phases)) for phases in _phases(kernel[axis], split[axis])]
+            return found[0] if len(found) == 1 else e.concatenate(*found, dimension=2 + axis)
+        reach = [dilation * (phases.taps - 1) for dilation, phases in zip(dilations, chosen, strict=True)]
+        x = e.pad(g, e.scalar(0, g.dtype), low=(0, 0, *reach), high=(0, 0, *high), interior=(0, 0, *interior))
+        turned = _turned(e, weights, split, chosen, groups)
+        result = e.convolution(x, turned, strides=(1,) * len(split), dilations=dilations, groups=groups)
+        return e.reshape_to(result, (g.shape[0], groups * inner, *(phases.count for phases in chosen), *counts))
+
+    count, result = len(split), joined(())
+    lacking = [parts - found for parts, found in zip(split, result.shape[2:], strict=False)]
+    if any(lacking):  # no weight meets these
+        none, high = (0,) * (2 + 2 * count), (0, 0, *lacking, *[0] * count)
+        result = e.pad(result, e.scalar(0, g.dtype), low=none, high=high, interior=none)
+    order = [axis for pair in zip(range(2 + count, 2 + 2 * count), range(2, 2 + count), strict=True) for axis in pair]
+    whole = [number * parts for number, parts in zip(counts, split, strict=True)]
+    result = e.transpose(result, permutation=(0, 1, *order))
+    result = e.reshape_to(result, (g.shape[0], groups * inner, *whole))
+    if whole != [*extents]:
+        limit = (g.shape[0], groups * inner, *extents)
+        result = e.slice(result, start=(0,) * (2 + count), limit=limit, strides=(1,) * (2 + count))
+    return result
+
+
+class _Phases(NamedTuple):
+    """Some places within a stride, and how many weights each of them meets."""
+
+    first: int
+    count: int
+    taps: int
+
+
+def _phases(size: int, stride: int) -> list[_Phases]:
+    """The places within a stride that a window of some size meets."""
+    taps, more = divmod(size, stride)
+    found = [_Phases(0, more, taps + 1), _Phases(more, stride - more, taps)]
+    return [phases for phases in found if phases.count and phases.taps]
+
+
+def _turned(e: Emitter, weights: Any, strides: Extents, chosen: Sequence[_Phases], groups: int) -> Any:
+    """The weights that some phases meet, turned around: (O, C / groups, K…) → (C r…, O / groups, K' …)."""
+    (outputs, inner), count = weights.shape[:2], len(chosen)
+    start = (0, 0, *(phases.first for phases in chosen))
+    limit = [
+        phases.first + (phases.taps - 1) * stride + phases.count
+        for phases, stride in zip(chosen, strides, strict=True)
+    ]  # fmt: skip
+    if (*start[2:], *limit) != (*[0] * count, *weights.shape[2:]):
+        weights = e.slice(weights, start=start, limit=(outputs, inner, *limit), strides=(1,) * (2 + count))
+    # A few more, so that they fall into rows of a stride each.
+    widths = [
+        phases.count if phases.taps == 1 else stride for phases, stride in zip(chosen, strides, strict=True)
+    ]  # fmt: skip
+    high = [width - phases.count for phases, width in zip(chosen, widths, strict=True)]
+    if any(high):
+        none = (0,) * (2 + count)
+        weights = e.pad(weights, e.scalar(0, weights.dtype), low=none, high=(0, 0, *high), interior=none)
+    rows = [extent for phases, width in zip(chosen, widths, strict=True) for extent in (phases.taps, width)]
+    weights = e.reshape_to(weights, (groups, outputs // groups, inner, *rows))
+    if any(high):
+        limit = [extent for phases in chosen for extent in (phases.taps, phases.count)]
+        zeros, ones = (0,) * (3 + 2 * count), (1,) * (3 + 2 * count)
+        weights = e.slice(weights, start=zeros, limit=(groups, outputs // groups, inner, *limit), strides=ones)
+    taps, within = tuple(range(3, 3 + 2 * count, 2)), range(4, 4 + 2 * count, 2)
+    weights = e.transpose(e.reverse(weights, dimensions=taps), permutation=(0, 2, *within, 1, *taps))
+    shape = weights.shape
+    return e.reshape_to(weights, (math.prod(shape[: 2 + count]), *shape[2 + count :]))
 
 
 def _rhs_vjp(e: Emitter, g: Any, op: Application) -> Any:

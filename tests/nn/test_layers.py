@@ -76,6 +76,7 @@ CONVOLUTIONS = [
     ((2, 3, 6, 5), (4, 3, 3, 2), {"padding": (1, 0)}),
     ((1, 4, 7, 6), (4, 1, 2, 3), {"stride": (2, 1), "groups": 4, "dilation": (1, 2)}),
     ((2, 3, 4, 4), (5, 3, 1, 1), {}),
+    ((1, 2, 8, 8), (2, 2, 5, 1), {"stride": (2, 3)}),  # windows longer than their stride, and shorter
 ]
 
 
@@ -97,6 +98,7 @@ def test_convolution(shape, kernel, settings):
 TRANSPOSED = [
     ((2, 4, 5), (4, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
     ((2, 4, 5), (4, 2, 2), {"stride": 3, "groups": 2}),
+    ((1, 2, 3, 3), (2, 3, 4, 3), {"stride": 2, "padding": 1, "output_padding": (0, 1)}),
     ((2, 3, 4, 3), (3, 2, 3, 2), {"stride": (1, 2), "padding": (2, 0), "dilation": 2}),
 ]
 

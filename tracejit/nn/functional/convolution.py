@@ -11,7 +11,7 @@ from tracejit.ir.types import format_shape
 from ...locations import at_user_line
 from ...ops import creation, manipulation
 from ...promotion import as_tensor, operands
-from ...tape import apply
+from ...tape import apply, tensor_emitter
 from ...tensor import Tensor
 
 Extents = int | Sequence[int]
@@ -249,30 +249,20 @@ def _transposed(
     if any(extra >= max(by, step) for extra, by, step in zip(extras, strides, steps, strict=True)):
         message = f"output padding must be smaller than either stride or dilation, but got output_padding={extras}"
         raise at_user_line(RuntimeError(message))
-    reaches = [step * (size - 1) for step, size in zip(steps, kernel, strict=True)]
     sizes = [
-        (extent - 1) * stride - 2 * pad + reach + extra + 1
-        for extent, stride, pad, reach, extra in zip(x.shape[2:], strides, pads, reaches, extras, strict=True)
-    ]
+        (extent - 1) * stride - 2 * pad + step * (size - 1) + extra + 1
+        for extent, stride, pad, step, size, extra in zip(
+            x.shape[2:], strides, pads, steps, kernel, extras, strict=True
+        )
+    ]  # fmt: skip
     if any(size <= 0 for size in sizes):
         raise at_user_line(RuntimeError(f"{name}: the calculated output size is not positive: {sizes}"))
-    # The elements are spread out by the strides, with as many zeros around them as the windows reach beyond.
-    low = [reach - pad for reach, pad in zip(reaches, pads, strict=True)]
-    high = [before + extra for before, extra in zip(low, extras, strict=True)]
-    attributes = {
-        "low": (0, 0, *(max(n, 0) for n in low)),
-        "high": (0, 0, *(max(n, 0) for n in high)),
-        "interior": (0, 0, *(stride - 1 for stride in strides)),
-    }
-    spread = apply(placement.pad, (x, creation.zeros((), dtype=x.dtype)), attributes)
-    whole = slice(None)
-    spread = spread[(whole, whole, *(slice(max(-n, 0), min(m, 0) or None) for n, m in zip(low, high, strict=True)))]
-    # The weights of each group, turned around: (C, O / groups, K…) → (O, C / groups, K…).
-    turned = manipulation.flip(w, tuple(range(2, w.ndim)))
-    turned = manipulation.reshape(turned, (groups, channels // groups, *w.shape[1:]))
-    turned = manipulation.permute_dims(turned, (0, 2, 1, *range(3, w.ndim + 1)))
-    turned = manipulation.reshape(turned, (groups * w.shape[1], channels // groups, *kernel))
-    return _finished(_applied(spread, turned, (1,) * count, steps, groups), bias, unbatched)
+    whole = [size + pad + max(pad - extra, 0) for size, pad, extra in zip(sizes, pads, extras, strict=True)]
+    result = convolution.adjoint(tensor_emitter(), x, w, tuple(whole), strides, steps, groups)
+    if any(pads):
+        box = (slice(pad, pad + size) for pad, size in zip(pads, sizes, strict=True))
+        result = result[(slice(None), slice(None), *box)]
+    return _finished(result, bias, unbatched)
 
 
 def folded(x: Tensor, window: int, axis: int, stride: int, dilation: int, padding: int, extra: int) -> Tensor:
