@@ -16,7 +16,7 @@ import numpy as np
 
 from tracejit.ir import Constant, Op, TensorType, Value
 from tracejit.ir.primitives.contraction import dot
-from tracejit.ir.types import float32, float64
+from tracejit.ir.types import HALF_DTYPES, float32, float64
 
 from .fusion import Affine, Group, home_index
 from .products import DotCall, Matrices, Windows, one_stride, place_of
@@ -32,7 +32,7 @@ def lower_convolution(plan: _Plan, op: Op) -> None:
     if 0 in op.result.shape:
         return
     sizes = _Sizes(op)
-    if op.result.dtype not in (float32, float64):
+    if op.result.dtype not in (float32, float64) and (plan.host or op.result.dtype not in HALF_DTYPES):
         _lower_integers(plan, op, sizes)
         return
     weights = _contiguous(plan, op.operands[1])

@@ -19,10 +19,12 @@ from typing import Any
 
 from tracejit.ir import Block, Op, Value
 from tracejit.ir.primitive import Elementwise, Generation, Library, Primitive, Reduction, View
+from tracejit.ir.primitives.exact import next_after
 from tracejit.ir.primitives.indexing import gather
-from tracejit.ir.types import KERNEL_DTYPES, complex64, complex128
+from tracejit.ir.types import HALF_DTYPES, KERNEL_DTYPES, complex64, complex128
 
 COMPLEX_KERNEL_DTYPES = KERNEL_DTYPES | {complex64, complex128}
+DEVICE_DTYPES = KERNEL_DTYPES | HALF_DTYPES
 MAX_GROUP = 120  # ops; larger kernels spill registers
 MAX_SCALARS = 16  # groups of scalars that others may join
 NEAR_PRODUCTS = 4  # for so long, a result may be kept that could be computed later
@@ -118,12 +120,13 @@ def source_of(op: Op, operand: Value, whole: Collection[Op] = ()) -> Value:
     return operand if op in whole or is_alias(op) else through_views(operand, home_index(operand.shape))[0]
 
 
-def runs_in_kernels(op: Op) -> bool:
-    """Whether kernels compute the op; else NumPy does, between them."""
-    if isinstance(op.primitive, Library):
+def runs_in_kernels(op: Op, host: bool = True) -> bool:
+    """Whether kernels compute the op; else NumPy does, between them.  Halves are for the kernels of devices alone."""
+    if isinstance(op.primitive, Library) or (has_half(op) and op.primitive is next_after):
         return False
     values = (*op.operands, *op.results)
-    return all(value.dtype in KERNEL_DTYPES for value in values) or (
+    dtypes = KERNEL_DTYPES if host else DEVICE_DTYPES
+    return all(value.dtype in dtypes for value in values) or (
         takes_complex(op.primitive, op.attributes) and all(value.dtype in COMPLEX_KERNEL_DTYPES for value in values)
     )
 
@@ -139,8 +142,12 @@ def has_complex(op: Op) -> bool:
     return any(value.dtype.kind == "c" for value in (*op.operands, *op.results))
 
 
-def is_fusible(op: Op) -> bool:
-    if not runs_in_kernels(op):
+def has_half(op: Op) -> bool:
+    return any(value.dtype in HALF_DTYPES for value in (*op.operands, *op.results))
+
+
+def is_fusible(op: Op, host: bool = True) -> bool:
+    if not runs_in_kernels(op, host):
         return False
     return isinstance(op.primitive, Elementwise | Generation | Reduction) or op.primitive is gather
 
@@ -219,7 +226,7 @@ class _Fusion:
     # Placing one op ---------------------------------------------------------------------------------
 
     def _place(self, op: Op) -> None:
-        if not is_fusible(op):
+        if not is_fusible(op, self.host):
             self.era += 1
             self._open(op, (), closed=True)
             return

@@ -15,11 +15,12 @@ from typing import Any
 
 from tracejit.ir import Constant, DType, Op, Value
 from tracejit.ir.primitive import Elementwise, Generation, Reduction
+from tracejit.ir.primitives.elementwise import select
 from tracejit.ir.primitives.exact import complex_dtype, real_dtype
 from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.scalar import ScalarBuilder, ScalarFunction
-from tracejit.ir.types import int64, uint64
+from tracejit.ir.types import HALF_DTYPES, float32, int64, uint64
 
 from . import kernel as k
 from .fusion import Affine, Index, operand_index, through_views
@@ -234,6 +235,23 @@ class Elements(ScalarBuilder):
         real, imaginary = (self._node((kind, number), kind, (number,), dtype, frozenset()) for kind in ("real", "imag"))
         return real, imaginary
 
+    # Halves: a kernel computes with the float32 that they are, and an op rounds its result once ----------
+
+    def widened(self, x: Any) -> Any:
+        """A half as float32; anything else as it is."""
+        if x.dtype not in HALF_DTYPES:
+            return x
+        return k.Literal(float(x.value), float32) if isinstance(x, k.Literal) else self.convert(x, float32)
+
+    def rounded(self, x: Any, dtype: DType) -> Any:
+        """What an op of halves leaves; the results of others are of their dtype already."""
+        return self.convert(x, dtype) if dtype in HALF_DTYPES else x
+
+    def unrounded(self, x: Node | k.Literal) -> Node | k.Literal:
+        """What :meth:`rounded` was given."""
+        is_rounded = isinstance(x, Node) and x.kind == "convert" and x.dtype in HALF_DTYPES
+        return x.operands[0] if is_rounded and isinstance(x, Node) else x
+
     # One value --------------------------------------------------------------------------------------
 
     def _compute(self, value: Value, index: Index) -> Node | k.Literal:
@@ -250,7 +268,9 @@ class Elements(ScalarBuilder):
         primitive = op.primitive
         if isinstance(primitive, Elementwise):
             operands = [self.element(operand, operand_index(operand, index)) for operand in op.operands]
-            return primitive.scalar(self, *operands, **op.attributes)
+            if primitive is not select:
+                operands = list(map(self.widened, operands))
+            return self.rounded(primitive.scalar(self, *operands, **op.attributes), op.result.dtype)
         if isinstance(primitive, Generation):
             operands = [self.element(operand, ()) for operand in op.operands]
             return primitive.scalar(self, self.position(index[0]), *operands, **op.attributes)
@@ -298,9 +318,9 @@ class Elements(ScalarBuilder):
                 entries.append(Affine(((home[axis], 1),)))
         used = {axis for entry in entries if entry != 0 for axis, _ in entry.terms}
         assert used == set(home.values()), "a reduction is computed at its own point only"
-        value = self.element(operand, tuple(entries))
+        value = self.widened(self.element(operand, tuple(entries)))
         if not numbers:
-            return value
+            return self.rounded(value, op.result.dtype)
         if not isinstance(value, Node):  # a constant, reduced: give it a node, so that it has a loop
             value = self._node(("constant", _literal_key(value)), "copy", (value,), value.dtype, frozenset())
         identity = k.Literal(primitive.identity(value.dtype), value.dtype)
@@ -311,7 +331,7 @@ class Elements(ScalarBuilder):
         )  # fmt: skip
         node.axes = value.axes - reduced
         node.stage = value.stage + 1
-        return node
+        return self.rounded(node, op.result.dtype)
 
 
 def _squeezed_numbers(shape: Sequence[int]) -> dict[int, int]:

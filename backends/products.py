@@ -18,7 +18,7 @@ from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
 from tracejit.ir.primitive import Reduction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
-from tracejit.ir.types import DType, bfloat16, float32, float64
+from tracejit.ir.types import HALF_DTYPES, DType, bfloat16, float32, float64
 
 from .fusion import Affine, Group, Index, home_index, is_fusible, operand_index, squeezed, through_views
 from .lower import in_memory
@@ -92,9 +92,11 @@ class DotCall:
         return ()
 
 
-def is_product(op: Op) -> bool:
-    """Whether an op is a product of floating-point matrices."""
-    return op.primitive is dot and op.result.dtype in (float32, float64) and op.result.type.is_static
+def is_product(op: Op, host: bool = True) -> bool:
+    """Whether an op is a product of floating-point matrices; those of halves are for devices."""
+    if op.primitive is not dot or not op.result.type.is_static:
+        return False
+    return op.result.dtype in (float32, float64) or (not host and op.result.dtype in HALF_DTYPES)
 
 
 def is_bfloat16_product(op: Op) -> bool:

@@ -318,10 +318,10 @@ class _Plan:
         """
         kept = set(self.graph.results)
         for op in self.graph.ops:
-            if op in self.whole or is_alias(op) or not runs_in_kernels(op):  # these want whole memory
+            if op in self.whole or is_alias(op) or not runs_in_kernels(op, self.host):  # these want whole memory
                 kept.update(source_of(op, operand, self.whole) for operand in op.operands)
         for op in self.graph.ops:
-            if op in self.whole or not runs_in_kernels(op):
+            if op in self.whole or not runs_in_kernels(op, self.host):
                 continue
             bases = [self._memory_of(operand) for operand in op.operands]
             for part, start, step in self._parts(op):
@@ -330,7 +330,9 @@ class _Plan:
                     continue
                 base, region = found
                 is_computed = base.op is not None and (
-                    is_fusible(base.op) or isinstance(base.op.primitive, Placement) or is_product(base.op)
+                    is_fusible(base.op, self.host)
+                    or isinstance(base.op.primitive, Placement)
+                    or is_product(base.op, self.host)
                 )
                 if is_computed and base not in kept and base not in self.regions and bases.count(base) == 1:
                     self.regions[base] = region
@@ -384,7 +386,7 @@ class _Plan:
 
     def lower_group(self, group: Group) -> None:
         first, last = group.ops[0], group.ops[-1]
-        if is_product(first) and first not in self.whole:
+        if is_product(first, self.host) and first not in self.whole:
             lower_product(self, first, None if last is first else last)
             return
         if len(group.ops) == 1:
@@ -398,10 +400,12 @@ class _Plan:
                 return
             if self.host and is_bfloat16_product(first) and lower_bfloat16_product(self, first):
                 return
-            if is_scan(first):
+            if is_scan(first, self.host):
                 lower_scan(self, first)
                 return
-            if not runs_in_kernels(first) and not (is_alias(first) and first.result not in self.graph.results):
+            if not runs_in_kernels(first, self.host) and not (
+                is_alias(first) and first.result not in self.graph.results
+            ):
                 self._lower_host(first)
                 return
             if isinstance(primitive, View):
@@ -516,8 +520,8 @@ class _Plan:
         elements = self.elements(group.ops)
         kept = [axis for axis in range(len(group.domain)) if axis not in group.reduced]
         index = home_index(op.result.shape, kept)
-        node = elements.element(op.result, index)
-        partial = Value(TensorType(op.result.dtype, (*op.result.type.static_shape, blocks)))
+        node = elements.unrounded(elements.element(op.result, index))
+        partial = Value(TensorType(node.dtype, (*op.result.type.static_shape, blocks)))
         address = flat_address(partial.type.static_shape, (*index, Affine(((BLOCK_AXIS, 1),))))
         first = build_kernel(
             elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,

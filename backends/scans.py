@@ -23,7 +23,7 @@ from tracejit.ir.primitives.library import (
 from tracejit.ir.types import KERNEL_DTYPES, bool_, int64, is_floating
 
 from . import kernel as k
-from .fusion import Affine, home_index, operand_index, squeezed
+from .fusion import DEVICE_DTYPES, Affine, home_index, operand_index, squeezed
 from .lower import CarryRequest, Elements, build_kernel
 
 if TYPE_CHECKING:
@@ -36,19 +36,25 @@ Step = Callable[[Elements, list[Any], int, Op], tuple[Any, list[CarryRequest]]]
 def _sum(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[Any, list[CarryRequest]]:
     (x,) = operands
     before = e.carried(axis, k.Literal(-0.0 if is_floating(x.dtype) else 0, x.dtype))
-    total = e.instruction("add", (before, x), x.dtype)
+    total = _rounded(e, "add", before, x)
     return total, [CarryRequest(before, total)]
+
+
+def _rounded(e: Elements, name: str, *operands: Any) -> Any:
+    """An instruction on floats or integers; that on halves is rounded at each step."""
+    wide = tuple(map(e.widened, operands))
+    return e.rounded(e.instruction(name, wide, wide[0].dtype), operands[0].dtype)
 
 
 def _product(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[Any, list[CarryRequest]]:
     (x,) = operands
     before = e.carried(axis, k.Literal(1, x.dtype))
-    product = e.instruction("multiply", (before, x), x.dtype)
+    product = _rounded(e, "multiply", before, x)
     return product, [CarryRequest(before, product)]
 
 
 def _extremum(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[Any, list[CarryRequest]]:
-    (x,), smallest = operands, op.attributes["smallest"]
+    x, smallest = e.widened(operands[0]), op.attributes["smallest"]
     best = e.carried(axis, k.Literal(_worst(x.dtype, smallest), x.dtype))
     place = e.carried(axis, k.Literal(0, int64))
     better = e.instruction("minimum" if smallest else "maximum", (best, x), x.dtype)
@@ -70,9 +76,9 @@ def _worst(dtype: DType, smallest: bool) -> Any:
 def _recurrence(e: Elements, operands: list[Any], axis: int, op: Op) -> tuple[Any, list[CarryRequest]]:
     factor, term = operands
     before = e.carried(axis, k.Literal(0, term.dtype))
-    product = e.instruction("multiply", (factor, before), term.dtype)
+    product = _rounded(e, "multiply", factor, before)
     is_first = e.instruction("eq", (e.position(Affine(((axis, 1),))), k.Literal(0, int64)), bool_)
-    following = e.instruction("add", (product, term), term.dtype)
+    following = _rounded(e, "add", product, term)
     result = e.instruction("select", (is_first, term, following), term.dtype)
     return result, [CarryRequest(before, result)]
 
@@ -93,9 +99,10 @@ _STEPS: dict[Any, Step] = {
 }
 
 
-def is_scan(op: Op) -> bool:
+def is_scan(op: Op, host: bool = True) -> bool:
     """Whether a loop that carries something computes the op."""
-    is_known = op.primitive in _STEPS and all(value.dtype in KERNEL_DTYPES for value in (*op.operands, *op.results))
+    dtypes = KERNEL_DTYPES if host or op.primitive is cumulative_logsumexp else DEVICE_DTYPES
+    is_known = op.primitive in _STEPS and all(value.dtype in dtypes for value in (*op.operands, *op.results))
     return is_known and 0 not in op.result.shape
 
 

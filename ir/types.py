@@ -43,6 +43,8 @@ class Symbol:
         return self.name
 
 
+HALF_DTYPES = frozenset((float16, bfloat16))  # computed with as float32, and rounded
+
 # What kernels compute with; operations on other dtypes are NumPy's, eagerly and in programs.
 KERNEL_DTYPES = frozenset((bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64))
 

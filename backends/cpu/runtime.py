@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Builder, Constant, Graph, Op, Primitive, TensorType, Value, type_of
+from tracejit.ir.primitive import Elementwise
 from tracejit.ir.primitives.contraction import dot
-from tracejit.ir.types import KERNEL_DTYPES, Symbol, bfloat16
+from tracejit.ir.types import HALF_DTYPES, KERNEL_DTYPES, Symbol, bfloat16, float32
 
 from ..forking import once
 from . import buffers, compiler, entry, threads
@@ -331,6 +332,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     executable = _one_op.get(key)
     if executable is None:
         if not _runs_in_a_kernel(primitive, arrays, attributes):
+            if isinstance(primitive, Elementwise) and not primitive.exact and _has_half(arrays):
+                return _by_floats(primitive, arrays, attributes)
             if "regions" not in attributes:
                 primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses
             with np.errstate(all="ignore"):
@@ -339,6 +342,18 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
             _one_op.clear()  # the machine code stays: only plans are made again
         executable = _one_op[key] = one_op_executable(primitive, arrays, attributes)
     return executable(arrays)[0]
+
+
+def _has_half(arrays: Sequence[np.ndarray]) -> bool:
+    return any(a.dtype in HALF_DTYPES for a in arrays)
+
+
+def _by_floats(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> np.ndarray:
+    """What IEEE 754 does not fix, of halves: computed with the floats that they are, and rounded."""
+    wide = [a.astype(float32) if a.dtype in HALF_DTYPES else a for a in arrays]
+    result = primitive.infer([type_of(array) for array in arrays], attributes)
+    with np.errstate(all="ignore"):
+        return evaluate(primitive, wide, attributes).astype(result.dtype, copy=False)
 
 
 def _runs_in_a_kernel(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> bool:

@@ -160,8 +160,7 @@ class Emitter(ABC):
             self.line(f"{self.known[id(store)]} = {value};")
             return
         if store.accumulate:
-            old = self.element(store.buffer, store.address)
-            value = instructions.INSTRUCTIONS["add"](old, value, dtype=self.dtypes[store.buffer])
+            value = instructions.sum(self.element(store.buffer, store.address), value, dtype=self.dtypes[store.buffer])
         text = f"{store.buffer}[{address_text(store.address)}] = {value};"
         self.line(f"if ({self.member}) {text}" if self.member and not self.among_lanes else text)
 

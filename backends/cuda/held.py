@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracejit.ir.primitives.reduction import LANES
+from tracejit.ir.types import HALF_DTYPES
 
 from .. import kernel as k
 from .analysis import is_ordered, operands_of
@@ -156,7 +157,11 @@ def _plan(
                 if isinstance(statement, k.Load) and is_along(statement.address, axis):
                     loads.setdefault(key, first[key])  # type: ignore[arg-type]
                     continue
-                if isinstance(statement, k.Instruction | k.Call) and _cost(statement, made) > worth:
+                if (
+                    isinstance(statement, k.Instruction | k.Call)
+                    and not _widens(statement)
+                    and _cost(statement, made) > worth
+                ):
                     kept.setdefault(key, first[key])  # type: ignore[arg-type]
                     continue
             roots += operands_of(statement)
@@ -164,6 +169,13 @@ def _plan(
         for made_here in made.values():
             first.setdefault(keys[id(made_here.result)], made_here)
     return loads, kept, tuple(planned)
+
+
+def _widens(statement: k.Statement) -> bool:
+    """Whether it makes a float of a half, which takes less room."""
+    if not isinstance(statement, k.Instruction) or statement.name != "convert":
+        return False
+    return statement.operands[0].dtype in HALF_DTYPES
 
 
 def _cost(statement: k.Statement, made: Mapping[int, k.Statement]) -> int:

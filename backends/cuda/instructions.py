@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import DType, bool_, float32, float64, is_floating, short_name
+from tracejit.ir.types import HALF_DTYPES, DType, bool_, float16, float32, float64, is_floating, short_name
 
 _INTEGER_NAMES = {1: "char", 2: "short", 4: "int", 8: "long long"}
 _FLOAT_NAMES = {float32: "float", float64: "double"}
@@ -81,6 +81,48 @@ template <typename T> __device__ __forceinline__ T tj_minimum(T x, T y) {
   return x < y ? x : y < x ? y : x + y;
 }
 """,
+    "tj_from_f16": """\
+// Halves are passed round by their bits, and computed with as floats.
+#ifndef TJ_WITHOUT_PTX
+__device__ __forceinline__ float tj_from_f16(unsigned short bits) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+  return x;
+}
+#endif
+""",
+    "tj_to_f16": """\
+#ifndef TJ_WITHOUT_PTX
+__device__ __forceinline__ unsigned short tj_to_f16(float x) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+}
+#endif
+""",
+    "tj_from_bf16": """\
+// The upper half of a float.
+__device__ __forceinline__ float tj_from_bf16(unsigned short bits) {
+  return __int_as_float((int)((unsigned int)bits << 16));
+}
+""",
+    "tj_to_bf16": """\
+#ifndef TJ_WITHOUT_PTX
+__device__ __forceinline__ unsigned short tj_to_bf16(float x) {
+  unsigned short bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+}
+#endif
+""",
+    "tj_odd": """\
+// Rounded to the float whose last bit tells that digits are missing: rounding that again is rounding once.
+__device__ __forceinline__ float tj_odd(double x) {
+  const float nearest = (float)x;
+  if ((double)nearest == x || x != x) return nearest;
+  return __int_as_float(__float_as_int(nearest) - (fabs((double)nearest) > fabs(x)) | 1);
+}
+""",
     "tj_saturate": """\
 // Truncates; below `lowest` is `least`, from `beyond` on `most`, and NaN is 0.
 template <typename Integer, typename Float>
@@ -92,11 +134,13 @@ __device__ __forceinline__ Integer tj_saturate(Float x, Float lowest, Float beyo
 
 
 def element_type(dtype: DType) -> str:
-    """The C type of one element in a register: ``bool`` for bool."""
+    """The C type of one element in a register: ``bool`` for bool, and the bits for halves."""
     if dtype == bool_:
         return "bool"
     if dtype in _FLOAT_NAMES:
         return _FLOAT_NAMES[dtype]
+    if dtype in HALF_DTYPES:
+        return "unsigned short"
     if dtype.kind not in "iu":
         raise NotImplementedError(f"CUDA kernels do not compute with {short_name(dtype)}")
     sign = "unsigned " if dtype.kind == "u" else "signed " if dtype.itemsize == 1 else ""
@@ -110,6 +154,8 @@ def memory_type(dtype: DType) -> str:
 
 def literal(value: Any, dtype: DType) -> str:
     """A number as C writes it, exactly: a float in decimal where that is short, else in hexadecimal."""
+    if dtype in HALF_DTYPES:
+        return f"0x{int(np.asarray(value, dtype).view(np.uint16)):04x}"
     if is_floating(dtype):
         return _float_literal(np.asarray(value, dtype))
     if dtype == bool_:
@@ -238,12 +284,20 @@ INSTRUCTIONS: dict[str, Emit] = {
 }
 
 
+def sum(x: str, y: str, *, dtype: DType) -> str:
+    """Of two elements in memory; that of halves is rounded."""
+    if dtype not in HALF_DTYPES:
+        return INSTRUCTIONS["add"](x, y, dtype=dtype)
+    x, y = (convert(operand, dtype, float32) for operand in (x, y))
+    return convert(f"{x} + {y}", float32, dtype)
+
+
 def select(predicate: str, x: str, y: str) -> str:
     return f"{predicate} ? {x} : {y}"
 
 
 def bitcast(x: str, source: DType, target: DType) -> str:
-    if is_floating(source) and is_floating(target):
+    if (is_floating(source) and is_floating(target)) or HALF_DTYPES & {source, target}:
         return x
     if is_floating(target):
         name = "__int_as_float" if target == float32 else "__longlong_as_double"
@@ -255,7 +309,18 @@ def bitcast(x: str, source: DType, target: DType) -> str:
 
 
 def convert(x: str, source: DType, target: DType) -> str:
-    """Value conversion; a float outside an integer's range saturates, NaN becomes 0."""
+    """Value conversion; a float outside an integer's range saturates, NaN becomes 0.
+
+    What becomes a half becomes a float first, as NumPy has it; but float64 is rounded to float16 at once.
+    """
+    if target in HALF_DTYPES:
+        single = x if source == float32 else convert(x, source, float32)
+        if source == float64 and target == float16:
+            single = f"tj_odd({x})"
+        return f"tj_to_{short_name(target)}({single})"
+    if source in HALF_DTYPES:
+        single = f"tj_from_{short_name(source)}({x})"
+        return single if target == float32 else convert(single, float32, target)
     name = element_type(target)
     if is_floating(source) and target.kind in "iu":
         limits = np.iinfo(target)

@@ -30,7 +30,17 @@ from ..primitive import (
     same_dtype,
     summed,
 )
-from ..types import DType, TensorType, bool_, is_differentiable, is_floating, is_integer, short_name
+from ..types import (
+    HALF_DTYPES,
+    DType,
+    TensorType,
+    bool_,
+    float32,
+    is_differentiable,
+    is_floating,
+    is_integer,
+    short_name,
+)
 
 
 def _numeric(dtype: DType) -> bool:
@@ -291,6 +301,15 @@ abs = unary(
 )
 
 
+def _by_floats(numpy: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of halves is that of float32, rounded once; what ml_dtypes makes of bfloat16 may be another."""
+
+    def evaluate(x: np.ndarray) -> Any:
+        return numpy(x.astype(float32)).astype(x.dtype) if x.dtype in HALF_DTYPES else numpy(x)
+
+    return evaluate
+
+
 def _sign_scalar(s: Any, x: Any) -> Any:
     zero = s.constant(0, x.dtype)
     nonpositive = s.select(s.eq(x, 0), zero, x) if is_floating(x.dtype) else zero  # NaN stays NaN
@@ -311,7 +330,14 @@ def _sign_rule(e: Emitter, g: Any, op: Application) -> Any:
 
 
 sign = unary(
-    "sign", np.sign, _sign_scalar, accepts=_numeric, exact=True, vjp=_sign_rule, adjoint=_sign_rule, saves="0r"
+    "sign",
+    _by_floats(np.sign),
+    _sign_scalar,
+    accepts=_numeric,
+    exact=True,
+    vjp=_sign_rule,
+    adjoint=_sign_rule,
+    saves="0r",
 )
 sqrt = unary(
     "sqrt",
@@ -323,7 +349,7 @@ sqrt = unary(
 )
 rsqrt = unary(
     "rsqrt",
-    lambda x: x.dtype.type(1) / np.sqrt(x),
+    _by_floats(lambda x: x.dtype.type(1) / np.sqrt(x)),
     lambda s, x: s.divide(s.constant(1, x.dtype), s.sqrt(x)),
     exact=True,
     vjp=lambda e, g, op: e.multiply(e.multiply(g, -0.5), e.divide(op.result, op.operands[0])),

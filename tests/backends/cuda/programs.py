@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tracejit.backends.cuda import codegen
@@ -15,7 +16,7 @@ from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.cuda.executable import entries
 from tracejit.backends.program import KernelCall, Program, plan
 from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
-from tracejit.ir.types import DTYPES_BY_SHORT_NAME, bool_, int64, is_floating, uint32
+from tracejit.ir.types import DTYPES_BY_SHORT_NAME, HALF_DTYPES, bool_, int64, is_floating, uint32
 
 BOOL_AND_NUMBERS = [name for name in DTYPES_BY_SHORT_NAME if name not in ("f16", "bf16", "c64", "c128")]
 INTEGERS = [name for name in BOOL_AND_NUMBERS if name[0] in "iu"]
@@ -59,7 +60,7 @@ def _numbers(random: np.random.Generator, type: TensorType) -> np.ndarray:
         return np.where(random.random(shape) < 0.8, small, ends)
     numbers = (random.standard_normal(shape) * np.exp(random.standard_normal(shape) * 2)).astype(dtype)
     if type.ndim == 1 and type.size in SPECIAL_SIZES:
-        limits = np.finfo(dtype)
+        limits = ml_dtypes.finfo(dtype)
         special = [
             np.nan,
             np.inf,
@@ -85,6 +86,13 @@ def programs(case: Case) -> dict[str, Program]:
     """The case's program with small extents written into the kernels, and with none."""
     graph = case.graph
     return {"specialized": plan(graph, host=False), "for any shape": plan(graph, specialize=False, host=False)}
+
+
+@cache
+def reference(case: Case) -> Program:
+    """What the CPU runs for a case: the kernels themselves, or where it has none for their dtypes, NumPy."""
+    has_half = any(value.dtype in HALF_DTYPES for op in case.graph.ops for value in (*op.operands, *op.results))
+    return plan(case.graph) if has_half else programs(case)["for any shape"]
 
 
 def entries_of(case: Case) -> Iterator[Entry]:
@@ -392,3 +400,59 @@ for _shape in ("[5,70]", "[70,40]", "[1000]"):
     _add(f"recurrence of {_shape}", partial(_elementwise("linear_recurrence"), axis=_last), *[f"f32{_shape}"] * 2)
 _add("running sums of special numbers", lambda e, x: e.cumulative_sum(x, axis=0), "f32[300]")
 _add("integer product", lambda e, x, y: e.dot(x, y), "i32[9,40]", "i32[40,11]")
+
+
+# Halves: float16 and bfloat16
+
+
+def _each(*names: str) -> Callable[..., Any]:
+    return lambda e, x: [getattr(e, name)(x) for name in names]
+
+
+def _from_everything(dtype: str) -> Callable[..., Any]:
+    return lambda e, *operands: [e.convert(x, dtype=DTYPES_BY_SHORT_NAME[dtype]) for x in operands]
+
+
+def _to_everything(e: Emitter, x: Any) -> list[Any]:
+    return [e.convert(x, dtype=DTYPES_BY_SHORT_NAME[name]) for name in (*BOOL_AND_NUMBERS, "f16", "bf16")]
+
+
+def _mixed(e: Emitter, x: Any, weight: Any, g: Any, rate: Any) -> list[Any]:
+    """A step of training in halves with weights in float32, as a kernel sees it."""
+    wide = e.convert(e.multiply(x, e.convert(weight, dtype=x.dtype)), dtype=weight.dtype)
+    return [wide, e.subtract(weight, e.multiply(e.convert(g, dtype=weight.dtype), rate))]
+
+
+for _half in ("f16", "bf16"):
+    for _first in range(0, len(FUNCTIONS), 8):
+        _names = FUNCTIONS[_first : _first + 8]
+        _add(f"{_names[0]} and others of {_half}", _each(*_names), f"{_half}[300]")
+    _add(f"arithmetic {_half}", _arithmetic, f"{_half}[300]", f"{_half}[300]")
+    _add(f"comparisons of {_half}", _comparisons, f"{_half}[300]", f"{_half}[300]")
+    _add(f"conversions of {_half}", _to_everything, f"{_half}[300]")
+    _others = [name for name in (*BOOL_AND_NUMBERS, "f16", "bf16") if name != _half]
+    _add(f"conversions to {_half}", _from_everything(_half), *[f"{name}[300]" for name in _others])
+    _add(f"row reductions of {_half}", _reductions(1), f"{_half}[19,70]")
+    _add(f"column reductions of {_half}", _reductions(0), f"{_half}[70,19]")
+    _add(f"short reductions of {_half}", _reductions(1), f"{_half}[50,6]")
+    _add(f"softmax of rows of {_half}", _softmax, f"{_half}[19,33]")
+    _add(f"scatter add of rows of {_half}", _scatter("add", 0), f"{_half}[12,33]", f"{_half}[40,33]", "i64[40]")
+    _add(f"running sums of {_half}", lambda e, x: e.cumulative_sum(x, axis=1), f"{_half}[5,70]")
+for _extent in (4096, 20000, 32768, 60000):
+    _add(f"softmax of rows of {_extent} bf16", _softmax, f"bf16[3,{_extent}]")
+_add("layer norm bf16", _normalize, "bf16[5,2048]", "bf16[2048]")
+_add("gradients of a layer norm bf16", _norm_backward, "bf16[70,129]", "bf16[129]", "bf16[70,129]")
+_add("sum of a long vector bf16", _sum(0), "bf16[70001]")
+_add("columns of many blocks bf16", _sum(0), "bf16[20000,7]")
+_add("mixed precision", _mixed, "bf16[300]", "f32[300]", "bf16[300]", "f32[]")
+_add("updates in bf16", _updates, "bf16[]", *["bf16[900]"] * 2, *["bf16[1025]"] * 2)
+_add("recurrence bf16", partial(_elementwise("linear_recurrence"), axis=1), *["bf16[5,70]"] * 2)
+_add("running extremes bf16", partial(_elementwise("cumulative_extremum"), axis=0, smallest=False), "bf16[300]")
+_add(
+    "gather and concatenate f16",
+    lambda e, x, i: e.concatenate(x, _gelu(e, _gather_rows(e, x, i)), dimension=0),
+    "f16[12,33]",
+    "i64[40]",
+)
+_add("transpose of bf16", lambda e, x: e.negate(e.transpose(x, permutation=(2, 0, 3, 1))), "bf16[3,17,5,20]")
+_add("selected halves", lambda e, p, x: e.select(p, x, e.scalar(0.5, x.dtype)), "bool[300]", "f16[300]")

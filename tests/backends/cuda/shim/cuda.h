@@ -69,4 +69,26 @@ inline int __float_as_int(float x) { return shim_bits<int>(x); }
 inline float __int_as_float(int x) { return shim_bits<float>(x); }
 inline long long __double_as_longlong(double x) { return shim_bits<long long>(x); }
 inline double __longlong_as_double(long long x) { return shim_bits<double>(x); }
+
+// In place of PTX: conversions of halves.
+#define TJ_WITHOUT_PTX
+inline float tj_from_f16(unsigned short bits) {
+  const unsigned sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
+  if (rest >= 0x7c00) return shim_bits<float>(sign | 0x7f800000u | (rest & 0x3ff) << 13);
+  return shim_bits<float>(shim_bits<unsigned>(ldexpf(rest < 0x400 ? rest : (rest & 0x3ff) | 0x400,
+                                                     rest < 0x400 ? -24 : (int)(rest >> 10) - 25)) | sign);
+}
+inline unsigned short tj_to_f16(float x) {
+  const unsigned bits = shim_bits<unsigned>(x), sign = bits >> 16 & 0x8000u;
+  const float size = fabsf(x);
+  if (x != x) return 0x7fff;
+  if (size >= 65520.0f) return sign | 0x7c00;
+  const int last = size < 0x1p-14f ? -24 : ilogbf(size) - 10;  // the exponent of the last digit
+  const unsigned digits = (unsigned)rintf(ldexpf(size, -last));
+  return sign | (last == -24 ? digits : digits + ((unsigned)(last + 24) << 10));
+}
+inline unsigned short tj_to_bf16(float x) {
+  const unsigned bits = shim_bits<unsigned>(x);
+  return x != x ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
 inline unsigned int __umulhi(unsigned int x, unsigned int y) { return (uint64_t)x * y >> 32; }
