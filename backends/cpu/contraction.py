@@ -67,6 +67,7 @@ SKEW_TILES, SKEW_BYTES = 2, 1 << 17  # or its vectors cross the lines of the cac
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
+READ_ONCE = 8  # how much longer a multiplication takes where B is read but once
 CHUNKS = 4  # for each thread, where there are enough tiles
 
 
@@ -85,13 +86,19 @@ def scratch_bytes(dtype: np.dtype, target: Target, m: int, n: int, k: int) -> in
     if dtype == bfloat16:
         k, copy = -(-k // 2), shape.tile_bytes
         sums = min(-(-m // shape.height), MOST_TILES) * shape.height * shape.sums_row_bytes
-    panel = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0)
+    panel = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0, shape.low * k * dtype.itemsize)
     return -(-(copy + sums + panel) // ALIGNMENT) * ALIGNMENT
 
 
 def flops(batch: int, m: int, n: int, k: int) -> int:
     """The work: a multiplication and an addition for each k of each element."""
     return 2 * batch * m * n * k
+
+
+def effort(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int) -> int:
+    """The time it takes, in multiplications of a large product: where B is read but once, each takes longer."""
+    is_read_once = n == 1 or m <= blocking(dtype, target).low
+    return batch * m * n * k * (READ_ONCE if is_read_once else 1)
 
 
 def grain(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, threads: int) -> int:
@@ -365,7 +372,9 @@ class ContractionWriter(TileWriter, PackingWriter):
         into = self.added(operands, stretch, "false", "true")
         panel = f"ptr {stretch.b}, i64 {operands.b_k}, i64 {operands.b_column}"
         a = stretch.a, operands.a_row, operands.a_k
-        self.multiply(function, a, panel, operands.k, stretch.columns, stretch.rows, into, "ptr null, i64 0, i64 0")
+        self.multiply(
+            function, a, panel, operands.k, stretch.columns, stretch.rows, into, f"ptr {stretch.panel}, i64 0, i64 0"
+        )
 
     def blocks(self, operands: Operands, stretch: Stretch) -> None:
         """Multiply tiles of rows by panels of B, one block of k after the other."""

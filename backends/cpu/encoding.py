@@ -130,7 +130,7 @@ class Encoding:
             kernel, places = self._cell(self._dot_kernel(call)), self._dot_arguments(call, places)
             shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
             extent = contraction.parallel_units(*shape)
-            is_worth_it = call.work >= 4 * SERIAL_WORK and self._workers > 1
+            is_worth_it = contraction.effort(*shape) >= 4 * SERIAL_WORK and self._workers > 1
             grain = contraction.grain(*shape, self._workers) if is_worth_it else 0
         self.most_arguments = max(self.most_arguments, len(places))
         self.is_parallel = self.is_parallel or grain > 0

@@ -9,7 +9,8 @@ from .vectors import DEPTH, PART_BYTES, VectorWriter
 
 ROWS_AHEAD = 32  # of B, in high tiles: how far ahead they are asked for
 STREAMED_ROWS = 4  # rows of B at a time, where there is a single row of A
-STREAMED_BLOCKS = 4  # and blocks of columns: memory is read best in long stretches
+STREAMED_BLOCKS = 16  # and blocks of columns: memory is read best in long stretches
+COLUMNS_ABREAST = 4  # columns of B at a time, where there are some blocks of them side by side
 PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams than the processor foresees by itself
 
 # Strides are in bytes.  Every tile function has this signature.  The sums are added to what is at %old, which is C or
@@ -339,26 +340,28 @@ class TileWriter(VectorWriter):
             self.store(total, at, aligned=True)
 
     def columns(self, height: int) -> None:
-        """Multiply a few rows of A by columns of B that are contiguous, through squares of them that are transposed.
+        """Multiply a few rows of A by columns of B that are contiguous, a vector of columns after the other.
 
-        ``%b_strip`` is the distance of the columns.  There are at least as many as lanes; the last ones are computed
-        with those before them.
+        ``%b_strip`` is the distance of the columns, ``%ahead`` scratch memory.  There are at least as many columns as
+        lanes; the last ones are computed with those before them.
         """
         with self.function(f"internal void @columns_{height}({TILE_PARAMETERS})", hot=True):
             rows = self.few_rows(height)
             square, rest = self.buffer(self.lanes), [self.buffer(1) for _ in rows]
             buffer = self.buffer(height + 1)  # one more, for whole vectors are read at any place in the rows
-            head = self.head()
+            stretched = self.let("stretched", f"and i64 %depth, {-self.stretch_depth}")
+            self.copy_stretches(rows, stretched)
             last = self.sub("%columns", str(self.lanes))
             with self.loop("0", "%columns", self.lanes) as groups:
                 column = self.min(groups.index, last)
                 start = self.offset("%b", self.mul("%b_strip", column))
-                totals = [(self.vector, self.load("@minus_zeros"))] * height
-                with self.loop("0", "%depth", DEPTH, totals) as blocks:
+                self.stretches(height, start, stretched, buffer)
+                totals = [(self.vector, self.load(self.offset(buffer, i * self.vector_bytes))) for i in range(height)]
+                with self.loop(stretched, "%depth", DEPTH, totals) as blocks:
                     depth = self.min(self.sub("%depth", blocks.index), DEPTH)
                     corner = self.offset(start, self.mul(blocks.index, self.size))
                     a = [self.offset(row, self.mul(blocks.index, "%a_k")) for row in rows]
-                    sums = self.column_sums(corner, a, depth, head, square, rest)
+                    sums = self.column_sums(corner, a, depth, square, rest)
                     blocks.next = [
                         self.let("total", f"fadd {self.vector} {total}, {new}")
                         for total, new in zip(blocks.carried, sums, strict=True)
@@ -375,27 +378,101 @@ class TileWriter(VectorWriter):
                 left = self.min(self.sub("%columns", groups.index), self.lanes)
                 self.write_tile(self.offset(buffer, known), 1, into, left)
 
-    def head(self) -> str:
-        """After how many k the vectors of all columns, in any block, cross no lines of the cache: one to all lanes."""
-        address = self.sub("0", self.let("address", "ptrtoint ptr %b to i64"))
-        beyond = self.let("beyond", f"and i64 {address}, {self.vector_bytes - 1}")
-        skew = self.let("skew", f"and i64 %b_strip, {self.vector_bytes - 1}")
-        head = self.let("head", f"udiv i64 {beyond}, {self.size}")
-        useless = self.let("or", f"or i1 {self.compare('eq', head, 0)}, {self.compare('ne', skew, 0)}")
-        return self.select(useless, "i64", self.lanes, head)
+    # Some blocks of few columns side by side: the lanes are, for each of these columns, the blocks of a stretch.  So
+    # memory is read in few places, each of them in long stretches.
 
-    def column_sums(
-        self, corner: str, rows: list[str], depth: str, head: str, square: str, rests: list[str]
-    ) -> list[str]:
-        """The sums of some rows of A and a vector of columns; ``head``: how many k come first, by themselves."""
+    @property
+    def abreast(self) -> int:
+        return min(COLUMNS_ABREAST, self.lanes)
+
+    @property
+    def stretch_blocks(self) -> int:
+        return self.lanes // self.abreast
+
+    @property
+    def stretch_depth(self) -> int:
+        return self.stretch_blocks * DEPTH
+
+    def copy_stretches(self, rows: list[str], depth: str) -> None:
+        """Copy the elements of A, those side by side that blocks of a stretch need at a time."""
+        count = self.stretch_blocks
+        for number, row in enumerate(rows):
+            to_row = self.offset("%ahead", self.mul(depth, number * self.size))
+            with self.loop("0", depth, self.stretch_depth) as stretches, self.loop("0", str(DEPTH), 1) as ks:
+                first = self.add(stretches.index, ks.index)
+                element = self.offset(row, self.mul(first, "%a_k"))
+                to = self.offset(to_row, self.mul(self.add(stretches.index, self.mul(ks.index, count)), self.size))
+                for block in range(count):
+                    at = self.offset(element, self.mul("%a_k", block * DEPTH)) if block else element
+                    self.copy_scalar(at, self.offset(to, block * self.size))
+
+    def stretches(self, height: int, start: str, depth: str, buffer: str) -> None:
+        """Bring the sums of a vector of columns, as far as there are whole stretches, into the buffer."""
+        few = f"<{self.abreast} x {self.scalar}>"
+        count, step = self.stretch_blocks, self.mul("%b_strip", self.abreast)
+        zeros = [(few, f"splat ({self.scalar} -0.0)")] * height
+        with self.loop("0", str(self.lanes), self.abreast, [("ptr", start)]) as columns:
+            (column,) = columns.carried
+            columns.next = [self.offset(column, step)]
+            with self.loop("0", depth, self.stretch_depth, zeros) as stretches:
+                following = self.add(stretches.index, self.stretch_depth)
+                here, there = (self.offset(column, self.mul(k, self.size)) for k in (stretches.index, following))
+                there = self.select(self.compare("slt", following, depth), "ptr", there, columns.next[0])
+                sums = self.stretch_sums(height, here, there, stretches.index, depth)
+                for total, value in zip(stretches.carried, sums, strict=True):
+                    for block in range(count):
+                        order = ", ".join(f"i32 {lane}" for lane in range(block, self.lanes, count))
+                        found = f"shufflevector {self.vector} {value}, {self.vector} poison"
+                        part = self.let("part", f"{found}, <{self.abreast} x i32> <{order}>")
+                        total = self.let("total", f"fadd {few} {total}, {part}")
+                    stretches.next.append(total)
+            for number, total in enumerate(stretches.carried):
+                at = self.offset(buffer, self.add(self.mul(columns.index, self.size), number * self.vector_bytes))
+                self.do(f"store {few} {total}, ptr {at}, align {self.size}")
+
+    def stretch_sums(self, height: int, start: str, following: str, first: str, depth: str) -> list[str]:
+        """The sums of the blocks of a stretch; what is ``following`` is asked for in the order of memory."""
+        count = self.stretch_blocks
+        columns, aheads = [start], [following]
+        for _ in range(1, self.abreast):
+            columns.append(self.offset(columns[-1], "%b_strip"))
+            aheads.append(self.offset(aheads[-1], "%b_strip"))
+        factors = self.offset("%ahead", self.mul(first, self.size))
+        rows = [self.offset(factors, self.mul(depth, i * self.size)) for i in range(height)]
+        few = f"<{count} x {self.scalar}>"
+        order = ", ".join(f"i32 {lane % count}" for lane in range(self.lanes))
+        zeros = [(self.vector, "zeroinitializer")] * height
+        with self.loop("0", str(DEPTH), self.lanes, zeros) as ks:
+            byte = self.mul(ks.index, self.size)
+            for ahead in aheads:
+                self.prefetch(self.offset(ahead, self.mul(byte, count)), count, str(self.vector_bytes))
+            starts = [self.offset(column, byte) for column in columns]
+            vectors = [self.load(self.offset(p, b * DEPTH * self.size)) for p in starts for b in range(count)]
+            # In place of lane i * part + j there is element (i, j) of a vector: shuffles across, then within parts.
+            part = PART_BYTES // self.size
+            across = [self.parts(vectors[number::part]) for number in range(part)]
+            elements = [y for group in zip(*across, strict=True) for y in self.transposed([*group])]
+            sums, at = [*ks.carried], self.mul(byte, count)
+            for number, y in enumerate(elements):
+                for i, row in enumerate(rows):
+                    pointer = self.offset(self.offset(row, at), number * count * self.size)
+                    x = self.let("x", f"load {few}, ptr {pointer}, align {self.size}")
+                    x = self.let("all", f"shufflevector {few} {x}, {few} poison, <{self.lanes} x i32> <{order}>")
+                    sums[i] = self.fma(x, y, sums[i])
+            ks.next = sums
+        return ks.carried
+
+    # One block of as many columns as there are lanes
+
+    def column_sums(self, corner: str, rows: list[str], depth: str, square: str, rests: list[str]) -> list[str]:
+        """The sums of some rows of A and a vector of columns."""
         part = PART_BYTES // self.size
         starts = [self.offset(corner, self.mul("%b_strip", first)) for first in range(0, self.lanes, part)]
         starts = [self.freeze("ptr", start) for start in starts]  # see the tiles
         copies = [self.offset(square, first * self.vector_bytes) for first in range(0, self.lanes, part)]
         sums = [(self.vector, "zeroinitializer")] * len(rows)
         with self.loop("0", depth, self.lanes, sums) as pieces:
-            count = self.select(self.compare("eq", pieces.index, 0), "i64", head, self.lanes)
-            count = pieces.step = self.min(count, self.sub(depth, pieces.index))
+            count = self.min(self.sub(depth, pieces.index), self.lanes)
             whole = self.compare("eq", count, self.lanes)
             corners = [self.offset(start, self.mul(pieces.index, self.size)) for start in starts]
             a = [self.offset(row, self.mul(pieces.index, "%a_k")) for row in rows]

@@ -29,7 +29,7 @@ class Blocking:
     low: int  # rows in a low tile, for what remains; it may also have fewer
     column_block: int  # columns whose panel of B stays in the second-level cache
     narrow_block: int  # columns in a block where there are few tiles of rows: few, for there is little to reuse
-    stream_block: int  # columns in a block where there are fewer rows of A yet: a good stretch of each row of B
+    stream_block: int  # columns in a block where there are fewer rows of A yet: a line of each row of B, or some
     element_bytes: int
 
     def columns(self, m: int) -> int:
@@ -74,7 +74,7 @@ def blocking(dtype: np.dtype, target: Target) -> Blocking:
         low=low,
         column_block=COLUMN_BLOCK_BYTES // dtype.itemsize,
         narrow_block=8 * lanes,
-        stream_block=16 * lanes,
+        stream_block=4 * lanes,
         element_bytes=dtype.itemsize,
     )
 

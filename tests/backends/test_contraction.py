@@ -245,6 +245,20 @@ def test_the_bits_do_not_depend_on_how_the_work_is_shared_or_packed(kernel: Kern
         assert_same_bits(kernel(a[:, :3], columns), kernel(a[:, :3], np.ascontiguousarray(columns)))
 
 
+@pytest.mark.parametrize("depth", [1024, 1300, 2304])
+def test_few_rows_keep_the_order_along_long_columns(kernel: Kernel, depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    a = operand(rng, (2, 14, depth), kernel.dtype, "rows")
+    b = operand(rng, (2, depth, 37), kernel.dtype, "columns")
+    a[:, 1], a[:, 2, 300:] = -0.0, 0.0
+    whole, smallest = kernel(a, b), np.finfo(kernel.dtype).smallest_subnormal
+    for rows in (1, 3, 4):
+        assert_same_bits(kernel(a[:, :rows], b, pieces=2), np.ascontiguousarray(whole[:, :rows]))
+    assert_same_bits(kernel(b[:, :, :17].mT, a[:, :1].mT), np.ascontiguousarray(whole[:, :1, :17].mT))
+    tiny = np.full((1, 14, depth), -smallest), np.full((1, 20, depth), 0.25, kernel.dtype).mT  # sums that are -0.0
+    assert_same_bits(kernel(tiny[0][:, :1], tiny[1]), np.ascontiguousarray(kernel(*tiny)[:, :1]))
+
+
 def test_zeros_infinities_nans_and_subnormals(kernel: Kernel) -> None:
     rng = np.random.default_rng(3)
     values = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 1e-45], kernel.dtype)
@@ -317,7 +331,9 @@ def guarded(size: int) -> Iterator[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 33, 40), (3, 20, 33), (1, 300, 17), (13, 9, 31), (50, 70, 37), (40, 40, 1), (64, 256, 16)], ids=str
+    "shape",
+    [(1, 33, 40), (3, 20, 33), (1, 300, 17), (13, 9, 31), (50, 70, 37), (40, 40, 1), (64, 256, 16), (2, 1100, 17)],
+    ids=str,
 )
 def test_nothing_is_read_beyond_the_operands(kernel: Kernel, shape: tuple[int, int, int]) -> None:
     m, k, n = shape
