@@ -96,13 +96,14 @@ def adjoint(
         x = e.pad(g, e.scalar(0, g.dtype), low=(0, 0, *reach), high=(0, 0, *high), interior=(0, 0, *interior))
         turned = _turned(e, weights, split, chosen, groups)
         result = e.convolution(x, turned, strides=(1,) * len(split), dilations=dilations, groups=groups)
-        return e.reshape_to(result, (g.shape[0], groups * inner, *(phases.count for phases in chosen), *counts))
+        return e.reshape_to(result, (g.shape[0], groups * inner, *(phases.number for phases in chosen), *counts))
 
     count, result = len(split), joined(())
     lacking = [parts - found for parts, found in zip(split, result.shape[2:], strict=False)]
     if any(lacking):  # no weight meets these
-        none, high = (0,) * (2 + 2 * count), (0, 0, *lacking, *[0] * count)
-        result = e.pad(result, e.scalar(0, g.dtype), low=none, high=high, interior=none)
+        none = (0,) * (2 + 2 * count)
+        after = (0, 0, *lacking, *[0] * count)
+        result = e.pad(result, e.scalar(0, g.dtype), low=none, high=after, interior=none)
     order = [axis for pair in zip(range(2 + count, 2 + 2 * count), range(2, 2 + count), strict=True) for axis in pair]
     whole = [number * parts for number, parts in zip(counts, split, strict=True)]
     result = e.transpose(result, permutation=(0, 1, *order))
@@ -117,7 +118,7 @@ class _Phases(NamedTuple):
     """Some places within a stride, and how many weights each of them meets."""
 
     first: int
-    count: int
+    number: int
     taps: int
 
 
@@ -125,7 +126,7 @@ def _phases(size: int, stride: int) -> list[_Phases]:
     """The places within a stride that a window of some size meets."""
     taps, more = divmod(size, stride)
     found = [_Phases(0, more, taps + 1), _Phases(more, stride - more, taps)]
-    return [phases for phases in found if phases.count and phases.taps]
+    return [phases for phases in found if phases.number and phases.taps]
 
 
 def _turned(e: Emitter, weights: Any, strides: Extents, chosen: Sequence[_Phases], groups: int) -> Any:
@@ -133,23 +134,23 @@ def _turned(e: Emitter, weights: Any, strides: Extents, chosen: Sequence[_Phases
     (outputs, inner), count = weights.shape[:2], len(chosen)
     start = (0, 0, *(phases.first for phases in chosen))
     limit = [
-        phases.first + (phases.taps - 1) * stride + phases.count
+        phases.first + (phases.taps - 1) * stride + phases.number
         for phases, stride in zip(chosen, strides, strict=True)
     ]  # fmt: skip
     if (*start[2:], *limit) != (*[0] * count, *weights.shape[2:]):
         weights = e.slice(weights, start=start, limit=(outputs, inner, *limit), strides=(1,) * (2 + count))
     # A few more, so that they fall into rows of a stride each.
     widths = [
-        phases.count if phases.taps == 1 else stride for phases, stride in zip(chosen, strides, strict=True)
+        phases.number if phases.taps == 1 else stride for phases, stride in zip(chosen, strides, strict=True)
     ]  # fmt: skip
-    high = [width - phases.count for phases, width in zip(chosen, widths, strict=True)]
+    high = [width - phases.number for phases, width in zip(chosen, widths, strict=True)]
     if any(high):
         none = (0,) * (2 + count)
         weights = e.pad(weights, e.scalar(0, weights.dtype), low=none, high=(0, 0, *high), interior=none)
     rows = [extent for phases, width in zip(chosen, widths, strict=True) for extent in (phases.taps, width)]
     weights = e.reshape_to(weights, (groups, outputs // groups, inner, *rows))
     if any(high):
-        limit = [extent for phases in chosen for extent in (phases.taps, phases.count)]
+        limit = [extent for phases in chosen for extent in (phases.taps, phases.number)]
         zeros, ones = (0,) * (3 + 2 * count), (1,) * (3 + 2 * count)
         weights = e.slice(weights, start=zeros, limit=(groups, outputs // groups, inner, *limit), strides=ones)
     taps, within = tuple(range(3, 3 + 2 * count, 2)), range(4, 4 + 2 * count, 2)
