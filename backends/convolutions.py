@@ -1,8 +1,8 @@
 """Convolutions: matrix products of which one operand is read through windows.
 
 The matrix of what the windows show is never written down.  Its elements are found through two tables, of the places of
-the windows and of the places within one, when the product copies a panel or a tile of it, as it does with any operand
-that lies badly in memory.
+the windows and of the places within one.  Where vectors of memory show enough places each, the product reads them where
+they are, also those between rows of places, whose sums it leaves out; else it copies panels.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import numpy as np
 
 from tracejit.ir import Constant, Op, TensorType, Value
 from tracejit.ir.primitives.contraction import dot
-from tracejit.ir.types import HALF_DTYPES, float32, float64
+from tracejit.ir.types import HALF_DTYPES, DType, float32, float64
 
+from .cpu.target import host_target
 from .fusion import Affine, Group, home_index
 from .products import DotCall, Matrices, Windows, one_stride, place_of
 
 if TYPE_CHECKING:
     from .program import _Plan
 
+COPY = 16  # what the copy of a panel costs, in rows of a product with it
 FEW_PLACES = 48  # up to so many, the places of all examples are the rows of the product, and not the columns
 
 
@@ -81,10 +83,15 @@ def _by_examples(
     """For each example and group: the weights times what the windows show, place by place."""
     lhs = Matrices(weights.value, weights.offset, (0, sizes.outputs * sizes.depth, sizes.depth, 1))
     strides, windows = _strides_or_windows("rhs", depths, places)
+    columns = sizes.area
+    if windows is not None and sizes.depth:
+        vectors, lanes = _vectors(*map(tuple, places), op.result.dtype), host_target().lanes(op.result.dtype)
+        if _is_read_in_place(vectors.array, columns, lanes, sizes.outputs):
+            windows, columns = Windows("rhs", vectors, windows.depths), (len(vectors.array) - 1) * lanes
     rhs = Matrices(image.base, image.offset, (image.batch_step, image.group_step, *strides))
     each = sizes.outputs * sizes.area
     out = Matrices(op.result, 0, (sizes.groups * each, each, sizes.area, 1))
-    _append(plan, op, lhs, rhs, out, windows, sizes.batch * sizes.groups, sizes.outputs, sizes.area, sizes.depth)
+    _append(plan, op, lhs, rhs, out, windows, sizes.batch * sizes.groups, sizes.outputs, columns, sizes.depth)
 
 
 def _by_places(plan: _Plan, op: Op, sizes: _Sizes, image: _Image, weights: Matrices, depths: Axes, rows: Axes) -> None:
@@ -124,17 +131,72 @@ def _strides_or_windows(side: str, depths: Axes, places: Axes) -> tuple[tuple[in
     return (0, 0), Windows(side, _table(*map(tuple, places)), _table(*map(tuple, depths)))
 
 
-@lru_cache(maxsize=512)
-def _table(extents: tuple[int, ...], steps: tuple[int, ...]) -> Constant:
-    """For each point of some axes its offset, in elements, and how many points from there on are neighbours."""
+def _is_read_in_place(vectors: np.ndarray, area: int, lanes: int, outputs: int) -> bool:
+    """Whether a product reads vectors of places where they are: or else, it copies them, closely packed."""
+    if not host_target().has_masked_memory:
+        return len(vectors) % 2 == 1 and bool(np.all(vectors[:-1, 3] == lanes))
+    return (len(vectors) - 1) * outputs <= -(-area // lanes) * (outputs + COPY)
+
+
+def _offsets(extents: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
+    """For each point of some axes its offset, in elements."""
     offsets = np.zeros((1,) * len(extents), np.int64)
     for axis, (extent, step) in enumerate(zip(extents, steps, strict=True)):
         shape = [extent if i == axis else 1 for i in range(len(extents))]
         offsets = offsets + (np.arange(extent) * step).reshape(shape)
-    flat = offsets.ravel()
-    ends = np.append(np.flatnonzero(np.diff(flat) != 1) + 1, flat.size)
-    runs = ends[np.searchsorted(ends, np.arange(flat.size), side="right")] - np.arange(flat.size)
-    return Constant(np.stack([flat, runs], axis=1))
+    return offsets.ravel()
+
+
+@lru_cache(maxsize=512)
+def _table(extents: tuple[int, ...], steps: tuple[int, ...]) -> Constant:
+    """For each point of some axes its offset, and how many points from there on are neighbours."""
+    flat = _offsets(extents, steps)
+    return Constant(np.stack([flat, _runs(np.append(np.diff(flat) != 1, True))], axis=1))
+
+
+def _runs(is_last: np.ndarray) -> np.ndarray:
+    """For each item how many there are up to the end of its run."""
+    items, ends = np.arange(is_last.size), np.flatnonzero(is_last) + 1
+    return ends[np.searchsorted(ends, items, side="right")] - items
+
+
+@lru_cache(maxsize=512)
+def _vectors(extents: tuple[int, ...], steps: tuple[int, ...], dtype: DType) -> Constant:
+    return Constant(vectors_of_places(_offsets(extents, steps), host_target().lanes(dtype)))
+
+
+def vectors_of_places(offsets: np.ndarray, lanes: int) -> np.ndarray:
+    """The vectors of memory that show all places, each as many as it can: their offsets, how many lanes they are,
+    which of these show places (as bits), how many do, the first of the places, and how many vectors from there on are
+    close together.  One without lanes is the last.
+
+    >>> vectors_of_places(np.array([0, 1, 2, 5, 6, 7, 17]), 4)
+    array([[ 0,  3,  7,  3,  0,  2],
+           [ 5,  3,  7,  3,  3,  1],
+           [17,  1,  1,  1,  6,  1],
+           [ 0,  0,  0,  0,  0,  1]])
+    """
+    count = offsets.size
+    reach, fits = np.ones(count, np.int64), np.ones(count, bool)  # how many places a vector shows that starts there
+    for number in range(1, min(lanes, count)):
+        there, before = offsets[number:], offsets[number - 1 : -1]
+        fits[count - number :] = False
+        fits[: count - number] &= (there > before) & (there - offsets[: count - number] < lanes)
+        reach += fits
+    starts, following = [0], (np.arange(count) + reach).tolist()
+    while following[starts[-1]] < count:
+        starts.append(following[starts[-1]])
+    first = np.array(starts)
+    table = np.zeros((len(starts) + 1, 6), np.int64)
+    table[:-1, 0], table[:-1, 3], table[:-1, 4] = offsets[first], reach[first], first
+    distances = np.diff(offsets[first])
+    table[:, 5] = _runs(np.append((distances < 0) | (distances > 2 * lanes), [True, True]))
+    for number in range(lanes):
+        shows = reach[first] > number
+        lane = offsets[np.minimum(first + number, count - 1)] - offsets[first]
+        table[:-1, 1] = np.where(shows, lane + 1, table[:-1, 1])
+        table[:-1, 2] |= np.where(shows, 1 << np.where(shows, lane, 0), 0)
+    return table
 
 
 def _contiguous(plan: _Plan, operand: Value) -> Matrices:

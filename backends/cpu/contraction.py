@@ -17,8 +17,8 @@ arbitrary strides.  Operands that already lie well in memory are read in place; 
 memory: B where its rows are not contiguous, or are far apart or cross the lines of the cache, and there are enough rows
 of A to repay the copy.  Where A has a single row or very few, B is read but once, as it lies: by rows, or by columns
 that are transposed in registers.  One of the operands may be what windows show of an image (a convolution): no strides
-lead through it, but tables; it is read in place, but for a B of whose vectors of columns some are no neighbours, and
-asked for before.  What will be needed of A and of C soon is asked for while a strip of B goes by.
+lead through it, but tables; it is read in place, but for a B whose vectors would show few of its columns, and asked for
+before.  What will be needed of A and of C soon is asked for while a strip of B goes by.
 
 **No passes needed.**  The text is already what LLVM's mid-level passes would make of it, so that none need to run:
 vectors and their loops are explicit, and invariant addresses stand outside the loops.  There are few kinds of tile,
@@ -40,7 +40,7 @@ from tracejit.ir.types import bfloat16
 from .packing import PackingWriter
 from .target import Target
 from .tiles import STREAMED_BLOCKS, TileWriter
-from .vectors import ALIGNMENT, DEPTH, FEW_TILES, LINE_BYTES, Blocking, blocking
+from .vectors import ALIGNMENT, DEPTH, FEW_TILES, LINE_BYTES, VECTOR_FACTS, blocking
 from .writer import Loop
 
 # The kernel's arguments, in order: 8-byte slots.  Strides count elements; a batch stride may be 0, any stride negative.
@@ -49,7 +49,8 @@ from .writer import Loop
 # The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.
 # Of an operand that is read through windows, the tables tell where its rows (of A) or columns (of B) and its depths
 # are: for each two numbers, an offset in elements, and how many from there on are neighbours.  Such products have more
-# than one column, or a single row too.
+# than one column, or a single row too.  A B that is read in place has a table of vectors of its columns
+# (``VECTOR_FACTS``), with one without lanes at the end; n then counts the lanes, and there is no addend.
 SLOTS = (
     "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
     "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
@@ -134,7 +135,7 @@ def kernel_name(
         return "dot_bf16"
     shape, (m, n, _) = blocking(dtype, target), sizes
     if windows is not None and places is not None:
-        copied = "copied_" if windows == "rhs" and _is_copied(target, shape, places, n) else ""
+        copied = "copied_" if windows == "rhs" and places.shape[1] != len(VECTOR_FACTS) else ""
         return f"dot_windows_{windows}_{copied}{'f32' if dtype.itemsize == 4 else 'f64'}"
     (along_k, along_n), width = b_strides, n
     if n == 1:  # the kernel computes the transpose
@@ -144,14 +145,6 @@ def kernel_name(
     few = "" if m > shape.low or not (by_row or by_column) else "stream" if by_row else "columns"
     few = few and f"{few}_{1 if m == 1 else shape.low}_"
     return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
-
-
-def _is_copied(target: Target, shape: Blocking, places: np.ndarray, n: int) -> bool:
-    """Whether there are vectors of places that are no neighbours: so that a tile cannot read B through the windows."""
-    if not target.has_masked_memory and n % shape.strip:
-        return True
-    first = np.arange(0, n, shape.lanes)
-    return bool(np.any(places[first, 1] < np.minimum(n - first, shape.lanes)))
 
 
 def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
@@ -220,7 +213,7 @@ class ContractionWriter(TileWriter, PackingWriter):
         else:
             self.tile_functions()
             if windows:
-                self.fetch_windows()
+                self.fetch_windows(self.in_place == "rhs")
             if windows == "rhs":
                 if not self.in_place:
                     self.pack_windows()
@@ -255,6 +248,7 @@ class ContractionWriter(TileWriter, PackingWriter):
             found += [
                 f"declare {v} @llvm.masked.load.{s}.p0(ptr, i32, {m}, {v})",
                 f"declare void @llvm.masked.store.{s}.p0({v}, ptr, i32, {m})",
+                f"declare {v} @llvm.experimental.vector.compress.{s}({v}, {m}, {v})",
             ]
         return found
 
@@ -335,6 +329,12 @@ class ContractionWriter(TileWriter, PackingWriter):
             a = self.offset(a, self.mul(first_row, operands.a_row))
         if operands.windows != "rhs":
             b = self.offset(b, self.mul(first_column, operands.b_column))
+        places = ""
+        if operands.windows:
+            places = self.entry(slot["places"], first_row if operands.windows == "lhs" else first_column)
+            if self.in_place == "rhs":
+                vector = self.let("vector", f"udiv i64 {first_column}, {self.lanes}")
+                places, first_column = self.vector_entry(slot["places"], vector), "0"
         c, addend = (
             self.offset(
                 self.offset(start[label], self.mul(first_row, slot[f"{label}_row_stride"])),
@@ -342,9 +342,6 @@ class ContractionWriter(TileWriter, PackingWriter):
             )
             for label, step in (("c", str(self.element_bytes)), ("addend", slot["addend_column_stride"]))
         )
-        places = ""
-        if operands.windows:
-            places = self.entry(slot["places"], first_row if operands.windows == "lhs" else first_column)
         panel = self.offset(slot["scratch"], self.mul("%worker", slot["scratch_bytes_per_worker"]))
         return Stretch(rows, columns, a, b, c, addend, places, panel)
 

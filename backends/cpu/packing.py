@@ -177,20 +177,31 @@ class PackingWriter(VectorWriter):
                 byte = self.mul(js.index, self.size)
                 self.copy_scalar(self.offset(source, byte), self.offset(to, byte))
 
-    def fetch_windows(self) -> None:
+    def fetch_windows(self, by_vectors: bool) -> None:
         """Ask for what windows show at some places and depths: for the processor does not foresee how it lies."""
         parameters = "ptr %image, ptr %places, i64 %count, ptr %depths, i64 %depth"
         with (
             self.function(f"internal void @fetch_windows({parameters})", hot=True),
-            self.loop("0", "%count", 1) as stretches,
+            self.loop("0", "%count", 1, [("ptr", "%places")]) as stretches,
         ):
-            offset, run = self.place("%places", stretches.index)
-            stretches.step = self.min(run, self.sub("%count", stretches.index))
+            (entry,) = stretches.carried
+            if by_vectors:
+                first = self.shown(entry, "offset")
+                left = self.ceil_div(self.sub("%count", stretches.index), self.lanes)
+                vectors = self.min(self.shown(entry, "chain"), left)
+                last = self.vector_entry(entry, self.sub(vectors, "1"))
+                run = self.sub(self.add(self.shown(last, "offset"), self.shown(last, "extent")), first)
+                offset, stretches.step = self.mul(first, self.size), self.mul(vectors, self.lanes)
+                stretches.next = [self.vector_entry(entry, vectors)]
+            else:
+                offset, run = self.place(entry, 0)
+                stretches.step = run = self.min(run, self.sub("%count", stretches.index))
+                stretches.next = [self.entry(entry, run)]
             start = self.offset("%image", offset)
             with self.loop("0", "%depth", 1) as deeper:
-                distance, run = self.place("%depths", deeper.index)
-                deeper.step = self.min(run, self.sub("%depth", deeper.index))
-                length = self.mul(self.add(stretches.step, deeper.step), self.size)
+                distance, depths = self.place("%depths", deeper.index)
+                deeper.step = self.min(depths, self.sub("%depth", deeper.index))
+                length = self.mul(self.add(run, deeper.step), self.size)
                 with self.loop("0", length, LINE_BYTES) as lines:
                     at = self.offset(self.offset(start, distance), lines.index)
                     self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")

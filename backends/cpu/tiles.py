@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .vectors import DEPTH, PART_BYTES, VectorWriter
@@ -16,7 +17,8 @@ PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams
 # Strides are in bytes.  Every tile function has this signature.  The sums are added to what is at %old, which is C or
 # -0.0, and then to what is at %addend, which may be -0.0 too: that changes no number, not even a zero.  %old_vector
 # and %addend_vector are the distances of the vectors there: those in memory, or 0.  Of an operand that is read through
-# windows in place, the table of its depths stands for the stride along k, and that of its places for the other one.
+# windows in place, the table of its depths stands for the stride along k, and that of its places, or of its vectors of
+# places, for the other one.
 TILE_NAMES = (
     "%a %a_row %a_k %b %b_k %b_strip %depth %c %c_row %columns %rows %old %old_row %old_vector "
     "%addend %addend_row %addend_vector %ahead %ahead_step %ahead_strip"
@@ -74,28 +76,30 @@ class TileWriter(VectorWriter):
             buffer = self.buffer(2 * height)
             # The rows of B that come next are asked for, too, where there is much to compute meanwhile.
             coming = "" if low or self.in_place == "rhs" else self.mul("%b_k", ROWS_AHEAD)
-            b_start = self.let("places", "inttoptr i64 %b_strip to ptr") if self.in_place == "rhs" else "%b"
+            b_start = self.let("vectors", "inttoptr i64 %b_strip to ptr") if self.in_place == "rhs" else "%b"
             start = [("ptr", b_start), ("i64", "%columns"), *Corner().carried, ("ptr", "%ahead")]
             with self.loop("0" if low else str(self.lanes), "%columns", 2 * self.lanes, start) as strips:
                 b, left, *corner, ahead = strips.carried
-                if self.in_place == "rhs":
-                    b_next, second = self.entry(b, 2 * self.lanes), self.min(self.sub(left, "1"), self.lanes)
-                    b_starts = [self.offset("%b", self.place(b, number)[0]) for number in (0, second)]
-                else:
-                    b_next, b_starts = self.offset(b, "%b_strip"), [b, self.offset(b, self.vector_bytes)]
                 if not low:
                     self.prefetch(ahead, height, "%ahead_step", level=2)
-                    self.prefetch(corner[0], height, "%c_row", 2, write=True)
-                self.strip(height, bases, b_starts, coming, left, buffer, Corner(*corner))
-                strips.next = [
-                    b_next, self.sub(left, str(2 * self.lanes)),
-                    *self.moved(Corner(*corner), 2), self.offset(ahead, "%ahead_strip"),
-                ]  # fmt: skip
+                if self.in_place == "rhs":
+                    self.window_strip(height, bases, [b, self.vector_entry(b, 1)], buffer)
+                    after = self.vector_entry(b, 2)
+                else:
+                    if not low:
+                        self.prefetch(corner[0], height, "%c_row", 2, write=True)
+                    b_starts = [b, self.offset(b, self.vector_bytes)]
+                    self.strip(height, bases, b_starts, coming, left, buffer, Corner(*corner))
+                    after, corner = self.offset(b, "%b_strip"), self.moved(Corner(*corner), 2)
+                left = self.sub(left, str(2 * self.lanes))
+                strips.next = [after, left, *corner, self.offset(ahead, "%ahead_strip")]
             if not low:
                 b, left, *corner, _ = strips.carried
                 with self.when(self.compare("sgt", left, 0)):
-                    start_of_last = self.offset("%b", self.place(b, 0)[0]) if self.in_place == "rhs" else b
-                    self.strip(height, bases, [start_of_last], coming, left, buffer, Corner(*corner))
+                    if self.in_place == "rhs":
+                        self.window_strip(height, bases, [b], buffer)
+                    else:
+                        self.strip(height, bases, [b], coming, left, buffer, Corner(*corner))
 
     def prefetch(self, start: str, count: int, step: str, width: int = 1, level: int = 1, write: bool = False) -> None:
         """Ask for what lies some steps apart, each some vectors wide, to be in a cache of some level."""
@@ -197,7 +201,47 @@ class TileWriter(VectorWriter):
                 self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
             self.write_tile(buffer, width, corner, self.min(left, width * self.lanes))
 
+    def window_strip(self, height: int, a_bases: list[str], vectors: list[str], buffer: str) -> None:
+        """One tile, whose columns are some vectors of places of windows: each has its own place in C."""
+        masks: list[str | None] = [None] * len(vectors)
+        if self.target.has_masked_memory:
+            masks = [self.freeze(self.mask, self.first_lanes(self.shown(vector, "extent"))) for vector in vectors]
+        b_starts = [self.offset("%b", self.mul(self.shown(vector, "offset"), self.size)) for vector in vectors]
+        sums, width = self.sums(height, a_bases, b_starts, masks), len(vectors)
+        if height == self.height:
+            for column, vector in enumerate(vectors):
+                corner, chosen = self.landing(vector, Corner())
+                for row, new in enumerate(sums[column::width]):
+                    if row:
+                        corner = Corner(
+                            self.offset(corner.c, "%c_row"), self.offset(corner.old, "%old_row"),
+                            self.offset(corner.addend, "%addend_row"),
+                        )  # fmt: skip
+                    self.write_chosen(new, corner, chosen)
+            return
+        for i, value in enumerate(sums):
+            self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
+        self.write_tile(buffer, width, Corner(), str(width * self.lanes), vectors=vectors[0])
+
     # Into C
+
+    def landing(self, vector: str, corner: Corner) -> tuple[Corner, tuple[str, str] | None]:
+        """Where in C a vector of places is, and which lanes are for it: as they are, and brought together."""
+        start = self.mul(self.shown(vector, "first"), self.size)
+        old = self.select(self.compare("eq", "%old_vector", 0), "i64", 0, start)
+        corner = Corner(self.offset(corner.c, start), self.offset(corner.old, old), corner.addend)
+        if not self.target.has_masked_memory:
+            return corner, None  # all
+        lanes = self.let("lanes", f"trunc i64 {self.shown(vector, 'lanes')} to i{self.lanes}")
+        mask = self.let("mask", f"bitcast i{self.lanes} {lanes} to {self.mask}")
+        return corner, (mask, self.first_lanes(self.shown(vector, "count")))
+
+    def write_chosen(self, new: str, corner: Corner, chosen: tuple[str, str] | None) -> None:
+        """Bring some of a vector's lanes into C, side by side."""
+        if chosen is not None:
+            operands = f"{self.vector} {new}, {self.mask} {chosen[0]}, {self.vector} poison"
+            new = self.let("v", f"call {self.vector} @llvm.experimental.vector.compress.{self.suffix}({operands})")
+        self.write_vector(new, corner.old, corner.addend, corner.c, chosen and chosen[1])
 
     def write_sums(self, sums: list[str], width: int, corner: Corner) -> None:
         """Bring a tile that is whole into C."""
@@ -212,41 +256,54 @@ class TileWriter(VectorWriter):
             after = self.offset(addend, self.mul("%addend_vector", column)) if column else addend
             self.write_vector(new, before, after, self.offset(c, column * self.vector_bytes))
 
-    def write_tile(self, buffer: str, width: int, corner: Corner, columns: str, rows: str = "%rows") -> None:
+    def write_tile(
+        self, buffer: str, width: int, corner: Corner, columns: str, rows: str = "%rows", vectors: str = "null"
+    ) -> None:
         """Bring a tile's sums from the buffer into C."""
         self.do(
             f"call void @write(ptr {buffer}, i64 {width * self.vector_bytes}, i64 {rows}, i64 {columns}, "
             f"ptr {corner.c}, i64 %c_row, ptr {corner.old}, i64 %old_row, i64 %old_vector, "
-            f"ptr {corner.addend}, i64 %addend_row, i64 %addend_vector)"
+            f"ptr {corner.addend}, i64 %addend_row, i64 %addend_vector, ptr {vectors})"
         )
 
     def write(self) -> None:
         """C = sums, C + sums, or either and the addend."""
         parameters = (
             "ptr %sums, i64 %sums_row, i64 %rows, i64 %columns, ptr %c, i64 %c_row, "
-            "ptr %old, i64 %old_row, i64 %old_vector, ptr %addend, i64 %addend_row, i64 %addend_vector"
+            "ptr %old, i64 %old_row, i64 %old_vector, ptr %addend, i64 %addend_row, i64 %addend_vector, ptr %vectors"
         )
         with self.function(f"internal void @write({parameters})"):
-            start = [("ptr", "%sums"), *Corner().carried]
+            start = [("ptr", "%sums"), ("ptr", "%vectors"), *Corner().carried]
             with self.loop("0", "%columns", self.lanes, start) as vectors:
-                sums, *corner = vectors.carried
-                left = self.sub("%columns", vectors.index)
-                mask = self.first_lanes(left) if self.target.has_masked_memory else None
-                with self.loop("0", "%rows", 1, [("ptr", sums), *Corner(*corner).carried], runs_once=True) as rows:
-                    new, c, old, addend = rows.carried
-                    if mask:
-                        self.write_vector(self.load(new), old, addend, c, mask)
-                    else:
-                        whole = self.compare("sge", left, self.lanes)
+                sums, vector, *carried = vectors.carried
+                corner, left = Corner(*carried), self.sub("%columns", vectors.index)
+                if self.in_place == "rhs":
+                    place, chosen = self.landing(vector, corner)
+                    with self.written_rows(sums, place) as (new, here):
+                        self.write_chosen(self.load(new), here, chosen)
+                elif self.target.has_masked_memory:
+                    mask = self.first_lanes(left)
+                    with self.written_rows(sums, corner) as (new, here):
+                        self.write_vector(self.load(new), here.old, here.addend, here.c, mask)
+                else:
+                    whole = self.compare("sge", left, self.lanes)
+                    with self.written_rows(sums, corner) as (new, here):
                         with self.when(whole):
-                            self.write_vector(self.load(new), old, addend, c)
+                            self.write_vector(self.load(new), here.old, here.addend, here.c)
                         with self.when(self.negate(whole)):
-                            self.write_lanes(new, old, addend, c, left)
-                    rows.next = [
-                        self.offset(new, "%sums_row"), self.offset(c, "%c_row"), self.offset(old, "%old_row"),
-                        self.offset(addend, "%addend_row"),
-                    ]  # fmt: skip
-                vectors.next = [self.offset(sums, self.vector_bytes), *self.moved(Corner(*corner), 1)]
+                            self.write_lanes(new, here.old, here.addend, here.c, left)
+                after = self.vector_entry(vector, 1) if self.in_place == "rhs" else vector
+                moved = carried if self.in_place == "rhs" else self.moved(corner, 1)
+                vectors.next = [self.offset(sums, self.vector_bytes), after, *moved]
+
+    @contextmanager
+    def written_rows(self, sums: str, corner: Corner) -> Iterator[tuple[str, Corner]]:
+        """Go through the rows of a tile: where the sums of each are, and where they go."""
+        with self.loop("0", "%rows", 1, [("ptr", sums), *corner.carried], runs_once=True) as rows:
+            new, *here = rows.carried
+            yield new, Corner(*here)
+            steps = "%sums_row", "%c_row", "%old_row", "%addend_row"
+            rows.next = [self.offset(p, step) for p, step in zip(rows.carried, steps, strict=True)]
 
     def write_vector(self, new: str, old: str, addend: str, target: str, mask: str | None = None) -> None:
         total = self.let("total", f"fadd {self.vector} {self.load(old, mask)}, {new}")

@@ -19,6 +19,12 @@ COLUMN_BLOCK_BYTES = 3072  # the width of a panel: with DEPTH rows, three quarte
 FEW_TILES = 4  # up to so many tiles of rows, the threads share the columns
 
 
+# What a table tells of a vector of places of windows: the offset of what is read, in elements; how many lanes are read;
+# which of these show places, as bits; how many those are; the first of the places, which follow one another; and how
+# many vectors from there on are close together.
+VECTOR_FACTS = "offset extent lanes count first chain".split()
+
+
 @dataclass(frozen=True)
 class Blocking:
     """How a product is cut up for a dtype and a processor."""
@@ -190,3 +196,11 @@ class VectorWriter(Writer):
         at = self.entry(table, number)
         offset = self.mul(self.let("offset", f"load i64, ptr {at}"), self.size)
         return offset, self.let("run", f"load i64, ptr {self.offset(at, 8)}")
+
+    def vector_entry(self, table: str, number: str | int) -> str:
+        """Where a table tells of a vector of places."""
+        return self.offset(table, number, unit=f"[{len(VECTOR_FACTS)} x i64]")
+
+    def shown(self, entry: str, fact: str) -> str:
+        """What a table tells of a vector of places."""
+        return self.let(fact, f"load i64, ptr {self.offset(entry, 8 * VECTOR_FACTS.index(fact))}")
