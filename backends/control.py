@@ -24,6 +24,7 @@ from tracejit.ir import Constant, Location, Op, TensorType, Value
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import Symbol, uint8
 
+from .blockwise import BlockwiseCall
 from .memory import Lifetime, plan_arena
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value's memory is: ``space`` is ``input``, ``output``, ``constant``, ``arena`` or ``cursor``."""
+    """Where a value's memory is: ``space`` is ``input``, ``output``, ``constant``, ``arena``,
+    ``scratch`` (memory of a thread's own) or ``cursor``."""
 
     space: str
-    number: int  # of the input, output, constant or cursor; the byte offset in the arena
+    number: int  # of the input, output, constant or cursor; the byte offset in the arena or in a thread's memory
     start: int = 0  # where it begins there, in bytes
 
     def __str__(self) -> str:
@@ -173,9 +175,11 @@ class LoopCall:
 
 
 def walk(calls: Sequence[Call]) -> Iterator[Call]:
-    """Every call, those of branches and loops included."""
+    """Every call, those within branches, loops and blocks of rows included."""
     for call in calls:
         yield call
+        if isinstance(call, BlockwiseCall):
+            yield from call.calls
         for body in call.nested():
             yield from walk(body.calls)
 

@@ -370,7 +370,7 @@ class _Layout:
 def build_kernel(
     elements: Elements,
     stores: list[StoreRequest],
-    domain: Sequence[int],
+    domain: Sequence[int] | Mapping[int, int],
     reduced: frozenset[int],
     *,
     title: str,
@@ -380,14 +380,14 @@ def build_kernel(
     host: bool = False,
     carries: Sequence[CarryRequest] = (),
 ) -> LoweredKernel:
-    """Loops over ``domain`` that perform ``stores``.
+    """Loops over ``domain``, the extents of axes by number, that perform ``stores``.
 
     ``serial``: no two iterations may overlap (scatter).  ``blocks_of``: the domain is one reduced axis of
     that extent, and one partial result is stored for each of its blocks.  On the ``host`` a value may be kept from one
     pass over a row to the next (see :mod:`.kept`), for the passes follow one another, and addresses tell neighbours.
     ``carries``: the reduced axis is walked in order, and these values go from step to step.
     """
-    needed = _reachable(elements.nodes, stores, carries)
+    needed = reachable(elements.nodes, stores, carries)
     layout = _merge_axes(needed, stores, domain, reduced, keep_apart=serial)
     return _Emission(needed, stores, layout, title, specialize, serial, blocks_of, host, carries).run()
 
@@ -410,7 +410,7 @@ def _shifts(nodes: list[Node]) -> dict[Affine, int]:
     return shifts
 
 
-def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[CarryRequest]) -> list[Node]:
+def reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[CarryRequest] = ()) -> list[Node]:
     """The nodes that the stores and carries need, operands first."""
     wanted: set[int] = set()
     stack = [s.node for s in stores] + [node for s in stores for node, _ in s.address.dynamic]
@@ -424,10 +424,15 @@ def _reachable(nodes: list[Node], stores: list[StoreRequest], carries: Sequence[
 
 
 def _merge_axes(
-    nodes: list[Node], stores: list[StoreRequest], domain: Sequence[int], reduced: frozenset[int], *, keep_apart: bool
+    nodes: list[Node],
+    stores: list[StoreRequest],
+    domain: Sequence[int] | Mapping[int, int],
+    reduced: frozenset[int],
+    *,
+    keep_apart: bool,
 ) -> _Layout:
     """Merge neighbouring axes that every access walks as one; the reduced axes must become one."""
-    extents = dict(enumerate(domain))
+    extents = dict(domain if isinstance(domain, Mapping) else enumerate(domain))
     addresses = [dict(node.address.terms) for node in nodes if node.kind == "load"]
     addresses += [dict(store.address.terms) for store in stores]
     pinned = {axis for node in nodes if node.kind == "index" for axis, _ in node.address.terms}

@@ -147,7 +147,7 @@ def _takes(product: Value, op: Op, other: Value, uses: Mapping[Value, int]) -> b
     if any(entry != 0 and entry.dynamic for entry in index):
         return False
     steps = _steps(base, index, op.result.ndim)
-    return _is_row_major(steps, m, n) and _factorized([steps], batch) is not None
+    return _is_row_major(steps, m, n) and factorized([steps], batch) is not None
 
 
 def summed_in_place(block: Block, found: Mapping[Op, Op]) -> dict[Value, Value]:
@@ -189,7 +189,7 @@ def _is_row_major(steps: Sequence[int], m: int, n: int) -> bool:
     return column == 1 if n != 1 else row == 1 or m == 1
 
 
-def _factorized(all_steps: Sequence[Sequence[int]], batch: Sequence[int]) -> tuple[int, int] | None:
+def factorized(all_steps: Sequence[Sequence[int]], batch: Sequence[int]) -> tuple[int, int] | None:
     """How many of the batch's axes are the stacks', and how many matrices are in one; ``None`` where neither part of
     the axes is walked with a single stride by all."""
     for split in range(len(batch) + 1):
@@ -231,16 +231,16 @@ def lower_product(plan: _Plan, op: Op, addition: Op | None) -> None:
         if n == 1:
             steps[-1] = steps[-2]  # the rows of a single column are neighbours, as columns are otherwise
         places.append((value, offset, steps))
-    factors = _factorized([place[2] for place in places], batch)
+    factors = factorized([place[2] for place in places], batch)
     if not _is_row_major(places[2][2], m, n) or (addition is not None and factors is None):
         _lower_apart(plan, op, addition)
         return
     if factors is None:
         places[:2] = [
-            place if _factorized([place[2]], batch) == (0, math.prod(batch)) else _copied(plan, operand, flag)
+            place if factorized([place[2]], batch) == (0, math.prod(batch)) else _copied(plan, operand, flag)
             for place, operand, flag in zip(places, op.operands, transposed, strict=False)
         ]
-        factors = _factorized([place[2] for place in places], batch)
+        factors = factorized([place[2] for place in places], batch)
         if factors is None:
             _lower_apart(plan, op, addition)
             return
@@ -258,7 +258,7 @@ def lower_bfloat16_product(plan: _Plan, op: Op) -> bool:
     transposed = [op.attributes.get(name, False) for name in ("transpose_lhs", "transpose_rhs")]
     places = [place_of(plan, operand, flag) for operand, flag in zip(op.operands, transposed, strict=True)]
     places.append(place_of(plan, op.result, False))
-    factors = _factorized([place[2] for place in places], batch)
+    factors = factorized([place[2] for place in places], batch)
     if factors is None or not _is_row_major(places[2][2], m, n):
         return False
     _append_product(plan, op, op.result, places, factors)

@@ -23,6 +23,7 @@ from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import Symbol, bool_, int64, short_name
 
+from .blockwise import BlockwiseCall, chains, lower_chain
 from .control import (
     Body,
     BranchCall,
@@ -152,7 +153,7 @@ class HostCall:
         return result if isinstance(result, tuple) else [result]
 
 
-Call = KernelCall | DotCall | HostCall | CopyCall | BranchCall | LoopCall
+Call = KernelCall | DotCall | HostCall | CopyCall | BranchCall | LoopCall | BlockwiseCall
 
 
 @dataclass
@@ -213,6 +214,15 @@ def print_calls(calls: Sequence[Call], places: Mapping[Value, Place], indent: st
                 yield f"{indent}dot_{short_name(call.dtype)}({buffers}, {sizes}){where}"
             case CopyCall():
                 yield f"{indent}copy({buffers})"
+            case BlockwiseCall():
+                yield f"{indent}for {call.rows} of {call.m} rows of each of {call.batch} matrices {{{where}"
+                if call.prologue:
+                    yield f"{indent}  once for each matrix {{"
+                    yield from print_calls([step.call for step in call.prologue], places, indent + "    ")
+                    yield f"{indent}  }}"
+                yield from print_calls([step.call for step in call.body], places, indent + "  ")
+                columns = ", ".join(map(str, call.limits))
+                yield f"{indent}}}{'' if min(call.limits) == call.n else f' with {columns} of {call.n} columns'}"
             case BranchCall(selector=selector, bodies=bodies):
                 for number, body in enumerate(bodies):
                     yield f"{indent}{'else ' if number else ''}case {places[selector]} is {number} {{{where}"
@@ -294,9 +304,24 @@ class _Plan:
             if value not in self.aliases and not {value, total} & self.regions.keys():
                 self.aliases[value] = total
         self.columns_read = columns_read(self, self.graph.ops)
+        blockwise = self._blockwise(groups) if self.host else {}
         for group in groups:
-            self.lower_group(group)
+            if group.number not in blockwise:
+                self.lower_group(group)
+            elif (call := blockwise[group.number]) is not None:
+                self.calls.append(call)
         self.calls += copies
+
+    def _blockwise(self, groups: Sequence[Group]) -> dict[int, BlockwiseCall | None]:
+        """The calls of groups that go through blocks of rows together, by the number of the last; ``None`` by those of
+        the others."""
+        found: dict[int, BlockwiseCall | None] = {}
+        for chain in chains(self, groups):
+            call = lower_chain(self, chain)
+            if call is not None:
+                found |= dict.fromkeys([group.number for group in chain.groups])
+                found[chain.groups[-1].number] = call
+        return found
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:
         """The values that must stand in memory: results, and what another group or an unfused op reads."""
@@ -440,6 +465,15 @@ class _Plan:
                 self._lower_gathered_axes(first)
 
     def _fused(self, ops: Sequence[Op], domain: Sequence[int], reduced: frozenset[int]) -> LoweredKernel:
+        elements, stores = self.requests(ops, domain, reduced)
+        return build_kernel(
+            elements, stores, domain, reduced, title=title_of(ops), specialize=self.specialize, host=self.host
+        )
+
+    def requests(
+        self, ops: Sequence[Op], domain: Sequence[int], reduced: frozenset[int]
+    ) -> tuple[Elements, list[StoreRequest]]:
+        """The elements of some ops that share a kernel, and those that are stored."""
         elements = self.elements(ops)
         kept = [axis for axis in range(len(domain)) if axis not in reduced]
         stores = []
@@ -450,9 +484,7 @@ class _Plan:
             element = elements.element(value, index)
             if value in self.stored:
                 stores.append(self.store(value, index, element))
-        return build_kernel(
-            elements, stores, domain, reduced, title=_title(ops), specialize=self.specialize, host=self.host
-        )
+        return elements, stores
 
     def store(self, value: Value, index: Index, node: object) -> StoreRequest:
         return StoreRequest(*in_memory(value, index, self.regions), node)  # type: ignore[arg-type]
@@ -525,7 +557,7 @@ class _Plan:
         address = flat_address(partial.type.static_shape, (*index, Affine(((BLOCK_AXIS, 1),))))
         first = build_kernel(
             elements, [StoreRequest(partial, address, node)], group.domain, group.reduced,
-            title=_title(group.ops), specialize=self.specialize, blocks_of=extent,
+            title=title_of(group.ops), specialize=self.specialize, blocks_of=extent,
         )  # fmt: skip
         self.append(first, op)
         again = Op(op.primitive, (partial,), {"axes": (op.result.ndim,)}, [op.result.type], op.location)
@@ -720,7 +752,7 @@ def _reduction_domain(op: Op) -> tuple[tuple[int, ...], frozenset[int]]:
     return squeezed(shape), frozenset(number for number, axis in enumerate(long) if axis in axes)
 
 
-def _title(ops: Sequence[Op]) -> str:
+def title_of(ops: Sequence[Op]) -> str:
     """A name for people: the kernel's first few distinct primitives."""
     names = list(dict.fromkeys(op.primitive.name for op in ops))
     return "_".join(names[:3]) + ("_etc" if len(names) > 3 else "")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tracejit.backends.program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, walk
+from tracejit.backends.program import (
+    BlockwiseCall,
+    BranchCall,
+    Call,
+    CopyCall,
+    DotCall,
+    HostCall,
+    KernelCall,
+    LoopCall,
+    walk,
+)
 from tracejit.ir import Value
 
 from .sources import Argument
@@ -75,6 +85,8 @@ def _title(call: Call) -> str:
             return f"numpy {call.op.primitive.name}"
         case CopyCall():
             return "copy"
+        case BlockwiseCall():
+            return f"{call.batch}x{call.m} rows"
         case BranchCall() | LoopCall():
             return call.op.primitive.name
 

@@ -9,15 +9,18 @@ from collections.abc import Callable, Sequence
 from tracejit.ir import Value
 from tracejit.ir.types import bool_
 
+from ..blockwise import BlockwiseCall, Step
 from ..control import Carry, Slices
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
-from . import contraction, walker
+from . import blockwise, contraction, walker
 from .recipe import Recipe
 from .target import host_target
 
 # One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
 SERIAL_WORK = 1 << 18
 CHUNK_WORK = 1 << 16
+# A matrix whose blocks of rows threads share is cut into parts: so many in all for each thread, of so many blocks.
+PARTS, LEAST_BLOCKS = 4, 2
 QUICK_STEP = 1 << 14  # of less work than that: a loop of such steps need not look at the clock at each
 SELDOM = 255
 
@@ -31,17 +34,25 @@ class _Cell(int):
 class Encoding:
     """The words of a program, with numbers of its ``kernels`` in place of their addresses.
 
-    ``dot_kernel`` names the kernel of a matrix product.  The frame holds the addresses of the inputs, the outputs, the
-    constants and the workspace (the arena, then ``scratch`` bytes for each worker), a zero, and the program's cursors.
+    ``dot_kernel`` names the kernel of a matrix product, ``blockwise_kernel`` that of chains.  The frame holds the
+    addresses of the inputs, the outputs, the constants and the workspace (the arena, then ``scratch`` bytes for each
+    worker), a zero, and the program's cursors.
     """
 
-    def __init__(self, program: Program, dot_kernel: Callable[[DotCall], str], workers: int) -> None:
-        self._program, self._dot_kernel, self._workers = program, dot_kernel, workers
+    def __init__(
+        self, program: Program, dot_kernel: Callable[[DotCall], str], blockwise_kernel: Callable[[], str], workers: int
+    ) -> None:
+        self._program, self._workers = program, workers
+        self._dot_kernel, self._blockwise_kernel = dot_kernel, blockwise_kernel
         self._calls = list(walk(program.calls))
         sizes = [
             (call.dtype, host_target(), call.m, call.n, call.k) for call in self._calls if isinstance(call, DotCall)
         ]
-        self._scratch = max((contraction.scratch_bytes(*size) for size in sizes), default=0)
+        products = max((contraction.scratch_bytes(*size) for size in sizes), default=0)
+        self._blocks = program.arena_bytes + products  # where a thread's blocks of rows begin
+        self._scratch = products + max(
+            (call.scratch_bytes for call in self._calls if isinstance(call, BlockwiseCall)), default=0
+        )
         self.kernels: dict[str, _Cell] = {}
         first_output = len(program.inputs)
         first_constant = first_output + len(program.outputs)
@@ -97,6 +108,8 @@ class Encoding:
         place = self._program.places[value]
         if place.space == "arena":
             return self._arena, place.number + place.start
+        if place.space == "scratch":  # the first thread's
+            return self._arena, self._blocks + place.number + place.start
         return self._spaces[place.space] + place.number, place.start
 
     def _number(self, number: int) -> Position:
@@ -108,6 +121,8 @@ class Encoding:
             match call:
                 case KernelCall() | DotCall():
                     words += self._kernel(call)
+                case BlockwiseCall():
+                    words += self._blockwise(call)
                 case HostCall():
                     words += [walker.HOST, 3, len(self.host_calls)]
                     self.host_calls.append(call)
@@ -132,12 +147,71 @@ class Encoding:
             extent = contraction.parallel_units(*shape)
             is_worth_it = contraction.effort(*shape) >= 4 * SERIAL_WORK and self._workers > 1
             grain = contraction.grain(*shape, self._workers) if is_worth_it else 0
-        self.most_arguments = max(self.most_arguments, len(places))
+        return self._instruction(kernel, extent, grain, places)
+
+    def _instruction(self, kernel: int, extent: int, grain: int, arguments: Sequence[Position]) -> list[int]:
+        self.most_arguments = max(self.most_arguments, len(arguments))
         self.is_parallel = self.is_parallel or grain > 0
-        words = [kernel, extent, grain, len(places)]
-        for place in places:
+        words = [kernel, extent, grain, len(arguments)]
+        for place in arguments:
             words += place
         return [walker.KERNEL, len(words) + 2, *words]
+
+    def _blockwise(self, call: BlockwiseCall) -> list[int]:
+        """Several parts of a matrix, where there are few matrices, for the threads to share."""
+        blocks = len(call.limits)
+        parts = min(max(blocks // LEAST_BLOCKS, 1), -(-PARTS * self._workers // call.batch))
+        share = -(-blocks // parts)
+        parts = -(-blocks // share)
+        grain = 1 if call.work >= 4 * SERIAL_WORK and self._workers > 1 else 0
+        steps = [self._step(call, step) for step in (*call.prologue, *call.body)]
+        most = max(step[2][1] for step in steps)
+        counts = len(call.prologue), len(call.body)
+        numbers = [most, parts, share, blocks, call.rows, call.m, *counts, *call.limits]
+        arguments = [*map(self._number, numbers), *(place for step in steps for place in step)]
+        return self._instruction(self._cell(self._blockwise_kernel()), call.batch * parts, grain, arguments)
+
+    def _step(self, call: BlockwiseCall, step: Step) -> list[Position]:
+        """A step as words, see :mod:`.blockwise`."""
+        own = step.call
+        places = [self.position(value) for value in own.buffers]
+        of_thread = [self._scratch if self._program.places[value].space == "scratch" else 0 for value in own.buffers]
+        blocks = [(min(call.rows, call.m - n * call.rows), limit) for n, limit in enumerate(call.limits)]
+        slopes = [(0, 0)] * len(places)
+        moves = step.moves
+        if isinstance(own, KernelCall):
+            cell = self._cell(own.kernel.name)
+            places += map(self._number, own.parameters)
+            slopes += step.slopes
+            extents = [
+                own.extent + (rows - call.rows) * step.extent[0] + (limit - call.n) * step.extent[1]
+                for rows, limit in blocks
+            ]
+        else:
+            cell = self._cell(self._dot_kernel(own))
+            if own.addend is None:
+                moves, of_thread, slopes = [*moves, (0, 0, 0, 0)], [*of_thread, 0], [*slopes, (0, 0)]
+            places = self._dot_arguments(own, places)
+            slopes += [(0, 0)] * (len(places) - len(slopes))
+            slopes[contraction.SLOTS.index("m")] = 1, 0
+            if step.limited:
+                slopes[contraction.SLOTS.index(step.limited)] = 0, 1
+            extents = [
+                contraction.parallel_units(
+                    own.dtype, host_target(), 1, rows, limit if step.limited == "n" else own.n, own.k
+                )
+                for rows, limit in blocks
+            ]
+        arguments: list[Position] = []
+        for number, ((word, base), (by_row, by_column)) in enumerate(zip(places, slopes, strict=True)):
+            stack, within, row, column = moves[number] if number < len(moves) else (0, 0, 0, 0)
+            thread = of_thread[number] if number < len(of_thread) else 0
+            start = base - by_row * call.rows - by_column * call.n
+            summands = stack, within, row, thread, by_row, by_column + column
+            arguments += [(word, start), *map(self._number, summands)]
+        words = blockwise.STEP_HEAD + len(extents) + len(arguments)
+        head = [(self._arena + 1, cell), *map(self._number, (step.inner, len(places), words))]
+        return [*head, *map(self._number, extents), *arguments]
 
     def _cell(self, kernel: str) -> int:
         return self.kernels.setdefault(kernel, _Cell(len(self.kernels)))

@@ -110,6 +110,14 @@ def _dot_kernel(call: DotCall) -> str:
     return name
 
 
+def _blockwise_kernel() -> str:
+    """Load the kernel that takes blocks of rows through chains of kernels; its name."""
+    from . import blockwise
+
+    compiler.load_module(blockwise.NAME, [blockwise.NAME], blockwise.blockwise_module, hot=True)
+    return blockwise.NAME
+
+
 class Executable:
     """A program ready to run: call it with input arrays of the program's types, get the result arrays.
 
@@ -126,7 +134,7 @@ class Executable:
             from .encoding import Encoding
 
             compiler.compile_kernels(program.kernels)
-            encoding = Encoding(program, _dot_kernel, self._runtime.workers)
+            encoding = Encoding(program, _dot_kernel, _blockwise_kernel, self._runtime.workers)
             recipe = encoding.recipe()
             if recipe.calls_python:
                 self._host = program, encoding

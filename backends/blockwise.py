@@ -1,0 +1,411 @@
+"""Chains of calls that go through blocks of rows together, so that what is between them never leaves the cache.
+
+The scores of attention are a product's rows; a softmax changes each of them, and the rows that it leaves are those of
+another product.  Computed one call after the other, matrices of scores go to memory and come back twice.  Here a thread
+takes a block of rows through the whole chain, in memory of its own, and then the next block.  What each call computes
+of a row, and in which order, stays what it is: the same kernels run, for fewer rows at a time.
+
+Where the scores are masked, and the mask is known, the columns that it leaves out for all rows of a block are not even
+computed (:mod:`.masks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tracejit.ir import Location, Op, TensorType, Value
+from tracejit.ir.primitive import Reduction
+
+from .fusion import Affine, Group, home_index, is_fusible, source_of, squeezed
+from .lower import Elements, Node, NotOneLoop, StoreRequest, build_kernel, flat_address, reachable
+from .masks import masked_columns
+from .memory import ALIGNMENT
+from .products import FEW_ROWS, DotCall, Matrices, extents, factorized, is_product, lower_product, one_stride
+
+if TYPE_CHECKING:
+    from .control import Body
+    from .program import KernelCall, _Plan
+
+ROWS = 48  # in a block: whole tiles of a product, whose scores leave room for its other operands in the cache
+PADDING = 64  # bytes between the rows of a block, so that they fall into different sets of the cache
+WORTHWHILE_BYTES = 1 << 18  # of a matrix of scores: fewer are in the cache anyway
+
+Move = tuple[int, int, int, int]  # in bytes: for each stack of matrices, matrix, row, and column of the limit
+
+
+@dataclass(slots=True)
+class Step:
+    """One call of a chain.
+
+    ``call`` is that of the first block of the first matrix; ``moves`` says where the buffers are for others.
+    ``slopes`` tells how a kernel's parameters change, and ``extent`` the iterations of its parallel loop, for each row
+    and each column of the limit.  ``limited`` is the extent of a product ("n") that is the limit.
+    """
+
+    call: KernelCall | DotCall
+    inner: int  # matrices in a stack
+    moves: list[Move]
+    slopes: list[tuple[int, int]] = field(default_factory=list)
+    extent: tuple[int, int] = (0, 0)
+    limited: str = ""
+
+
+@dataclass(slots=True)
+class BlockwiseCall:
+    """``body`` for each block of ``rows`` of the ``m`` rows of each matrix, after ``prologue``, for each matrix.
+
+    ``limits``: for each block, how many of the ``n`` columns are computed.  ``scratch_bytes`` is what a thread needs.
+    """
+
+    prologue: list[Step]
+    body: list[Step]
+    batch: int
+    m: int
+    n: int
+    rows: int
+    limits: list[int]
+    scratch_bytes: int
+    location: Location | None
+
+    @property
+    def calls(self) -> list[KernelCall | DotCall]:
+        return [step.call for step in (*self.prologue, *self.body)]
+
+    @property
+    def buffers(self) -> list[Value]:
+        return list(dict.fromkeys(value for call in self.calls for value in call.buffers))
+
+    @property
+    def work(self) -> int:
+        return self.batch * len(self.limits) * sum(step.call.work for step in self.body)
+
+    def nested(self) -> Sequence[Body]:
+        return ()
+
+
+@dataclass(slots=True)
+class Chain:
+    """Groups that follow one another row by row: scores are the first product's result.
+
+    ``inside`` are the values that only the chain itself reads.
+    """
+
+    groups: list[Group]
+    scores: Value
+    inside: set[Value]
+
+
+def chains(plan: _Plan, groups: Sequence[Group]) -> list[Chain]:
+    """Products whose rows a kernel takes to another product, with what gives the first one its rows."""
+    place = {group.number: position for position, group in enumerate(groups)}
+    maker = {result: group for group in groups for op in group.ops for result in op.results}
+    readers: dict[Value, dict[int, Group]] = {}
+    for group in groups:
+        for op in group.ops:
+            for operand in op.operands:
+                readers.setdefault(source_of(op, operand, plan.whole), {})[group.number] = group
+    found: list[Chain] = []
+    taken: set[int] = set()
+    for first in groups:
+        chain = _chain(plan, first, maker, readers)
+        if chain is None or not taken.isdisjoint(group.number for group in chain.groups):
+            continue
+        # It runs where its last group stands: nothing in between may wait for it.
+        numbers = {group.number for group in chain.groups}
+        positions = [place[number] for number in numbers]
+        between = {group.number for group in groups[min(positions) : max(positions)]} - numbers
+        made = [op.result for group in chain.groups for op in group.ops]
+        if any(not between.isdisjoint(readers.get(value, ())) for value in made):
+            continue
+        found.append(chain)
+        taken |= numbers
+    return found
+
+
+def _chain(
+    plan: _Plan, first: Group, maker: Mapping[Value, Group], readers: Mapping[Value, Mapping[int, Group]]
+) -> Chain | None:
+    if not _is_product(plan, first):
+        return None
+    results = set(plan.graph.results)
+
+    def only_reader(value: Value) -> Group | None:
+        found = list(readers.get(value, {}).values())
+        return found[0] if len(found) == 1 and value not in results and value not in plan.regions else None
+
+    scores = first.ops[-1].result
+    *_, m, n = scores.type.static_shape
+    between = only_reader(scores)
+    if between is None or m <= FEW_ROWS or n == 1 or scores.type.nbytes < WORTHWHILE_BYTES:
+        return None
+    if not all(is_fusible(op) for op in between.ops) or between.domain != squeezed(scores.shape):
+        return None
+    if between.reduced - {len(between.domain) - 1} or between.total:
+        return None
+    for value in [op.result for op in between.ops if op.result in plan.stored]:
+        for last in readers.get(value, {}).values():
+            product = last.ops[0]
+            if not _is_product(plan, last) or source_of(product, product.operands[0], plan.whole) is not value:
+                continue
+            if last.ops[-1].result.shape[:-1] != scores.shape[:-1] or value.shape != scores.shape:
+                continue
+            if last.ops[-1].result.shape[-1] == 1:
+                continue
+            inside = {scores} | ({value} if only_reader(value) is last else set())
+            rows = source_of(first.ops[0], first.ops[0].operands[0], plan.whole)
+            before = maker.get(rows)
+            groups = [first, between, last]
+            if before is not None and only_reader(rows) is first and _goes_by_rows(plan, before, rows, scores):
+                groups.insert(0, before)
+                inside.add(rows)
+            return Chain(groups, scores, inside)
+    return None
+
+
+def _is_product(plan: _Plan, group: Group) -> bool:
+    op = group.ops[0]
+    return is_product(op) and op not in plan.whole and 0 not in (*op.result.shape, extents(op)[3])
+
+
+def _goes_by_rows(plan: _Plan, group: Group, result: Value, scores: Value) -> bool:
+    """Whether a group computes only ``result``, each row of it from what stands at that row."""
+    return (
+        all(is_fusible(op) and not isinstance(op.primitive, Reduction) for op in group.ops)
+        and [op.result for op in group.ops if op.result in plan.stored] == [result]
+        and result.shape[:-1] == scores.shape[:-1]
+        and result.shape[-1] != 1
+    )
+
+
+def lower_chain(plan: _Plan, chain: Chain) -> BlockwiseCall | None:
+    """The chain's call; ``None`` where some of it cannot be computed block by block."""
+    return _Lowering(plan, chain).run()
+
+
+class _Refused(Exception):
+    """A group that does not go by rows."""
+
+
+class _Lowering:
+    def __init__(self, plan: _Plan, chain: Chain) -> None:
+        self.plan, self.chain = plan, chain
+        shape = chain.scores.type.static_shape
+        *batch, self.m, self.n = shape
+        self.batch = tuple(batch)
+        self.rows = min(ROWS, self.m)
+        self.row_axis = len(squeezed(batch))
+        self.column_axis = self.row_axis + 1
+        self.scratch_bytes = 0
+        self.blocks: dict[Value, Matrices] = {}  # where a block of what is inside is
+        self.prologue: list[Step] = []
+
+    def run(self) -> BlockwiseCall | None:
+        plan, calls = self.plan, self.plan.calls
+        for value in self.chain.inside:
+            self.blocks[value] = self._scratch(self.rows, value.type.static_shape[-1], value)
+        try:
+            body = self._body(self._limits())
+        except (_Refused, NotOneLoop):
+            return None
+        finally:
+            plan.calls = calls
+        limits, steps = body
+        size = 1
+        for extent in self.batch:
+            size *= extent
+        last = self.chain.groups[-1].ops[-1]
+        return BlockwiseCall(
+            self.prologue, steps, size, self.m, self.n, self.rows, limits, self.scratch_bytes, last.location
+        )
+
+    def _limits(self) -> list[int]:
+        blocks = -(-self.m // self.rows)
+        *_, between, last = self.chain.groups
+        (weights,) = {source_of(op, op.operands[0], self.plan.whole) for op in last.ops[:1]}
+        masked = masked_columns(self.plan, between, self.chain.scores, weights)
+        if masked is None:
+            return [self.n] * blocks
+        return [max(1, max(masked[first : first + self.rows])) for first in range(0, self.m, self.rows)]
+
+    def _body(self, limits: list[int]) -> tuple[list[int], list[Step]]:
+        *before, first, between, last = self.chain.groups
+        is_limited = min(limits) < self.n
+        steps = [self._kernel(group, is_limited=False) for group in before]
+        steps.append(self._product(first, "n" if is_limited else ""))
+        steps.append(self._kernel(between, is_limited=is_limited))
+        if is_limited:
+            steps.append(self._rest(source_of(last.ops[0], last.ops[0].operands[0], self.plan.whole)))
+        steps.append(self._product(last, ""))
+        return limits, steps
+
+    # Memory of a thread's own ---------------------------------------------------------------------------------
+
+    def _scratch(self, rows: int, columns: int, like: Value) -> Matrices:
+        """Room for some rows."""
+        from .control import Place
+
+        pitch = columns + PADDING // like.dtype.itemsize
+        value = Value(TensorType(like.dtype, (rows, pitch)))
+        self.plan.memory.places[value] = Place("scratch", self.scratch_bytes)
+        self.scratch_bytes += -(-value.type.nbytes // ALIGNMENT) * ALIGNMENT
+        return Matrices(value, 0, (0, 0, pitch, 1))
+
+    # Products ---------------------------------------------------------------------------------------------------
+
+    def _product(self, group: Group, limited: str) -> Step:
+        plan, (op, *addition) = self.plan, group.ops
+        plan.calls = []
+        lower_product(plan, op, addition[0] if addition else None)
+        if len(plan.calls) != 1:
+            raise _Refused
+        (call,) = plan.calls
+        assert isinstance(call, DotCall)
+        if any(matrices.value in self.blocks for matrices in (call.rhs, call.addend) if matrices is not None):
+            raise _Refused
+        lhs, out = self._block(call.lhs, call, call.k), self._block(call.out, call, call.n)
+        rhs = call.rhs if call.rhs.strides[3] == 1 or call.n == 1 else self._turned(call)
+        operands = [each for each in (lhs, rhs, out, call.addend) if each is not None]
+        own = [replace(each, strides=(0, 0, *each.strides[2:])) for each in operands]
+        moves = []
+        for each in operands:
+            stack, within, row, _ = each.strides
+            is_here = each is rhs or each in self.blocks.values()
+            moves.append(self._bytes(each.value, stack, within, 0 if is_here else row))
+        one = DotCall(
+            call.dtype, own[0], own[1], own[2], own[3] if addition else None, 1, 1, self.rows, call.n, call.k,
+            call.location,
+        )  # fmt: skip
+        return Step(one, call.inner, moves, limited=limited)
+
+    def _bytes(self, value: Value, stack: int, within: int, row: int) -> Move:
+        size = value.dtype.itemsize
+        return stack * size, within * size, row * size, 0
+
+    def _block(self, matrices: Matrices, call: DotCall, columns: int) -> Matrices:
+        """Where the block of a matrix is."""
+        block = self.blocks.get(matrices.value)
+        if block is None:
+            return matrices
+        stack, within, row, column = matrices.strides
+        lies = matrices.offset == 0 and row == columns and column == 1
+        lies &= call.inner == 1 or within == self.m * columns
+        lies &= call.batch == call.inner or stack == call.inner * self.m * columns
+        if not lies:
+            raise _Refused
+        return block
+
+    def _turned(self, call: DotCall) -> Matrices:
+        """A right operand that lies in columns, turned once for all blocks of its matrix."""
+        turned = self._scratch(call.k, call.n, call.rhs.value)
+        stack, within, along_k, along_n = call.rhs.strides
+        elements = self.plan.elements()
+        flat = self.plan.flat(call.rhs.value)
+        source = elements.load(flat, (Affine(((0, along_k), (1, along_n)), call.rhs.offset),))
+        store = StoreRequest(turned.value, Affine(((0, turned.strides[2]), (1, 1))), source)
+        own = self._call(elements, [store], {0: call.k, 1: call.n}, frozenset(), "transpose")
+        moved = self._bytes(flat, stack, within, 0)
+        moves = [(0, 0, 0, 0) if buffer is turned.value else moved for buffer in own.buffers]
+        self.prologue.append(Step(own, call.inner, moves, [(0, 0)] * len(own.parameters)))
+        return turned
+
+    # Kernels ----------------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        elements: Elements,
+        stores: list[StoreRequest],
+        domain: Mapping[int, int],
+        reduced: frozenset[int],
+        title: str,
+        ops: Sequence[Op] = (),
+    ) -> KernelCall:
+        from .program import KernelCall
+
+        lowered = build_kernel(elements, stores, domain, reduced, title=title, specialize=False, host=True)
+        locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
+        return KernelCall(
+            lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, locations
+        )
+
+    def _kernel(self, group: Group, *, is_limited: bool) -> Step:
+        """A group's kernel for a block, and how its parameters change with the rows and the limit."""
+        call, moves, inner = self._kernel_for(group, self.rows, self.n if is_limited else None)
+        more = self._kernel_for(group, self.rows + 1, self.n if is_limited else None)[0]
+        less = self._kernel_for(group, self.rows, self.n - 1)[0] if is_limited else call
+        if not call.kernel.text == more.kernel.text == less.kernel.text:
+            raise _Refused
+        slopes = [
+            (other - one, one - third)
+            for one, other, third in zip(call.parameters, more.parameters, less.parameters, strict=True)
+        ]
+        return Step(call, inner, moves, slopes, (more.extent - call.extent, call.extent - less.extent))
+
+    def _kernel_for(self, group: Group, rows: int, limit: int | None) -> tuple[KernelCall, list[Move], int]:
+        from .program import title_of
+
+        plan = self.plan
+        elements, stores = plan.requests(group.ops, group.domain, group.reduced)
+        nodes = reachable(elements.nodes, stores)
+        leading = range(self.row_axis)
+        steps: dict[Value, tuple[int, ...]] = {}
+        accesses: list[Node | StoreRequest] = [node for node in nodes if node.kind == "load"]
+        accesses += stores
+        for access in accesses:
+            value = access.buffer if isinstance(access, Node) else access.target
+            assert value is not None
+            terms = dict(access.address.terms)
+            along = (*(terms.get(axis, 0) for axis in leading), terms.get(self.row_axis, 0))
+            block = self.blocks.get(value)
+            if block is not None:
+                home = flat_address(value.type.static_shape, home_index(value.shape))
+                if access.address != home:
+                    raise _Refused
+                value, along = block.value, (0,) * len(along)
+                access.address = Affine(((self.row_axis, block.strides[2]), (self.column_axis, 1)))
+                if isinstance(access, Node):
+                    access.buffer = value
+                else:
+                    access.target = value
+            else:
+                kept = tuple((axis, step) for axis, step in access.address.terms if axis not in leading)
+                access.address = replace(access.address, terms=kept)
+            if steps.setdefault(value, along) != along:
+                raise _Refused  # its rows are read in two ways
+        for node in nodes:
+            if node.kind == "index" and any(axis <= self.row_axis for axis, _ in node.address.terms):
+                raise _Refused
+            node.axes -= frozenset(leading)
+        domain = {axis: extent for axis, extent in enumerate(group.domain) if axis not in leading}
+        domain[self.row_axis] = rows
+        if limit is not None:
+            domain[self.column_axis] = limit
+        call = self._call(elements, stores, domain, group.reduced, title_of(group.ops), group.ops)
+        batch = squeezed(self.batch)
+        places = [steps[value] for value in call.buffers]
+        factors = factorized(places, batch)
+        if factors is None:
+            raise _Refused
+        split, inner = factors
+        moves = []
+        for value, place in zip(call.buffers, places, strict=True):
+            stack, within = (one_stride(place, batch, *part) or 0 for part in ((0, split), (split, len(batch))))
+            moves.append(self._bytes(value, stack, within, place[-1]))
+        return call, moves, inner
+
+    def _rest(self, weights: Value) -> Step:
+        """The columns beyond the limit, which are 0, but NaN where the row is."""
+        plan, size = self.plan, weights.dtype.itemsize
+        block = self.blocks.get(weights)
+        memory, row = (weights, self.n) if block is None else (block.value, block.strides[2])
+        first, rest = plan.flat(memory), plan.flat(memory)
+        elements = plan.elements()
+        zero = elements.multiply(elements.load(first, (Affine(((0, row),)),)), elements.constant(0, weights.dtype))
+        store = StoreRequest(rest, Affine(((0, row), (1, 1))), zero)
+        call = self._call(elements, [store], {0: self.rows, 1: self.n}, frozenset(), "rest")
+        matrix, row = (self.m * self.n * size, self.n * size) if block is None else (0, 0)
+        moves = [(matrix, 0, row, size if buffer is rest else 0) for buffer in call.buffers]
+        slopes = [{"n0": (1, 0), "n1": (0, -1)}.get(name, (0, 0)) for name in call.kernel.parameters]
+        call.parameters[call.kernel.parameters.index("n1")] = 0  # where nothing is beyond
+        return Step(call, 1, moves, slopes, (1, 0))
