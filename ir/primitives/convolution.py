@@ -96,9 +96,13 @@ def adjoint(
         x = e.pad(g, e.scalar(0, g.dtype), low=(0, 0, *reach), high=(0, 0, *high), interior=(0, 0, *interior))
         turned = _turned(e, weights, split, chosen, groups)
         result = e.convolution(x, turned, strides=(1,) * len(split), dilations=dilations, groups=groups)
+        if set(split) == {1}:
+            return result
         return e.reshape_to(result, (g.shape[0], groups * inner, *(phases.number for phases in chosen), *counts))
 
     count, result = len(split), joined(())
+    if set(split) == {1}:
+        return result
     lacking = [parts - found for parts, found in zip(split, result.shape[2:], strict=False)]
     if any(lacking):  # no weight meets these
         none = (0,) * (2 + 2 * count)
