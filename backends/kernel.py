@@ -289,9 +289,8 @@ def _print(kernel: Kernel) -> Iterator[str]:
         parts += [f"{operand(scalar)}*{stride}" for scalar, stride in at.dynamic]
         if at.offset != 0 or not (parts or at.shift):
             parts.append(str(at.offset))
-        if at.shift:
-            parts.append(str(at.shift))
-        return " + ".join(parts)
+        shift = f" {'-' if at.shift < 0 else '+'} {abs(at.shift)}" if at.shift else ""
+        return " + ".join(parts) + shift
 
     def block(statements: Sequence[Statement], indent: str) -> Iterator[str]:
         for statement in statements:

@@ -16,8 +16,8 @@ def blurred(x: tj.Tensor) -> tj.Tensor:
 
 
 def nine_points(x: tj.Tensor) -> tj.Tensor:
-    rows = x[:-2] + 2 * x[1:-1] + x[2:]
-    return rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
+    rows = (x[:-2], x[1:-1], x[2:])
+    return sum((row[:, :-2] + 2 * row[:, 1:-1] + row[:, 2:] for row in rows), 0 * x[1:-1, 1:-1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint8"])
@@ -36,14 +36,14 @@ def test_neighbours_of_booleans() -> None:
     assert np.array_equal(either.numpy(), alive.numpy()[1:] | alive.numpy()[:-1])
 
 
-@pytest.mark.parametrize("count", [40, 64, 77])
+@pytest.mark.parametrize("count", [39, 63, 78, 165])
 def test_nothing_is_read_beyond_the_page(count: int) -> None:
     libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
     memory = mmap.mmap(-1, 3 * page)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     for forbidden in (start, start + 2 * page):
         assert libc.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0) == 0
-    functions = [tj.jit(lambda x: x[:-2] - x[1:-1] + x[2:]), tj.jit(lambda x: (x[:-2] + x[2:]).reshape(-1))]
+    functions = [tj.jit(lambda x: x[:-2] - x[1:-1] + x[2:]), tj.jit(lambda x: nine_points(x.reshape(3, -1)))]
     for offset in (page, 2 * page - 4 * count):
         x = np.frombuffer(memory, np.float32, count, offset)
         x[:] = np.arange(count)
