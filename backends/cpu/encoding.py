@@ -12,7 +12,7 @@ from tracejit.ir.types import bool_
 from ..blockwise import BlockwiseCall, Step
 from ..control import Carry, Slices
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
-from . import blockwise, contraction, walker
+from . import blockwise, contraction, sweeps, walker
 from .recipe import Recipe
 from .target import host_target
 
@@ -118,6 +118,12 @@ class Encoding:
     def _block(self, calls: Sequence[Call]) -> list[int]:
         words = [len(calls)]
         for call in calls:
+            swept = isinstance(call, LoopCall) and sweeps.sweeps_of(call, self._program.places, self._workers)
+            if isinstance(call, LoopCall) and swept:
+                words[0] += len(swept) - 1
+                for sweep in swept:
+                    words += self._sweep(call, sweep)
+                continue
             match call:
                 case KernelCall() | DotCall():
                     words += self._kernel(call)
@@ -269,6 +275,21 @@ class Encoding:
         words[walker.INPUTS] = len(call.inputs)
         words[walker.STACKED] = len(call.stacked)
         return [*words, *records, *condition, *body]
+
+    def _sweep(self, call: LoopCall, sweep: sweeps.Sweep) -> list[int]:
+        program, records, count = self._program, list[int](), 0
+        for stage in sweep.stages:
+            part = stage.part
+            memory = [sweeps.memory_of(call, program.places, value, stage.step) for value in part.call.buffers]
+            places = [*map(self.position, memory), *map(self._number, part.call.parameters)]
+            records += [self._cell(part.call.kernel.name), stage.lag, part.first, part.rows, part.unit, len(places)]
+            records += [word for place in places for word in place]
+            count += len(places)
+        self.most_arguments = max(self.most_arguments, walker.SWEEP_ARGUMENTS + count)
+        self.is_parallel = self.is_parallel or sweep.bands > 1
+        most = max(stage.lag for stage in sweep.stages)
+        head = [sweep.repeat, sweep.bands, sweep.rows, sweep.block, most, len(sweep.stages)]
+        return [walker.SWEEP, 2 + len(head) + len(records), *head, *records]
 
     def _carry(self, carry: Carry) -> list[int]:
         places = [self.position(value) for value in (carry.first, carry.result, carry.spare)]

@@ -11,6 +11,7 @@ HOST    the number of a call that Python makes
 COPY    the target's place, the source's, bytes
 CASE    the selector's place, whether it is a bool, number of regions; for each, where its block is
 LOOP    see the names of its words below, then a record for each carry, input and stacked result
+SWEEP   how often, bands, rows, rows of a block, the largest lag, number of stages; the stages (:mod:`.sweeping`)
 ======  ===================================================================================================
 
 A *place* is two words: a word of the *frame* and an offset in bytes to add to what it holds.  The frame holds the
@@ -25,7 +26,10 @@ from __future__ import annotations
 
 from string import Template
 
-KERNEL, HOST, COPY, CASE, LOOP = range(5)
+from . import sweeping
+
+KERNEL, HOST, COPY, CASE, LOOP, SWEEP = range(6)
+SWEEP_ARGUMENTS = sweeping.SWEEP_ARGUMENTS
 
 # Words of a loop's instruction.  COUNTED: 0 as long as the predicate says, 1 for LENGTH steps, 2 for as many as the
 # word LENGTH of the frame holds.  COUNTER_PLACE is where the number of the step goes, if HAS_COUNTER.
@@ -408,6 +412,7 @@ read:
     i64 $COPY, label %copy
     i64 $CASE, label %case
     i64 $LOOP, label %loop
+    i64 $SWEEP, label %sweep
   ]
 kernel:
   %cell.at = getelementptr i64, ptr %instruction, i64 2
@@ -465,6 +470,9 @@ case:
   br label %checked
 loop:
   call void @loop(ptr %instruction, ptr %frame, ptr %context)
+  br label %checked
+sweep:
+  call void @sweep(ptr %instruction, ptr %frame, ptr %context)
   br label %checked
 checked:
   %status = load i64, ptr %status.at
@@ -576,6 +584,80 @@ run:
   ret i64 %status
 }
 
+; Some steps of a loop, sweeping over their rows.
+define internal void @sweep(ptr %instruction, ptr %frame, ptr %context) nounwind noinline {
+entry:
+  %repeat.at = getelementptr i64, ptr %instruction, i64 2
+  %bands.at = getelementptr i64, ptr %instruction, i64 3
+  %stages.at = getelementptr i64, ptr %instruction, i64 7
+  %repeat = load i64, ptr %repeat.at
+  %bands = load i64, ptr %bands.at
+  %stages = load i64, ptr %stages.at
+  %seams = sub i64 %bands, 1
+  %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
+  %pool.at = getelementptr i64, ptr %context, i64 $POOL
+  %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %arguments = load ptr, ptr %arguments.at
+  %pool = load ptr, ptr %pool.at
+  %parallel.for = load ptr, ptr %parallel.for.at
+  store ptr %instruction, ptr %arguments
+  %first.stage = getelementptr i64, ptr %instruction, i64 8
+  %first.slot = getelementptr i64, ptr %arguments, i64 $SWEEP_ARGUMENTS
+  br label %stage
+stage:
+  %s = phi i64 [ 0, %entry ], [ %s.after, %filled ]
+  %this.stage = phi ptr [ %first.stage, %entry ], [ %place, %filled ]
+  %stage.slot = phi ptr [ %first.slot, %entry ], [ %slot, %filled ]
+  %s.more = icmp slt i64 %s, %stages
+  br i1 %s.more, label %begun, label %step
+begun:
+  %count.at = getelementptr i64, ptr %this.stage, i64 5
+  %count = load i64, ptr %count.at
+  %first.place = getelementptr i64, ptr %this.stage, i64 6
+  br label %argument
+argument:
+  %a = phi i64 [ 0, %begun ], [ %a.after, %fill ]
+  %place = phi ptr [ %first.place, %begun ], [ %place.after, %fill ]
+  %slot = phi ptr [ %stage.slot, %begun ], [ %slot.after, %fill ]
+  %a.more = icmp slt i64 %a, %count
+  br i1 %a.more, label %fill, label %filled
+fill:
+  %value = call i64 @address(ptr %place, ptr %frame)
+  store i64 %value, ptr %slot
+  %a.after = add i64 %a, 1
+  %place.after = getelementptr i64, ptr %place, i64 2
+  %slot.after = getelementptr i64, ptr %slot, i64 1
+  br label %argument
+filled:
+  %s.after = add i64 %s, 1
+  br label %stage
+step:
+  %i = phi i64 [ 0, %stage ], [ %i.after, %swept ]
+  %left = icmp slt i64 %i, %repeat
+  br i1 %left, label %go, label %stop
+go:
+  %several = icmp sgt i64 %seams, 0
+  br i1 %several, label %share, label %alone
+alone:
+  call void @tj_bands(ptr %arguments, i64 0, i64 1, i64 0)
+  br label %look
+share:
+  call void %parallel.for(ptr %pool, ptr @tj_bands, ptr %arguments, i64 %bands, i64 1)
+  call void %parallel.for(ptr %pool, ptr @tj_seams, ptr %arguments, i64 %seams, i64 1)
+  br label %look
+look:
+  call void @look(ptr %frame, ptr %context)
+  %status = load i64, ptr %status.at
+  %failed = icmp ne i64 %status, 0
+  br i1 %failed, label %stop, label %swept
+swept:
+  %i.after = add i64 %i, 1
+  br label %step
+stop:
+  ret void
+}
+
 ; What a call by Python does to make room.
 define void @tj_reserve(ptr %cursor, i64 %bytes) nounwind {
   call void @reserve(ptr %cursor, i64 %bytes)
@@ -587,4 +669,4 @@ define void @tj_reserve(ptr %cursor, i64 %bytes) nounwind {
 def walker_module() -> str:
     """LLVM IR of ``tj_run``, ``tj_run_arrays`` and ``tj_reserve``."""
     names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
-    return Template(_TEXT).substitute(names)
+    return "\n".join([Template(_TEXT).substitute(names), sweeping.functions()])

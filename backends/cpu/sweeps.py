@@ -1,0 +1,357 @@
+"""Loops whose steps read a bounded neighbourhood: several steps in one sweep over memory.
+
+Where a step's kernels go along the first axis and each row of what they write depends on rows nearby alone, a later
+step can follow an earlier one at a distance, so that what it reads is still in the cache.  A sweep is a list of
+*stages*, one for each kernel of each of its steps, each so many rows (its *lag*) behind the front.  Threads share it in
+bands: in a band whose edge is in the midst of the rows, a stage stays its lag away from that edge, and what is missing
+around the edges, the *seams*, is computed when all bands are done.
+
+The same lags serve for all three: for a stage ``j`` and a later one ``k``, where ``k`` at row ``r`` touches rows that
+``j`` at ``r - d`` to ``r + e`` touches too, and one of them writes, ``lag[k] >= lag[j] + max(d, e)``.  So what ``k``
+reads has been written, and what it overwrites has been read: the two buffers of a carry are enough.
+
+Wavefronts: Lamport, "The parallel execution of DO loops" (1974); split tiling: Grosser et al., "Split tiling for GPUs"
+(2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tracejit.ir import Value
+
+from .. import kernel as k
+from ..control import Carry, LoopCall, Place
+from ..program import KernelCall
+
+MOST_STEPS = 16  # of a sweep; an even number, so that the next one begins with the same buffers
+MOST_STAGES = 96
+CACHE_BYTES = 640 << 10  # of a processor's own cache, that a sweep may use
+SHARED_CACHE_BYTES = 4 << 20  # the same of the cache that processors share, for each of them
+LEAST_BLOCK = 1 << 12  # elements that a stage does at a time
+MOST_BLOCK = 32  # rows, if they are not short
+SHARED_WORK = 1 << 18  # scalar operations, from which on a sweep is shared by threads
+
+Buffer = tuple[str, int]  # a place's space and number
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a kernel's row touches: rows ``low`` to ``high`` of a buffer, counted from its own."""
+
+    value: Value
+    is_written: bool
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A kernel of the loop's body: ``rows`` rows from ``first`` on, each ``unit`` iterations of its outermost loop."""
+
+    call: KernelCall
+    first: int
+    rows: int
+    unit: int
+    accesses: tuple[Access, ...]
+    is_settled: bool  # after two steps: it copies what never changes from one buffer of a carry to the other
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    part: Part
+    step: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Some steps of a loop, ``repeat`` times; ``rows`` in ``bands``, ``block`` rows at a time."""
+
+    stages: Sequence[Stage]
+    repeat: int
+    rows: int
+    bands: int
+    block: int
+
+
+def sweeps_of(call: LoopCall, places: Mapping[Value, Place], workers: int) -> list[Sweep]:
+    """The sweeps that do what a loop does, one after the other; none where its steps do not go along rows."""
+    rows = {carry.current.shape[0] if carry.current.ndim else 0 for carry in call.carries}
+    if call.length is None or call.length < 2 or len(rows) != 1 or call.inputs or call.stacked or call.condition:
+        return []
+    (count,) = rows
+    if not isinstance(count, int) or count < 2:
+        return []
+    body = _Body(call, places, count)
+    parts = body.parts()
+    return [] if parts is None else body.schedule(parts, workers)
+
+
+class _Body:
+    """The step of a loop."""
+
+    def __init__(self, call: LoopCall, places: Mapping[Value, Place], rows: int) -> None:
+        self.call, self.places, self.rows = call, places, rows
+        self.carries: dict[Buffer, tuple[Carry, int]] = {}  # and whether it is what the step writes
+        for carry in call.carries:
+            for is_next, value in enumerate((carry.current, carry.next)):
+                self.carries[self._buffer(value)] = carry, is_next
+        own = {self._buffer(value) for value in call.buffers if value in places} - self.carries.keys()
+        self.own = own - {self._buffer(call.scratch)} if call.scratch in places else own
+
+    def _buffer(self, value: Value) -> Buffer:
+        place = self.places[value]
+        return place.space, place.number
+
+    # What the kernels touch -----------------------------------------------------------------------------
+
+    def parts(self) -> list[Part] | None:
+        calls = self.call.body.calls
+        if not calls or not all(isinstance(call, KernelCall) for call in calls):
+            return None
+        kernels = [call for call in calls if isinstance(call, KernelCall)]
+        self.written = {
+            self._buffer(value)
+            for call in kernels
+            for value, buffer in zip(call.buffers, call.kernel.buffers, strict=True)
+            if buffer.written
+        }
+        if self.written & self.own or not self._are_apart(kernels):
+            return None
+        parts = [self._part(call) for call in kernels]
+        found = [part for part in parts if part is not None]
+        return found if len(found) == len(parts) else None
+
+    def _are_apart(self, calls: Sequence[KernelCall]) -> bool:
+        """Whether no two of the step's buffers share memory: in a sweep, all are in use."""
+        ranges: dict[Buffer, tuple[int, int]] = {}
+        for value in dict.fromkeys(value for call in calls for value in call.buffers):
+            place = self.places[value]
+            if place.start or (place.space == "cursor" and self._buffer(value) in self.written - self.carries.keys()):
+                return False
+            if place.space == "arena":
+                found = ranges.get(self._buffer(value), (place.number, place.number))
+                ranges[self._buffer(value)] = place.number, max(found[1], place.number + value.type.nbytes)
+        spans = sorted(ranges.values())
+        return all(before[1] <= after[0] for before, after in pairwise(spans))
+
+    def _part(self, call: KernelCall) -> Part | None:
+        loop = call.kernel.parallel_loop  # without one, all is done at once
+        if loop is not None and len(call.kernel.body) != 1:
+            return None
+        numbers = dict(zip(call.kernel.parameters, call.parameters, strict=True))
+        values = dict(zip((buffer.name for buffer in call.kernel.buffers), call.buffers, strict=True))
+        axis = None if loop is None else loop.axis
+        found: list[tuple[Value, _Walked]] = []
+        unit = 1 if axis is None else 0
+        for access in _accesses(call.kernel.body, {}, numbers):
+            if access is None or access.is_unknown:
+                return None
+            value = values[access.buffer]
+            if self._buffer(value) not in self.written | self.carries.keys():
+                continue  # the same in all steps
+            if axis is not None:
+                stride, row = access.strides.get(axis, 0), _row(value)
+                if stride <= 0 or row % stride or (unit and unit != row // stride):
+                    return None
+                unit = row // stride
+            found.append((value, access))
+        extent = 1 if loop is None else _number(loop.extent, numbers)
+        if not unit or extent % unit:
+            return None
+        accesses = []
+        for value, access in found:
+            low, high = access.span(axis)
+            high += access.strides.get(axis or "", 0) * (unit - 1)
+            accesses.append(Access(value, access.is_written, low // _row(value), high // _row(value)))
+        first = min(access.low for access in accesses if access.is_written)
+        moved = (Access(a.value, a.is_written, a.low - first, a.high - first) for a in accesses)
+        rows = extent // unit
+        if first < 0 or first + rows > self.rows:
+            return None
+        return Part(call, first, rows, unit, tuple(moved), self._is_settled(call, found))
+
+    def _is_settled(self, call: KernelCall, found: list[tuple[Value, _Walked]]) -> bool:
+        """Whether a kernel copies elements of a carry to the same elements of the next one, which nothing else writes.
+
+        Both buffers then have them from the second step on.
+        """
+        body = call.kernel.body
+        while len(body) == 1 and isinstance(body[0], k.Loop):
+            body = body[0].body
+        if len(found) != 2 or len(call.buffers) != 2:
+            return False
+        match body:
+            case [k.Load(address=source, result=result), k.Store(address=target, value=value, accumulate=False)]:
+                is_copy = value is result and source == target
+            case _:
+                return False
+        (current, _), (following, target_walked) = found
+        ends = [self.carries.get(self._buffer(value)) for value in (current, following)]
+        if not is_copy or ends[0] is None or ends[1] is None or ends[0][0] is not ends[1][0] or ends[0][1]:
+            return False
+        shape, own = following.type.static_shape, self._buffer(following)
+        for other in self.call.body.calls:
+            assert isinstance(other, KernelCall)
+            if other is call:
+                continue
+            numbers = dict(zip(other.kernel.parameters, other.parameters, strict=True))
+            names = [b.name for b, v in zip(other.kernel.buffers, other.buffers, strict=True) if self._buffer(v) == own]
+            for access in _accesses(other.kernel.body, {}, numbers):
+                is_same = access is None or (access.is_written and access.buffer in names)
+                if is_same and (access is None or not _are_disjoint(access, target_walked, shape)):
+                    return False
+        return True
+
+    # When they run --------------------------------------------------------------------------------------
+
+    def schedule(self, parts: list[Part], workers: int) -> list[Sweep]:
+        length = self.call.length
+        assert length is not None
+        work = sum(part.call.work for part in parts)
+        touched = {a.value for part in parts for a in part.accesses}
+        row_bytes = sum(_row(value) * value.dtype.itemsize for value in touched)
+        row = max(_row(value) for value in touched)
+        steps = max(2, min(length, MOST_STEPS, MOST_STAGES // len(parts)) & -2)
+        reach = self._stages(parts, range(2, 4))[-1].lag + 1  # rows by which a step is behind the one before
+        block = min(self.rows, -(-LEAST_BLOCK // row))
+        for size in (CACHE_BYTES, SHARED_CACHE_BYTES):
+            fitting = [n for n in range(2, steps + 1, 2) if (n * reach + block) * row_bytes <= size]
+            if fitting:
+                steps = fitting[-1]
+                break
+        bands = max(1, min(workers, self.rows // (4 * steps * reach))) if work * steps >= SHARED_WORK else 1
+        if 4 * steps * reach > self.rows and not self.rows * row_bytes <= CACHE_BYTES:
+            return []  # each row depends on most others
+        in_order = bands == 1 and self.rows * row_bytes <= CACHE_BYTES
+        block = self.rows if in_order else max(block, min(MOST_BLOCK, CACHE_BYTES // row_bytes - steps * reach))
+
+        def sweep(first: int, count: int, repeat: int = 1) -> Sweep:
+            stages = self._stages(parts, range(first, first + count))
+            if in_order:
+                stages = [Stage(stage.part, stage.step, 0) for stage in stages]
+            return Sweep(stages, repeat, self.rows, bands, block)
+
+        if length <= steps:
+            return [sweep(0, length)]
+        repeat, rest = divmod(length - steps, steps)
+        found = [sweep(0, steps)]
+        found += [sweep(steps, steps, repeat)] if repeat else []
+        found += [sweep(length - rest, rest)] if rest else []
+        return found
+
+    def _stages(self, parts: list[Part], steps: range) -> list[Stage]:
+        stages: list[Stage] = []
+        touched: dict[tuple[Buffer, int], list[tuple[int, Access]]] = {}
+        for step in steps:
+            for part in parts:
+                if part.is_settled and step >= 2:
+                    continue
+                lag = 0
+                keys = [self.key(access.value, step) for access in part.accesses]
+                for key, own in zip(keys, part.accesses, strict=True):
+                    for before, other in touched.get(key, ()):
+                        if own.is_written or other.is_written:
+                            lag = max(lag, before + max(own.high - other.low, other.high - own.low))
+                stages.append(Stage(part, step, lag))
+                for key, own in zip(keys, part.accesses, strict=True):
+                    touched.setdefault(key, []).append((lag, own))
+        return stages
+
+    def key(self, value: Value, step: int) -> tuple[Buffer, int]:
+        """The memory behind a value in a step: of a carry what it starts as (-1), or one of its two buffers."""
+        buffer = self._buffer(value)
+        if buffer not in self.carries:
+            return buffer, 0
+        carry, is_next = self.carries[buffer]
+        number = step - 1 + is_next
+        return self._buffer(carry.current), number % 2 if number >= 0 else -1
+
+
+def memory_of(call: LoopCall, places: Mapping[Value, Place], value: Value, step: int) -> Value:
+    """The value in whose memory a carry of the loop is found, or written, in a step; any other is itself."""
+    assert call.length is not None
+    for carry in call.carries:
+        is_current = places[value] == places[carry.current]
+        if is_current and step == 0:
+            return carry.first
+        if is_current or places[value] == places[carry.next]:
+            return carry.result if (call.length - 1 - step + is_current) % 2 == 0 else carry.spare
+    return value
+
+
+# Addresses ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """An access, with numbers for parameters."""
+
+    buffer: str
+    is_written: bool
+    offset: int
+    strides: dict[str, int]
+    extents: dict[str, int]
+    is_unknown: bool  # where, until the kernel runs
+
+    def span(self, without: str | None = None) -> tuple[int, int]:
+        """The first and the last element, where an axis is at 0."""
+        low = high = self.offset
+        for axis, stride in self.strides.items():
+            if axis != without:
+                reach = stride * (self.extents[axis] - 1)
+                low, high = low + min(reach, 0), high + max(reach, 0)
+        return low, high
+
+
+def _accesses(
+    statements: Sequence[k.Statement], extents: dict[str, int], numbers: Mapping[str, int]
+) -> Iterator[_Walked | None]:
+    """Every access of some statements; ``None`` for what is not understood."""
+    for statement in statements:
+        match statement:
+            case k.Loop(axis, extent, _, body, _) | k.Reduce(axis, extent, _, _, body, _, None):
+                yield from _accesses(body, {**extents, axis: _number(extent, numbers)}, numbers)
+            case k.Reduce():
+                yield None
+            case k.Load(buffer, at) | k.Store(buffer, at):
+                strides = {axis: _number(stride, numbers) for axis, stride in at.terms.items() if stride != 0}
+                offset, is_written = _number(at.offset, numbers) + at.shift, isinstance(statement, k.Store)
+                yield _Walked(buffer, is_written, offset, strides, extents, bool(at.dynamic))
+
+
+def _number(extent: k.Extent, numbers: Mapping[str, int]) -> int:
+    return extent if isinstance(extent, int) else numbers[extent]
+
+
+def _row(value: Value) -> int:
+    """How many elements a value has for each of its rows."""
+    return math.prod(value.type.static_shape[1:])
+
+
+def _are_disjoint(one: _Walked, other: _Walked, shape: Sequence[int]) -> bool:
+    """Whether two accesses to an array have no element in common, as far as boxes tell."""
+    boxes = [_box(access, shape) for access in (one, other)]
+    return any(x[1] < y[0] or y[1] < x[0] for x, y in zip(*boxes, strict=False))
+
+
+def _box(access: _Walked, shape: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and the last index along each axis; fewer axes where the access goes from one row into the next."""
+    offset, box = access.offset, []
+    left = dict(access.strides)
+    for number in range(len(shape)):
+        stride = math.prod(shape[number + 1 :])
+        first, offset = divmod(offset, stride)
+        inside = {axis: s for axis, s in left.items() if abs(s) < stride}
+        low, high = _Walked("", False, offset, inside, access.extents, False).span()
+        outside = {axis: s // stride for axis, s in left.items() if axis not in inside}
+        begin, end = _Walked("", False, first, outside, access.extents, False).span()
+        box.append((begin + low // stride, end + high // stride))
+        if low < 0 or high >= stride or any(s % stride for axis, s in left.items() if axis not in inside):
+            return box
+        left = inside
+    return box
