@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.ir.types import DType, float32, float64, short_name
+from tracejit.ir.types import HALF_DTYPES, DType, bfloat16, float16, float32, float64, short_name
 
 from .. import kernel as k
 from ..devices import ALIGNMENT, Launch
@@ -261,13 +261,13 @@ class _StridedCopy:
 
 # The library ------------------------------------------------------------------------------------------------
 
-_TYPES = {float32: 0, float64: 1}  # cudaDataType
-_COMPUTE = {float32: 68, float64: 70}  # cublasComputeType_t: in full precision
+_TYPES = {float32: 0, float64: 1, float16: 2, bfloat16: 14}  # cudaDataType
+_COMPUTE = {float32: 68, float64: 70}  # cublasComputeType_t: in full precision; halves are summed up in float32
 _TRANSPOSE_A, _TRANSPOSE_B = 3, 4  # CUBLASLT_MATMUL_DESC_*
 _EPILOGUE, _BIAS_POINTER, _EPILOGUE_BIAS = 7, 8, 4
 _BATCH, _BATCH_STRIDE = 5, 6  # CUBLASLT_MATRIX_LAYOUT_*
 _MAX_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # CUBLASLT_MATMUL_PREF_*
-_DETERMINISTIC = 6  # CUBLASLT_REDUCTION_SCHEME_*: partial sums through the workspace, not by atomic additions
+_BY_WORKSPACE, _UNROUNDED = 6, 2  # CUBLASLT_REDUCTION_SCHEME_*: of partial sums, not by atomic additions
 
 
 class _Algorithm(ctypes.Structure):
@@ -332,9 +332,9 @@ class CuBLASLt:
 
     def _plan(self, what: Multiplication) -> _Plan:
         library, pointer = self._library, ctypes.c_void_p
-        type = _TYPES[what.dtype]
+        type, sums = _TYPES[what.dtype], float32 if what.dtype in HALF_DTYPES else what.dtype
         description = pointer()
-        status = library.cublasLtMatmulDescCreate(ctypes.byref(description), _COMPUTE[what.dtype], type)
+        status = library.cublasLtMatmulDescCreate(ctypes.byref(description), _COMPUTE[sums], _TYPES[sums])
         self._check(status, "descriptor")
         for attribute, flag in ((_TRANSPOSE_A, what.transpose_a), (_TRANSPOSE_B, what.transpose_b)):
             self._set(library.cublasLtMatmulDescSetAttribute, description, attribute, ctypes.c_int32(flag))
@@ -343,7 +343,7 @@ class CuBLASLt:
         self._check(library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)), "preference")
         prefer = library.cublasLtMatmulPreferenceSetAttribute
         self._set(prefer, preference, _MAX_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
-        self._set(prefer, preference, _REDUCTIONS, ctypes.c_uint32(_DETERMINISTIC))
+        self._set(prefer, preference, _REDUCTIONS, ctypes.c_uint32(_BY_WORKSPACE if sums == what.dtype else _UNROUNDED))
         for attribute in _ALIGNMENTS:
             self._set(prefer, preference, attribute, ctypes.c_uint32(what.alignment))
         results, count = (_Heuristic * 1)(), ctypes.c_int()
@@ -352,7 +352,7 @@ class CuBLASLt:
         )
         library.cublasLtMatmulPreferenceDestroy(preference)
         self._check(status if count.value else status or 15, f"cublasLtMatmulAlgoGetHeuristic for {what}")
-        scalar = ctypes.c_float if what.dtype == float32 else ctypes.c_double
+        scalar = ctypes.c_float if sums == float32 else ctypes.c_double
         beta = scalar(0 if what.c is None else 1)
         a, b, c, d = layouts
         return _Plan(description, a, b, c, d, scalar(1), beta, results[0].algorithm)

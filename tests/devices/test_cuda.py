@@ -64,6 +64,8 @@ PRODUCTS: dict[str, Any] = {
     "of stacks": lambda a, b: F.scaled_dot_product_attention(
         *(tj.permute_dims(tj.stack([a, a + i, a * i]).reshape(3, 4, 2, 3), (0, 2, 1, 3)) for i in range(3))
     ),
+    "of bfloat16": lambda a, b: a.bfloat16() @ b.bfloat16() + b[0].bfloat16(),
+    "of stacks of float16": lambda a, b: tj.stack([a, a * 2]).half() @ tj.stack([b, b + 1]).half()[:, :, ::2],
     "of float64": lambda a, b: a.astype(tj.float64) @ b.astype(tj.float64),
 }
 
@@ -76,7 +78,8 @@ def test_products(name: str, gpu: GPU) -> None:
     expected = function(*here).numpy()
     for found in (function(*there), tj.jit(function)(*there)):
         assert found.device == "cuda:0"
-        assert np.allclose(found.cpu().numpy(), expected, rtol=1e-5, atol=1e-5)
+        tolerance = 1e-2 if expected.dtype.itemsize == 2 else 1e-5
+        assert np.allclose(found.cpu().numpy(), expected, rtol=tolerance, atol=tolerance)
     assert gpu.products or name == "of nothing"
     assert bool(gpu.biases) == (name in ("with a bias", "batched with a bias"))
 

@@ -200,7 +200,7 @@ class FakeCuBLASLt:
             first = first.swapaxes(1, 2) if plan.transpose_a else first
             second = second.swapaxes(1, 2) if plan.transpose_b else second
             assert first.shape[2] == second.shape[1]
-            found = first @ second
+            found = first.astype(np.float32) @ second if first.dtype.itemsize == 2 else first @ second
             if plan.bias:
                 vector = GPU.instance.memory._memory_at(c, plan.d.rows * plan.dtype.itemsize)
                 found = found + vector.view(plan.dtype)[None, :, None]

@@ -11,7 +11,7 @@ import tracejit as tj
 from tracejit.backends.cuda import codegen, cubins, libraries, nvrtc
 from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.cuda.executable import entries
-from tracejit.ir.types import float32, float64
+from tracejit.ir.types import bfloat16, float32, float64
 
 from .programs import CASES, entries_of, programs
 
@@ -30,7 +30,7 @@ needs_nvrtc = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable
 def batches(count: int) -> Iterator[list[Entry]]:
     """All functions of all cases, in so many parts: a module costs more than a function in it."""
     distinct = {entry.name: entry for case in CASES.values() for entry in entries_of(case)}
-    distinct |= {entry.name: entry for entry in map(libraries.copy_entry, (float32, float64))}
+    distinct |= {entry.name: entry for entry in map(libraries.copy_entry, (float32, float64, bfloat16))}
     for first in range(count):
         yield list(distinct.values())[first::count]
 
