@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from .benchmarks import models
 from .benchmarks.libraries import LIBRARIES, Library
@@ -60,6 +61,7 @@ class Workload:
     launch_bound: bool = False  # what takes the time is to ask for the work: then graphs of launches are compared too
     labels: int = 0  # how many classes the last input counts, if it holds integers
     tokens: bool = False  # whether all inputs do
+    dtype: Any = np.float32
     without: tuple[str, ...] = ()  # libraries that have no such program
     tolerance: float = 1e-3
     tiny_program: Callable[[Library], Callable[..., Any]] | None = None  # in the place of a program with large weights
@@ -70,7 +72,7 @@ class Workload:
         return [
             generator.integers(0, min(self.labels, 10) if tiny else self.labels, shape)
             if self.labels and (self.tokens or number == len(shapes) - 1)
-            else generator.standard_normal(shape, dtype=np.float32)
+            else generator.standard_normal(shape, dtype=np.float32).astype(self.dtype)
             for number, shape in enumerate(shapes)
         ]
 
@@ -123,11 +125,10 @@ def perceptron(width: int) -> Any:
     return trained(partial(models.mlp, width=width), models.mlp_jax, models.mlp_shapes(width))
 
 
-def gpt(layers: int, width: int, heads: int, words: int, length: int) -> Any:
+def gpt(layers: int, width: int, heads: int, words: int, length: int, *, halves: bool = False) -> Any:
     sizes = {"layers": layers, "width": width, "words": words, "length": length}
-    return trained(
-        lambda m: models.gpt(m, heads=heads, **sizes), partial(models.gpt_jax, heads=heads), models.gpt_shapes(**sizes)
-    )
+    model, of_jax = lambda m: models.gpt(m, heads=heads, **sizes), partial(models.gpt_jax, heads=heads)
+    return trained(model, of_jax, models.gpt_shapes(**sizes), halves=halves)
 
 
 def few_convolutions(m: Library) -> Any:
@@ -135,8 +136,16 @@ def few_convolutions(m: Library) -> Any:
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
 
 
-def trained(model: Callable[[Library], Any], of_jax: Callable[..., Any], shapes: models.Shapes) -> Any:
-    step, step_of_jax = models.training(model), models.training_jax(of_jax, shapes)
+def few_convolutions_jax(m: Library, p: Sequence[Any], x: Any) -> Any:
+    x = models.pooled_jax(m, models.convolved_jax(m, x, p[0], p[1]))
+    return x.reshape(x.shape[0], -1) @ p[2].T + p[3]
+
+
+def trained(
+    model: Callable[[Library], Any], of_jax: Callable[..., Any], shapes: models.Shapes, *, halves: bool = False
+) -> Any:
+    step = models.training(model, halves=halves)
+    step_of_jax = models.training_jax(of_jax, shapes, halves=halves)
     return lambda m: (step_of_jax if m.name == "jax" else step)(m)
 
 
@@ -146,10 +155,32 @@ def rows(name: str, function: Callable[..., Any], width: int, vectors: int) -> W
     return Workload(f"{name} of rows of {width}", shapes, ((5, 33), *[(33,)] * vectors), of(function), 8.0 * (1 << 26))
 
 
+def rows_of_halves(name: str, function: Callable[..., Any], width: int, vectors: int) -> Workload:
+    """In bfloat16, by the library's own function."""
+    count = (1 << 27) // width
+    shapes, tiny = ((count, width), *[(width,)] * vectors), ((5, 34), *[(34,)] * vectors)
+    name = f"{name} of rows of {width} bf16"
+    return Workload(name, shapes, tiny, of(function), 4.0 * (1 << 27), dtype=bfloat16, without=("cupy",), tolerance=0.1)
+
+
+def softmax_of_halves(m: Library, x: Any) -> Any:
+    return m.jax.nn.softmax(x.astype(m.float32)).astype(x.dtype) if m.name == "jax" else m.F.softmax(x, -1)
+
+
+def layer_norm_of_halves(m: Library, x: Any, weight: Any, bias: Any) -> Any:
+    if m.name != "jax":
+        return m.F.layer_norm(x, x.shape[-1:], weight, bias)
+    return layer_norm(m, *(item.astype(m.float32) for item in (x, weight, bias))).astype(x.dtype)
+
+
 WORKLOADS: list[Workload] = [
     Workload("gelu and bias", ((8192, 8192), (8192,)), ((9, 33), (33,)), of(gelu), 8.0 * 8192**2),
     *[rows("softmax", softmax, width, 0) for width in (1024, 4096, 8192, 65536)],
     *[rows("layer norm", layer_norm, width, 2) for width in (1024, 4096, 8192, 65536)],
+    Workload("gelu and bias bf16", ((8192, 16384), (16384,)), ((9, 34), (34,)), of(gelu), 4.0 * 8192 * 16384,
+             dtype=bfloat16, without=("cupy",), tolerance=0.1),
+    *[rows_of_halves("softmax", softmax_of_halves, width, 0) for width in (1024, 4096, 32768, 65536)],
+    *[rows_of_halves("layer norm", layer_norm_of_halves, width, 2) for width in (1024, 4096, 32768)],
     Workload("sum", ((1 << 28,),), ((5000,),), of(lambda m, x: m.sum(x)), 4.0 * (1 << 28)),
     Workload("sum over rows", ((65536, 1024),), ((70, 9),), of(lambda m, x: m.sum(x, 0)), 4.0 * (1 << 26)),
     Workload("three reductions", ((1 << 27,),), ((5000,),), of(three_reductions), 4.0 * (1 << 27)),
@@ -162,10 +193,13 @@ WORKLOADS: list[Workload] = [
              without=("cupy",), tolerance=1e-2, tiny_program=perceptron(8), launch_bound=True),
     Workload("convolutions, a step", ((256, 3, 32, 32), (256,)), ((2, 3, 4, 4), (2,)),
              trained(models.cnn, models.cnn_jax, models.cnn_shapes()), labels=10, without=("cupy",), tolerance=1e-2,
-             tiny_program=models.training(few_convolutions)),
+             tiny_program=trained(few_convolutions, few_convolutions_jax, [(4, 3, 3, 3), (4,), (10, 16), (10,)])),
     Workload("GPT-2 small, a step", ((4, 512), (4, 512)), ((1, 4), (1, 4)), gpt(12, 768, 12, 50257, 1024),
              flops=6.0 * 4 * 512 * 124e6, labels=50257, tokens=True,
              without=("cupy",), tolerance=1e-2, tiny_program=gpt(1, 8, 2, 16, 4)),
+    Workload("GPT-2 small, a step in bf16", ((4, 512), (4, 512)), ((1, 4), (1, 4)),
+             gpt(12, 768, 12, 50257, 1024, halves=True), flops=6.0 * 4 * 512 * 124e6, labels=50257, tokens=True,
+             without=("cupy",), tolerance=5e-2, tiny_program=gpt(1, 8, 2, 16, 4, halves=True)),
 ]  # fmt: skip
 
 
@@ -202,9 +236,10 @@ def library(name: str, dry: bool) -> tuple[Library, Callable[[], Any] | None]:
     if name.startswith("torch") and not dry:
         torch = m.module
         torch.set_default_device("cuda")
-        m.__dict__["tensor"] = lambda array: torch.from_numpy(array).cuda()
+        to_tensor = m.tensor
+        m.__dict__["tensor"] = lambda array: to_tensor(array).cuda()
         m.__dict__["wait"] = lambda result: (torch.cuda.synchronize(), result)[1]
-        m.__dict__["_array"] = lambda x: x.detach().cpu().numpy()
+        m.__dict__["_array"] = lambda x: x.detach().float().cpu().numpy()
         return m, lambda: torch.cuda.Event(enable_timing=True)
     return m, None
 
@@ -225,7 +260,9 @@ def elapsed(first: Any, last: Any) -> float:
 
 
 def measure(workload: Workload, m: Library, event: Callable[[], Any] | None, dry: bool) -> dict[str, Any]:
-    size = sum(4 * math.prod(shape) for shape in (workload.tiny if dry else workload.shapes))
+    size = sum(
+        np.dtype(workload.dtype).itemsize * math.prod(shape) for shape in (workload.tiny if dry else workload.shapes)
+    )
     sets = 1 if dry or not workload.bytes else max(1, min(8, ROTATED_BYTES // size + 1))
     inputs = [[m.tensor(array) for array in workload.arrays(dry, seed)] for seed in range(sets)]
     program = (workload.tiny_program or workload.program if dry else workload.program)(m)
@@ -511,7 +548,8 @@ class Check:
     def _of_the_most(self, row: dict[str, Any]) -> str:
         """Which part of the copies' or products' speed a row has."""
         floors = self.found.get("floors", {})
-        pairs = (("GB/s", "copy_GB/s"), ("TFLOP/s", "float32_TFLOP/s"))
+        most = "float16" if row.get("workload", "").endswith("bf16") else "float32"
+        pairs = (("GB/s", "copy_GB/s"), ("TFLOP/s", f"{most}_TFLOP/s"))
         return ", ".join(f"{row[own] / floors[most]:.0%}" for own, most in pairs if own in row and most in floors)
 
 

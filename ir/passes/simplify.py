@@ -21,7 +21,7 @@ from ..primitives.contraction import dot
 from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
 from ..primitives.placement import concatenate, pad
 from ..primitives.view import broadcast_in_dim, named, reshape, slice_, stop_gradient, transpose
-from ..types import KERNEL_DTYPES, DType, TensorType, bool_, is_floating
+from ..types import HALF_DTYPES, KERNEL_DTYPES, DType, TensorType, bool_, is_floating
 
 
 def simplify(graph: Graph) -> Graph:
@@ -153,9 +153,9 @@ def _add(op: _Candidate) -> Value | None:
 def _add_to_product(op: _Candidate, x: Value, y: Value) -> Value | None:
     """Adding to a view of a product is a view of adding to the product, which makes it a part of the product.
 
-    Where that is a number, or a row and the view keeps the rows as they are.
+    Where that is a number, or a row and the view keeps the rows as they are.  The product of halves is rounded first.
     """
-    if x.shape != op.type.shape or not (_is_made_by(x, reshape) or _is_made_by(x, transpose)):
+    if x.dtype in HALF_DTYPES or x.shape != op.type.shape or not (_is_made_by(x, reshape) or _is_made_by(x, transpose)):
         return None
     source = _operand(x)
     keeps_rows = _is_made_by(x, reshape) and y.ndim == 1 and y.shape == x.shape[-1:] == source.shape[-1:]

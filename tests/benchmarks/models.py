@@ -42,18 +42,19 @@ def cnn(m: Library) -> Any:
 
 
 def cnn_jax(m: Library, p: Sequence[Any], x: Any) -> Any:
-    lax, relu = m.jax.lax, m.jax.nn.relu
-
-    def convolved(x: Any, weight: Any, bias: Any) -> Any:
-        y = lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))
-        return relu(y + bias[:, None, None])
-
-    def pooled(x: Any) -> Any:
-        return lax.reduce_window(x, -m.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
-
-    x = pooled(convolved(convolved(x, p[0], p[1]), p[2], p[3]))
-    x = pooled(convolved(x, p[4], p[5]))
+    x = pooled_jax(m, convolved_jax(m, convolved_jax(m, x, p[0], p[1]), p[2], p[3]))
+    x = pooled_jax(m, convolved_jax(m, x, p[4], p[5]))
     return x.reshape(x.shape[0], -1) @ p[6].T + p[7]
+
+
+def convolved_jax(m: Library, x: Any, weight: Any, bias: Any) -> Any:
+    layout = ("NCHW", "OIHW", "NCHW")
+    y = m.jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout)
+    return m.jax.nn.relu(y + bias[:, None, None])
+
+
+def pooled_jax(m: Library, x: Any) -> Any:
+    return m.jax.lax.reduce_window(x, -m.inf, m.jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
 
 
 def gpt(m: Library, layers: int, width: int, heads: int, words: int = 512, length: int = 128) -> Any:
@@ -171,16 +172,18 @@ def inference(model: Callable[[Library], Any]) -> Callable[[Library], Any]:
     return make
 
 
-def training(model: Callable[[Library], Any]) -> Callable[[Library], Any]:
-    """A whole step with Adam, which returns the loss."""
+def training(model: Callable[[Library], Any], *, halves: bool = False) -> Callable[[Library], Any]:
+    """A whole step with Adam, which returns the loss; with ``halves`` all but the loss is in bfloat16."""
 
     def make(m: Library) -> Any:
         network = loaded(m, model(m))
+        if halves:
+            network = network.bfloat16()
         optimizer = m.optim.Adam(network.parameters(), lr=LEARNING_RATE)
 
         def step(x: Any, y: Any) -> Any:
             logits = network(x)
-            loss = m.F.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
+            loss = m.F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), y.reshape(-1))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -200,13 +203,13 @@ def inference_jax(model: Callable[..., Any], shapes: Shapes) -> Callable[[Librar
     return make
 
 
-def training_jax(model: Callable[..., Any], shapes: Shapes) -> Callable[[Library], Any]:
+def training_jax(model: Callable[..., Any], shapes: Shapes, *, halves: bool = False) -> Callable[[Library], Any]:
     def make(m: Library) -> Any:
         jax = m.jax
 
         def loss_of(parameters: Any, x: Any, y: Any) -> Any:
             logits = model(m, parameters, x)
-            logits = jax.nn.log_softmax(logits.reshape(-1, logits.shape[-1]))
+            logits = jax.nn.log_softmax(logits.reshape(-1, logits.shape[-1]).astype(m.float32))
             return -m.take_along_axis(logits, y.reshape(-1, 1), axis=1).mean()
 
         def update(state: Any, x: Any, y: Any) -> Any:
@@ -217,12 +220,12 @@ def training_jax(model: Callable[..., Any], shapes: Shapes) -> Callable[[Library
             second = [BETAS[1] * s + (1 - BETAS[1]) * g * g for s, g in zip(second, gradients, strict=True)]
             rate, root = LEARNING_RATE / (1 - BETAS[0] ** count), (1 - BETAS[1] ** count) ** 0.5
             parameters = [
-                p - rate * f / (m.sqrt(s) / root + EPSILON)
+                (p - rate * f / (m.sqrt(s) / root + EPSILON)).astype(p.dtype)
                 for p, f, s in zip(parameters, first, second, strict=True)
             ]  # fmt: skip
             return (parameters, first, second, count), loss
 
-        start = [m.asarray(array) for array in drawn(shapes)]
+        start = [m.asarray(array, m.bfloat16 if halves else m.float32) for array in drawn(shapes)]
         state = [(start, [0 * p for p in start], [0 * p for p in start], m.asarray(0.0, m.float32))]
         run = jax.jit(update, donate_argnums=0)
 

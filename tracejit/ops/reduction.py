@@ -8,7 +8,7 @@ import numpy as np
 
 from tracejit.ir.extents import as_float
 from tracejit.ir.primitives import reduction as primitives
-from tracejit.ir.types import bfloat16, bool_, float16, float32, int32, int64, is_differentiable, uint64
+from tracejit.ir.types import HALF_DTYPES, bool_, float32, int32, int64, is_differentiable, uint64
 
 from ..locations import at_user_line, warn_at_user_line
 from ..promotion import as_tensor, kind
@@ -79,7 +79,7 @@ def _mean(name: str, tensor: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 def widened(tensor: Tensor) -> Tensor:
     """Half-precision numbers in float32, where sums and counts have room."""
-    return elementwise.astype(tensor, float32) if tensor.dtype in (float16, bfloat16) else tensor
+    return elementwise.astype(tensor, float32) if tensor.dtype in HALF_DTYPES else tensor
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
@@ -182,6 +182,8 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` without overflow; -inf where all elements are -inf, and of nothing."""
     tensor = as_tensor(x, "logsumexp")
+    if tensor.dtype in HALF_DTYPES:  # rounded once
+        return elementwise.astype(logsumexp(widened(tensor), axis, keepdims), tensor.dtype)
     if tensor.size == 0 and _count("logsumexp", tensor, axis) == 0:
         return elementwise.log(sum(tensor, axis, keepdims))
     largest = max(tensor.detach(), axis, keepdims=True)

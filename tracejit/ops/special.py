@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tracejit.ir.primitives import special as primitives
+from tracejit.ir.types import HALF_DTYPES
 
 from ..promotion import operands
 from ..tape import apply
@@ -196,7 +197,10 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     >>> tj.softmax(tj.tensor([0.0, 0.0]))
     tensor([0.5, 0.5])
     """
-    shifted, along = _shifted("softmax", x, axis)
+    given = _float("softmax", x)
+    if given.dtype in HALF_DTYPES:  # rounded once
+        return elementwise.astype(softmax(reduction.widened(given), axis), given.dtype)
+    shifted, along = _shifted("softmax", given, axis)
     powers = elementwise.exp(shifted)
     return elementwise.divide(powers, reduction.sum(powers, along, keepdims=True))
 
@@ -208,7 +212,10 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     >>> tj.log_softmax(tj.tensor([1e4, 1e4]))
     tensor([-0.6931, -0.6931])
     """
-    shifted, along = _shifted("log_softmax", x, axis)
+    given = _float("log_softmax", x)
+    if given.dtype in HALF_DTYPES:  # rounded once
+        return elementwise.astype(log_softmax(reduction.widened(given), axis), given.dtype)
+    shifted, along = _shifted("log_softmax", given, axis)
     total = reduction.sum(elementwise.exp(shifted), along, keepdims=True)
     return elementwise.subtract(shifted, elementwise.log(total))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.ir.types import is_floating
+from tracejit.ir.types import HALF_DTYPES, float32, is_floating
 
 from ...locations import at_user_line
 from ...ops import creation, elementary, elementwise, manipulation, reduction as reductions
@@ -78,7 +78,10 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
     >>> softmax(tj.tensor([0.0, 0.0]), dim=0)
     tensor([0.5, 0.5])
     """
-    shifted, axis = shifted_by_max("softmax", input, dim, dtype)
+    x = as_tensor(input, "softmax")
+    if dtype is None and x.dtype in HALF_DTYPES:  # rounded once
+        return elementwise.astype(softmax(x, dim, float32), x.dtype)
+    shifted, axis = shifted_by_max("softmax", x, dim, dtype)
     powers = elementwise.exp(shifted)
     return powers / reductions.sum(powers, axis, keepdims=True)
 
@@ -90,7 +93,10 @@ def log_softmax(input: Any, dim: int, dtype: Any = None) -> Tensor:
     >>> log_softmax(tj.tensor([1e4, 1e4]), dim=0)
     tensor([-0.6931, -0.6931])
     """
-    shifted, axis = shifted_by_max("log_softmax", input, dim, dtype)
+    x = as_tensor(input, "log_softmax")
+    if dtype is None and x.dtype in HALF_DTYPES:  # rounded once
+        return elementwise.astype(log_softmax(x, dim, float32), x.dtype)
+    shifted, axis = shifted_by_max("log_softmax", x, dim, dtype)
     return shifted - elementwise.log(reductions.sum(elementwise.exp(shifted), axis, keepdims=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracejit.backends.devices import is_array
-from tracejit.ir.types import int64, is_floating, is_integer
+from tracejit.ir.types import HALF_DTYPES, int64, is_floating, is_integer
 
 from ... import dispatch
 from ...locations import at_user_line
@@ -39,6 +39,11 @@ def cross_entropy(
     x, labels = as_tensor(input, "cross_entropy"), as_tensor(target, "cross_entropy")
     if not 0 <= label_smoothing <= 1:
         raise at_user_line(RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"))
+    if x.dtype in HALF_DTYPES:
+        wide = cross_entropy(
+            reductions.widened(x), labels, weight, ignore_index, reduction, label_smoothing
+        )  # rounded once
+        return elementwise.astype(wide, x.dtype)
     if x.ndim and labels.shape == x.shape:
         return _cross_entropy_of_probabilities(x, labels, weight, reduction, label_smoothing)
     axis = _class_axis("cross_entropy", x, labels)

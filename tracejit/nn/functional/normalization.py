@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 from ml_dtypes import finfo
@@ -13,7 +14,7 @@ from tracejit.ir.types import format_shape
 from ...autograd.modes import no_grad
 from ...locations import at_user_line
 from ...ops import elementwise, manipulation, reduction as reductions
-from ...promotion import as_tensor
+from ...promotion import as_tensor, promote_dtypes
 from ...tensor import Tensor
 
 
@@ -26,14 +27,21 @@ def layer_norm(
     >>> layer_norm(tj.tensor([[1.0, 3.0]]), 2)
     tensor([[-1.,  1.]])
     """
-    x = as_tensor(input, "layer_norm")
+    dtype, x, weight, bias = _widened("layer_norm", input, weight, bias)
     axes = _axes_of(x, normalized_shape)
     centered = x - reductions.mean(x, axes, keepdims=True)
     variance = reductions.mean(centered * centered, axes, keepdims=True)
     result = centered * elementwise.rsqrt(variance + eps)
     if weight is not None:
         result = result * weight
-    return result if bias is None else result + bias
+    return elementwise.astype(result if bias is None else result + bias, dtype)
+
+
+def _widened(name: str, *given: Any) -> list[Any]:
+    """The dtype of what comes out, and what goes in: halves as float32, for the result is to be rounded once."""
+    tensors = [None if item is None else as_tensor(item, name) for item in given]
+    dtype = reduce(promote_dtypes, [tensor.dtype for tensor in tensors if tensor is not None])
+    return [dtype, *(None if tensor is None else reductions.widened(tensor) for tensor in tensors)]
 
 
 def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Tensor:
@@ -45,12 +53,12 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
     >>> rms_norm(tj.tensor([[1.0, 7.0]]), 2)
     tensor([[0.2, 1.4]])
     """
-    x = as_tensor(input, "rms_norm")
+    dtype, x, weight = _widened("rms_norm", input, weight)
     axes = _axes_of(x, normalized_shape)
     if eps is None:
-        eps = float(finfo(x.dtype).eps)
+        eps = float(finfo(as_tensor(input, "rms_norm").dtype).eps)
     result = x * elementwise.rsqrt(reductions.mean(x * x, axes, keepdims=True) + eps)
-    return result if weight is None else result * weight
+    return elementwise.astype(result if weight is None else result * weight, dtype)
 
 
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
