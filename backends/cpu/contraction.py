@@ -31,7 +31,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,9 +44,13 @@ from .tiles import STREAMED_BLOCKS, TileWriter
 from .vectors import ALIGNMENT, DEPTH, FEW_TILES, LINE_BYTES, VECTOR_FACTS, blocking
 from .writer import Loop
 
+if TYPE_CHECKING:
+    from ..products import DotCall, Matrices
+
 # The kernel's arguments, in order: 8-byte slots.  Strides count elements; a batch stride may be 0, any stride negative.
 # The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
 # given, with all strides 0.  The columns of C are neighbours.  Where there is a single column, this holds for the rows.
+# Where B is read but once, the columns of both may be apart, too: see ``read_once``.
 # The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.
 # Of an operand that is read through windows, the tables tell where its rows (of A) or columns (of B) and its depths
 # are: for each two numbers, an offset in elements, and how many from there on are neighbours.  Such products have more
@@ -54,8 +59,8 @@ from .writer import Loop
 SLOTS = (
     "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
     "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
-    "addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch scratch_bytes_per_worker "
-    "places depths"
+    "c_column_stride addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch "
+    "scratch_bytes_per_worker places depths"
 ).split()
 TABLES = ("places", "depths")  # read only by the kernels for windows
 
@@ -68,6 +73,7 @@ SKEW_TILES, SKEW_BYTES = 2, 1 << 17  # or its vectors cross the lines of the cac
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
+LEAST_DEPTH = 32  # k of a product whose transpose is computed
 READ_ONCE = 8  # how much longer a multiplication takes where B is read but once
 CHUNKS = 4  # for each thread, where there are enough tiles
 
@@ -147,6 +153,22 @@ def kernel_name(
     return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
+def read_once(call: DotCall, target: Target) -> DotCall:
+    """The product, or its transpose where that has few rows, so that its B is read but once."""
+    if call.windows or call.dtype == bfloat16 or not 1 < call.n <= blocking(call.dtype, target).low < call.m:
+        return call
+    a, b, c = map(_transposed, (call.lhs, call.rhs, call.out))
+    addend = None if call.addend is None else _transposed(call.addend)
+    turned = replace(call, lhs=b, rhs=a, out=c, addend=addend, m=call.n, n=call.m)
+    name = kernel_name(call.dtype, target, (turned.m, turned.n, turned.k), b.strides[2:], a.strides[2:])
+    return turned if call.k >= LEAST_DEPTH and name.startswith(("dot_stream", "dot_columns")) else call
+
+
+def _transposed(matrices: Matrices) -> Matrices:
+    stacks, stack, row, column = matrices.strides
+    return replace(matrices, strides=(stacks, stack, column, row))
+
+
 def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
     """LLVM IR of the kernel of that name, whose arguments are ``SLOTS``."""
     if dtype == bfloat16:
@@ -209,6 +231,7 @@ class ContractionWriter(TileWriter, PackingWriter):
             height = int(name.split("_")[2])
             self.stream(height) if few == "stream" else self.columns(height)
             self.write()
+            self.write_apart()
             few = f"@{few}_{height}"
         else:
             self.tile_functions()
@@ -338,9 +361,9 @@ class ContractionWriter(TileWriter, PackingWriter):
         c, addend = (
             self.offset(
                 self.offset(start[label], self.mul(first_row, slot[f"{label}_row_stride"])),
-                self.mul(first_column, step),
+                self.mul(first_column, slot[f"{label}_column_stride"]),
             )
-            for label, step in (("c", str(self.element_bytes)), ("addend", slot["addend_column_stride"]))
+            for label in ("c", "addend")
         )
         panel = self.offset(slot["scratch"], self.mul("%worker", slot["scratch_bytes_per_worker"]))
         return Stretch(rows, columns, a, b, c, addend, places, panel)
@@ -369,9 +392,8 @@ class ContractionWriter(TileWriter, PackingWriter):
         into = self.added(operands, stretch, "false", "true")
         panel = f"ptr {stretch.b}, i64 {operands.b_k}, i64 {operands.b_column}"
         a = stretch.a, operands.a_row, operands.a_k
-        self.multiply(
-            function, a, panel, operands.k, stretch.columns, stretch.rows, into, f"ptr {stretch.panel}, i64 0, i64 0"
-        )
+        ahead = f"ptr {stretch.panel}, i64 {operands.slot['c_column_stride']}, i64 0"
+        self.multiply(function, a, panel, operands.k, stretch.columns, stretch.rows, into, ahead)
 
     def blocks(self, operands: Operands, stretch: Stretch) -> None:
         """Multiply tiles of rows by panels of B, one block of k after the other."""

@@ -45,12 +45,11 @@ class Encoding:
         self._program, self._workers = program, workers
         self._dot_kernel, self._blockwise_kernel = dot_kernel, blockwise_kernel
         self._calls = list(walk(program.calls))
-        sizes = [
-            (call.dtype, host_target(), call.m, call.n, call.k) for call in self._calls if isinstance(call, DotCall)
-        ]
-        products = max((contraction.scratch_bytes(*size) for size in sizes), default=0)
-        self._blocks = program.arena_bytes + products  # where a thread's blocks of rows begin
-        self._scratch = products + max(
+        products = [contraction.read_once(call, host_target()) for call in self._calls if isinstance(call, DotCall)]
+        sizes = [(call.dtype, host_target(), call.m, call.n, call.k) for call in products]
+        kept = max((contraction.scratch_bytes(*size) for size in sizes), default=0)
+        self._blocks = program.arena_bytes + kept  # where a thread's blocks of rows begin
+        self._scratch = kept + max(
             (call.scratch_bytes for call in self._calls if isinstance(call, BlockwiseCall)), default=0
         )
         self.kernels: dict[str, _Cell] = {}
@@ -142,6 +141,8 @@ class Encoding:
         return words
 
     def _kernel(self, call: KernelCall | DotCall) -> list[int]:
+        if isinstance(call, DotCall):
+            call = contraction.read_once(call, host_target())
         places = [self.position(value) for value in call.buffers]
         if isinstance(call, KernelCall):
             places += map(self._number, call.parameters)
@@ -230,7 +231,12 @@ class Encoding:
         ]
         if call.addend is None:
             places.append(self._number(0))
-        strides = [*call.lhs.strides, *call.rhs.strides, *call.out.strides[:3]]
+        strides = [
+            *call.lhs.strides,
+            *call.rhs.strides,
+            *call.out.strides[:3],
+            1 if call.n == 1 else call.out.strides[3],
+        ]
         strides += (0, 0, 0, 0) if call.addend is None else call.addend.strides
         numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides])
         scratch = [(self._arena, self._program.arena_bytes), self._number(self._scratch)]

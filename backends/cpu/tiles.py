@@ -318,7 +318,37 @@ class TileWriter(VectorWriter):
             total = self.let("total", f"fadd {self.scalar} {total}, {z}")
             self.do(f"store {self.scalar} {total}, ptr {self.offset(target, byte)}, align {self.size}")
 
-    # Where B is read once
+    # Where B is read once.  There, %ahead is scratch memory, and %ahead_step the distance of the columns of C.
+
+    def write_few(self, sums: str, columns: str, corner: Corner, rows: str) -> None:
+        """Bring the sums of some rows, a vector apart, into C."""
+        near = self.compare("eq", "%ahead_step", self.size)
+        with self.when(near):
+            self.write_tile(sums, 1, corner, columns, rows)
+        with self.when(self.negate(near)):
+            self.do(
+                f"call void @write_apart(ptr {sums}, i64 {rows}, i64 {columns}, ptr {corner.c}, i64 %c_row, "
+                f"i64 %ahead_step, ptr {corner.addend}, i64 %addend_row, i64 %addend_vector)"
+            )
+
+    def write_apart(self) -> None:
+        """C = sums and the addend, element by element."""
+        parameters = (
+            "ptr %sums, i64 %rows, i64 %columns, ptr %c, i64 %c_row, i64 %c_column, "
+            "ptr %addend, i64 %addend_row, i64 %addend_vector"
+        )
+        with self.function(f"internal void @write_apart({parameters})", hot=True):
+            addend_column = self.let("column", f"sdiv i64 %addend_vector, {self.lanes}")
+            start = [("ptr", "%sums"), ("ptr", "%c"), ("ptr", "%addend")]
+            with self.loop("0", "%columns", 1, start) as columns:
+                with self.loop("0", "%rows", 1, [("ptr", p) for p in columns.carried], runs_once=True) as rows:
+                    new, c, addend = rows.carried
+                    total = self.let("total", f"fadd {self.scalar} {self.load_scalar(new)}, {self.load_scalar(addend)}")
+                    self.do(f"store {self.scalar} {total}, ptr {c}, align {self.size}")
+                    steps = str(self.vector_bytes), "%c_row", "%addend_row"
+                    rows.next = [self.offset(p, step) for p, step in zip(rows.carried, steps, strict=True)]
+                steps = str(self.size), "%c_column", addend_column
+                columns.next = [self.offset(p, step) for p, step in zip(columns.carried, steps, strict=True)]
 
     def stream(self, height: int) -> None:
         """Multiply a few rows of A by rows of B that are contiguous: a few of them at a time, along all columns, so
@@ -352,7 +382,7 @@ class TileWriter(VectorWriter):
                         self.offset("%c", self.mul("%c_row", number)),
                         addend=self.offset("%addend", self.mul("%addend_row", number)),
                     )
-                    self.write_tile(total, 0, corner, "%columns", "1")
+                    self.write_few(total, "%columns", corner, "1")
 
     def few_rows(self, height: int) -> list[str]:
         """The rows of A and, where some are lacking, the last of them again."""
@@ -429,11 +459,11 @@ class TileWriter(VectorWriter):
                 known = self.mul(self.sub(groups.index, column), self.size)
                 vectors = self.let("vectors", f"udiv i64 {groups.index}, {self.lanes}")
                 into = Corner(
-                    self.offset("%c", self.mul(vectors, self.vector_bytes)),
+                    self.offset("%c", self.mul(groups.index, "%ahead_step")),
                     addend=self.offset("%addend", self.mul(vectors, "%addend_vector")),
                 )
                 left = self.min(self.sub("%columns", groups.index), self.lanes)
-                self.write_tile(self.offset(buffer, known), 1, into, left)
+                self.write_few(self.offset(buffer, known), left, into, "%rows")
 
     # Some blocks of few columns side by side: the lanes are, for each of these columns, the blocks of a stretch.  So
     # memory is read in few places, each of them in long stretches.

@@ -96,15 +96,17 @@ class Kernel:
 
     def run(
         self, name: str, a: np.ndarray, b: np.ndarray, pieces: int, addend: np.ndarray | None = None, gap: int = 0,
-        tables: Sequence[np.ndarray] = (),
+        tables: Sequence[np.ndarray] = (), apart: bool = False,
     ) -> np.ndarray:  # fmt: skip
-        """The product, in rows that are ``gap`` elements apart, and the addend, which may be C's own memory."""
+        """The product, in rows (columns if ``apart``) that are ``gap`` elements apart, and the addend, which may be C's
+        own memory."""
         (m, k), n, batch = a.shape[1:], b.shape[2], max(len(a), len(b))
         guard = 64  # elements on both sides that must stay as they are
-        row = n + gap
-        memory = np.full(batch * m * row + 2 * guard, 7.5, self.dtype)
-        wide = memory[guard : len(memory) - guard].reshape(batch, m, row)
-        c = wide[:, :, :n]
+        rows, columns = (n, m) if apart else (m, n)
+        row = columns + gap
+        memory = np.full(batch * rows * row + 2 * guard, 7.5, self.dtype)
+        wide = memory[guard : len(memory) - guard].reshape(batch, rows, row)
+        c = wide[:, :, :columns].mT if apart else wide[:, :, :columns]
         if addend is not None and addend.shape == c.shape and gap:
             c[...] = addend
             addend = c
@@ -120,15 +122,15 @@ class Kernel:
 
         strides = [*batch_strides(a), *(s // a.itemsize for s in a.strides[1:])]
         strides += [*batch_strides(b), *(s // b.itemsize for s in b.strides[1:])]
-        strides += [m * row * inner, m * row, row]
+        strides += [rows * row * inner, rows * row, *((1, row) if apart else (row, 1))]
         if addend is None:
             strides += [0, 0, 0, 0]
         elif addend.size == 1:
             strides += [0, 0, 0, 0]
             addend = np.full(contraction.NUMBER_BYTES // addend.itemsize, addend)
         else:
-            row = 0 if addend.shape[1] == 1 else addend.strides[1] // addend.itemsize
-            strides += [*batch_strides(addend), row, 1]
+            row, column = (0 if addend.shape[1] == 1 else s // addend.itemsize for s in addend.strides[1:])
+            strides += [*batch_strides(addend), row, column if apart else 1]
         pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
         at = [table.ctypes.data for table in tables] or [0, 0]
         slots = np.array([*pointers, batch, inner, m, n, k, *strides, scratch.ctypes.data, per_worker, *at], np.int64)
@@ -137,7 +139,7 @@ class Kernel:
         edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
         for piece in range(pieces):
             self.function(name)(slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
-        assert (wide[:, :, c.shape[2] :] == 7.5).all()
+        assert (wide[:, :, columns:] == 7.5).all()
         assert (memory[:guard] == 7.5).all()
         assert (memory[len(memory) - guard :] == 7.5).all()
         assert (scratch[2 * per_worker :] == 0xA5).all()
@@ -247,6 +249,41 @@ def test_the_bits_do_not_depend_on_how_the_work_is_shared_or_packed(kernel: Kern
         assert_same_bits(kernel(a[:, :60], skewed), np.ascontiguousarray(whole[:, :60]))
         columns = skewed.transpose(0, 2, 1)
         assert_same_bits(kernel(a[:, :3], columns), kernel(a[:, :3], np.ascontiguousarray(columns)))
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+def test_few_rows_whose_columns_are_apart(kernel: Kernel, layout: str) -> None:
+    rng = np.random.default_rng(5)
+    for m, k, n in ((2, 300, 37), (3, 1100, 21), (4, 40, 70)):
+        if m > contraction.blocking(kernel.dtype, kernel.target).low:
+            continue
+        a, b = operand(rng, (3, m, k), kernel.dtype, "rows"), operand(rng, (3, k, n), kernel.dtype, layout)
+        sizes, strides = (m, n, k), [[s // x.itemsize for s in x.strides[1:]] for x in (a, b)]
+        name = contraction.kernel_name(kernel.dtype, kernel.target, sizes, *strides)
+        if name == f"dot_{kernel.kind}":
+            continue
+        expected = np.ascontiguousarray(kernel.run(f"dot_{kernel.kind}", a, b, 1))
+        assert_same_bits(np.ascontiguousarray(kernel.run(name, a, b, 2, apart=True, gap=3)), expected)
+        for addend in (operand(rng, (3, m, n), kernel.dtype, "columns"), np.full((1, 1, 1), 0.3, kernel.dtype)):
+            actual = kernel.run(name, a, b, 2, apart=True, addend=addend)
+            assert_same_bits(np.ascontiguousarray(actual), expected + addend)
+
+
+def test_products_with_few_columns() -> None:
+    rng = np.random.default_rng(6)
+    a, b, rest = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 70, 300), (2, 300, 40), (2, 70, 3)))
+    whole = tj.matmul(tj.asarray(a), tj.asarray(b)).numpy()[:, :, :3]
+
+    @tj.jit
+    def products(a: tj.Tensor, b: tj.Tensor, rest: tj.Tensor) -> tuple[tj.Tensor, ...]:
+        return a @ b, a @ b + rest, a @ b + rest[0, 0], (b.mT @ a.mT).mT, a[0] @ b, a @ b + 0.5
+
+    found = products(*map(tj.asarray, (a, np.ascontiguousarray(b[:, :, :3]), rest)))
+    expected = whole, whole + rest, whole + rest[0, 0], whole, None, whole + np.float32(0.5)
+    for actual, wanted in zip(found, expected, strict=True):
+        if wanted is not None:
+            assert_same_bits(actual.numpy(), wanted)
+    assert_same_bits(found[4].numpy()[0], whole[0])
 
 
 @pytest.mark.parametrize("depth", [1024, 1300, 2304])
