@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STEP = 0  # the axis of the steps
 MOST_NODES = 512  # of a kernel: larger ones take long to compile
 MOST_WORK = 1 << 36  # scalar operations, in vectors: a kernel is not interrupted
+MOST_SUMS = 1024  # elements of a product: those of larger ones do not stay in registers, as the kernels for them see to
 
 FEW = 64
 
@@ -62,6 +63,8 @@ def _may_be_one_kernel(op: Op) -> bool:
         return False
     for inner in body.ops:
         if inner.regions or any(value.dtype not in KERNEL_DTYPES for value in (*inner.operands, *inner.results)):
+            return False
+        if is_product(inner) and inner.result.type.size > MOST_SUMS:
             return False
         if isinstance(inner.primitive, Elementwise | Generation) or is_product(inner) or inner.primitive is gather:
             if squeezed(inner.result.shape) not in {(), *domains}:

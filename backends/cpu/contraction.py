@@ -41,7 +41,7 @@ from tracejit.ir.types import bfloat16
 from .packing import PackingWriter
 from .target import Target
 from .tiles import STREAMED_BLOCKS, TileWriter
-from .vectors import ALIGNMENT, DEPTH, FEW_TILES, LINE_BYTES, VECTOR_FACTS, blocking
+from .vectors import ALIGNMENT, DEPTH, LINE_BYTES, VECTOR_FACTS, blocking
 from .writer import Loop
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 # The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
 # given, with all strides 0.  The columns of C are neighbours.  Where there is a single column, this holds for the rows.
 # Where B is read but once, the columns of both may be apart, too: see ``read_once``.
-# The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.
+# The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.  A unit is a tile of rows in a block of so
+# many columns, whole strips of them (see :mod:`.shares`).
 # Of an operand that is read through windows, the tables tell where its rows (of A) or columns (of B) and its depths
 # are: for each two numbers, an offset in elements, and how many from there on are neighbours.  Such products have more
 # than one column, or a single row too.  A B that is read in place has a table of vectors of its columns
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
 SLOTS = (
     "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
     "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
-    "c_column_stride addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride scratch "
-    "scratch_bytes_per_worker places depths"
+    "c_column_stride addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride block_columns "
+    "scratch scratch_bytes_per_worker places depths"
 ).split()
 TABLES = ("places", "depths")  # read only by the kernels for windows
 
@@ -72,18 +73,8 @@ HUGE_TILES, HUGE_BYTES = 0, 1 << 22  # also where it comes from memory,
 SKEW_TILES, SKEW_BYTES = 2, 1 << 17  # or its vectors cross the lines of the cache.
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
-CHUNK_TILES = 32  # that a thread takes at a time: about so many repay packing a panel of B once more
 LEAST_DEPTH = 32  # k of a product whose transpose is computed
 READ_ONCE = 8  # how much longer a multiplication takes where B is read but once
-CHUNKS = 4  # for each thread, where there are enough tiles
-
-
-def parallel_units(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int) -> int:
-    """The extent of the kernel's parallel axis: tiles of rows, within blocks of columns, within the batch."""
-    shape = blocking(dtype, target)
-    if n == 1:  # the kernel computes the transpose
-        m, n = n, m
-    return batch * -(-m // shape.height) * -(-n // shape.columns(m))
 
 
 def scratch_bytes(dtype: np.dtype, target: Target, m: int, n: int, k: int) -> int:
@@ -106,21 +97,6 @@ def effort(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int) 
     """The time it takes, in multiplications of a large product: where B is read but once, each takes longer."""
     is_read_once = n == 1 or m <= blocking(dtype, target).low
     return batch * m * n * k * (READ_ONCE if is_read_once else 1)
-
-
-def grain(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, threads: int) -> int:
-    """How many units a thread should take at a time.
-
-    An even share or, where it is large, an even part of it, so that a thread held up by other work does not hold up the
-    rest; but no part so small that packing the panel of B once more does not pay, or B is read in short stretches.
-    """
-    shape, rows = blocking(dtype, target), 1 if n == 1 else m
-    share = -(-parallel_units(dtype, target, batch, m, n, k) // max(threads, 1))
-    if rows <= shape.low:
-        return min(share, max(STREAMED_BLOCKS, share // CHUNKS))
-    part = -(-share // min(max(share // CHUNK_TILES, 1), CHUNKS))
-    tiles = -(-rows // shape.height)
-    return -(-part // tiles) * tiles if part >= CHUNKS * tiles else part
 
 
 def kernel_name(
@@ -316,13 +292,8 @@ class ContractionWriter(TileWriter, PackingWriter):
         rows, some blocks of columns."""
         shape, slot = self.shape, operands.slot
         tiles = self.ceil_div(operands.m, shape.height)
-        low = self.compare("sle", operands.m, shape.low)
-        width = self.compare("sle", operands.m, FEW_TILES * shape.height)
-        width = self.select(width, "i64", shape.narrow_block, shape.column_block)
-        width = self.select(low, "i64", shape.stream_block, width)
+        low, width = self.compare("sle", operands.m, shape.low), slot["block_columns"]
         blocks = self.max(self.ceil_div(operands.n, width), 1)
-        # Blocks of about equal width, for a narrow last one would be slow.
-        width = self.mul(self.ceil_div(self.ceil_div(operands.n, blocks), shape.strip), shape.strip)
 
         tile = self.let("tile", f"urem i64 {units.index}, {tiles}")
         outer = self.let("outer", f"udiv i64 {units.index}, {tiles}")

@@ -14,7 +14,9 @@ from ..control import Carry, Slices
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
 from . import blockwise, contraction, sweeps, walker
 from .recipe import Recipe
+from .shares import shares
 from .target import host_target
+from .vectors import blocking
 
 # One thread runs what takes less than about 20 µs; a chunk takes at least about 5 µs.
 SERIAL_WORK = 1 << 18
@@ -149,11 +151,11 @@ class Encoding:
             kernel, extent = self._cell(call.kernel.name), call.extent
             grain = self._grain(extent, call.work)
         else:
-            kernel, places = self._cell(self._dot_kernel(call)), self._dot_arguments(call, places)
             shape = (call.dtype, host_target(), call.batch, call.m, call.n, call.k)
-            extent = contraction.parallel_units(*shape)
             is_worth_it = contraction.effort(*shape) >= 4 * SERIAL_WORK and self._workers > 1
-            grain = contraction.grain(*shape, self._workers) if is_worth_it else 0
+            parts = shares(*shape, self._workers if is_worth_it else 1)
+            kernel, places = self._cell(self._dot_kernel(call)), self._dot_arguments(call, places, parts.columns)
+            extent, grain = parts.units, parts.grain if is_worth_it else 0
         return self._instruction(kernel, extent, grain, places)
 
     def _instruction(self, kernel: int, extent: int, grain: int, arguments: Sequence[Position]) -> list[int]:
@@ -198,16 +200,15 @@ class Encoding:
             cell = self._cell(self._dot_kernel(own))
             if own.addend is None:
                 moves, of_thread, slopes = [*moves, (0, 0, 0, 0)], [*of_thread, 0], [*slopes, (0, 0)]
-            places = self._dot_arguments(own, places)
+            width = shares(own.dtype, host_target(), 1, call.rows, own.n, own.k, 1).columns
+            places = self._dot_arguments(own, places, width)
             slopes += [(0, 0)] * (len(places) - len(slopes))
             slopes[contraction.SLOTS.index("m")] = 1, 0
             if step.limited:
                 slopes[contraction.SLOTS.index(step.limited)] = 0, 1
+            height = blocking(own.dtype, host_target()).height
             extents = [
-                contraction.parallel_units(
-                    own.dtype, host_target(), 1, rows, limit if step.limited == "n" else own.n, own.k
-                )
-                for rows, limit in blocks
+                -(-rows // height) * -(-(limit if step.limited == "n" else own.n) // width) for rows, limit in blocks
             ]
         arguments: list[Position] = []
         for number, ((word, base), (by_row, by_column)) in enumerate(zip(places, slopes, strict=True)):
@@ -223,7 +224,7 @@ class Encoding:
     def _cell(self, kernel: str) -> int:
         return self.kernels.setdefault(kernel, _Cell(len(self.kernels)))
 
-    def _dot_arguments(self, call: DotCall, places: list[Position]) -> list[Position]:
+    def _dot_arguments(self, call: DotCall, places: list[Position], columns: int) -> list[Position]:
         tables = places[len(call.matrices) :] or [self._number(0)] * 2
         places = [
             (word, offset + each.offset * call.dtype.itemsize)
@@ -238,7 +239,7 @@ class Encoding:
             1 if call.n == 1 else call.out.strides[3],
         ]
         strides += (0, 0, 0, 0) if call.addend is None else call.addend.strides
-        numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides])
+        numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides, columns])
         scratch = [(self._arena, self._program.arena_bytes), self._number(self._scratch)]
         return [*places, *numbers, *scratch, *tables]
 

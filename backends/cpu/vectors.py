@@ -16,7 +16,6 @@ DEPTH = 256  # how many k make up one chain of fma: part of what a product means
 LINE_BYTES = 64  # of a cache
 ALIGNMENT = 64  # of scratch memory, for speed: a cache line
 COLUMN_BLOCK_BYTES = 3072  # the width of a panel: with DEPTH rows, three quarters of a second-level cache of 1 MiB
-FEW_TILES = 4  # up to so many tiles of rows, the threads share the columns
 
 
 # What a table tells of a vector of places of windows: the offset of what is read, in elements; how many lanes are read;
@@ -37,12 +36,6 @@ class Blocking:
     narrow_block: int  # columns in a block where there are few tiles of rows: few, for there is little to reuse
     stream_block: int  # columns in a block where there are fewer rows of A yet: a line of each row of B, or some
     element_bytes: int
-
-    def columns(self, m: int) -> int:
-        """How many columns a unit has, given the number of rows."""
-        if m <= self.low:
-            return self.stream_block
-        return self.narrow_block if m <= FEW_TILES * self.height else self.column_block
 
     @property
     def copied_row_bytes(self) -> int:

@@ -16,8 +16,9 @@ llvm = pytest.importorskip("llvmlite.binding")
 import tracejit as tj  # noqa: E402
 from tracejit.backends.convolutions import vectors_of_places  # noqa: E402
 from tracejit.backends.cpu import contraction  # noqa: E402
+from tracejit.backends.cpu.shares import shares  # noqa: E402
 from tracejit.backends.cpu.target import Target, describe, host_target  # noqa: E402
-from tracejit.backends.cpu.vectors import VECTOR_FACTS  # noqa: E402
+from tracejit.backends.cpu.vectors import VECTOR_FACTS, blocking  # noqa: E402
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -133,10 +134,11 @@ class Kernel:
             strides += [*batch_strides(addend), row, column if apart else 1]
         pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
         at = [table.ctypes.data for table in tables] or [0, 0]
-        slots = np.array([*pointers, batch, inner, m, n, k, *strides, scratch.ctypes.data, per_worker, *at], np.int64)
+        parts = shares(self.dtype, self.target, batch, m, n, k, pieces)
+        numbers = [batch, inner, m, n, k, *strides, parts.columns]
+        slots = np.array([*pointers, *numbers, scratch.ctypes.data, per_worker, *at], np.int64)
         assert len(slots) == len(contraction.SLOTS)
-        units = contraction.parallel_units(self.dtype, self.target, batch, m, n, k)
-        edges = np.linspace(0, units, pieces + 1).astype(int).tolist()
+        edges = np.linspace(0, parts.units, pieces + 1).astype(int).tolist()
         for piece in range(pieces):
             self.function(name)(slots.ctypes.data, edges[piece], edges[piece + 1], piece % 2)
         assert (wide[:, :, columns:] == 7.5).all()
@@ -410,3 +412,17 @@ def test_single_columns_are_added(rows: int) -> None:
         return a @ u + b @ w
 
     assert tj.jit(total)(a, b, u, w).numpy().tobytes() == total(a, b, u, w).numpy().tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "sizes", [(1, 16, 128, 512), (1, 100, 100, 100), (3, 33, 257, 9), (1, 1024, 4096, 64), (2, 0, 5, 3)]
+)
+def test_threads_share_all_of_a_product_about_evenly(sizes: tuple[int, ...], threads: int) -> None:
+    batch, m, n, k = sizes
+    parts = shares(FLOAT32, host_target(), batch, m, n, k, threads)
+    shape = blocking(FLOAT32, host_target())
+    assert parts.columns % shape.strip == 0
+    assert parts.columns <= shape.column_block
+    assert parts.units == batch * -(-m // shape.height) * -(-n // parts.columns)
+    assert 1 <= parts.grain <= max(-(-parts.units // threads), 1)

@@ -86,6 +86,16 @@ def test_small_products(size, dtype):
     assert bits(tj.jit(one)(start)) == bits(by_steps(lambda carry, x: ((w @ carry[0] * 0.3,), None), (start,), None, 9))
 
 
+def test_larger_products_have_kernels_of_their_own():
+    start, xs = random(48, 40), random(7, 9, 48)
+
+    def step(carry, x):
+        return (carry[0] + x.T @ x[:, :40],), None
+
+    assert "carrying" not in kernels(lambda a: at_once(step, (a,), xs, 7), start)
+    assert bits(tj.jit(lambda a: at_once(step, (a,), xs, 7))(start)) == bits(by_steps(step, (start,), xs, 7))
+
+
 def test_rows_by_number():
     x, start = random(20, 6), random(6, seed=1)
 
