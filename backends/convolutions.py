@@ -8,7 +8,7 @@ they are, also those between rows of places, whose sums it leaves out; else it c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,14 @@ from tracejit.ir.types import HALF_DTYPES, DType, float32, float64
 
 from .cpu.target import host_target
 from .fusion import Affine, Group, home_index
-from .products import DotCall, Matrices, Windows, one_stride, place_of
+from .lower import strides_of
+from .products import DotCall, Matrices, Windows, place_of
 
 if TYPE_CHECKING:
     from .program import _Plan
 
+NEAR = 16  # elements: at most so far apart, they are mostly in the same line of the cache
+MOST_PHASES = 16  # each is a copy
 COPY = 16  # what the copy of a panel costs, in rows of a product with it
 FEW_PLACES = 48  # up to so many, the places of all examples are the rows of the product, and not the columns
 
@@ -40,19 +43,17 @@ def lower_convolution(plan: _Plan, op: Op) -> None:
     weights = _contiguous(plan, op.operands[1])
     if not plan.host:
         each = sizes.depth * sizes.area
-        image = _Image(_written_out(plan, op, sizes), 0, sizes.groups * each, each)
-        _by_examples(plan, op, sizes, image, weights, ((sizes.depth,), (sizes.area,)), ((sizes.area,), (1,)))
+        image = _Image(_written_out(plan, op, sizes), 0, sizes.groups * each, each, (), ())
+        _by_examples(plan, op, sizes, image, weights, (sizes.area, 1), None)
         return
-    base, offset, steps = place_of(plan, op.operands[0])
-    batch_step, channel_step, *steps = steps
-    depths = (sizes.inner, *sizes.kernel), (channel_step, *map(int.__mul__, steps, op.attributes["dilations"]))
-    places = sizes.places, tuple(map(int.__mul__, steps, op.attributes["strides"]))
-    image = _Image(base, offset, batch_step, sizes.inner * channel_step)
+    image = _where_it_is(plan, op, sizes)
     if sizes.area > FEW_PLACES or sizes.outputs == 1:
-        _by_examples(plan, op, sizes, image, weights, depths, places)
+        if _shows_little(image, sizes, op.result.dtype):
+            image = _in_phases(plan, op, sizes) or image
+        strides, windows = _strides_or_windows("rhs", image.depths, image.places)
+        _by_examples(plan, op, sizes, image, weights, strides, windows)
     else:
-        rows = (sizes.batch, *places[0]), (batch_step, *places[1])
-        _by_places(plan, op, sizes, image, weights, depths, rows)
+        _by_places(plan, op, sizes, image, weights)
 
 
 class _Sizes:
@@ -67,25 +68,89 @@ class _Sizes:
         self.depth, self.area = self.inner * math.prod(kernel), math.prod(places)
 
 
+Axes = tuple[tuple[int, ...], ...]  # the offsets of the points along each axis
+
+
+@dataclass
 class _Image:
-    """Where the input is: its memory, an offset, and the steps from example to example, from group to group."""
+    """Where the input is: its memory, an offset, the steps from example to example and from group to group; and where
+    the places of the windows are, and the places within one."""
 
-    def __init__(self, base: Value, offset: int, batch_step: int, group_step: int) -> None:
-        self.base, self.offset, self.batch_step, self.group_step = base, offset, batch_step, group_step
+    base: Value
+    offset: int
+    batch_step: int
+    group_step: int
+    places: Axes
+    depths: Axes
 
 
-Axes = tuple[Sequence[int], Sequence[int]]  # extents and steps
+def _where_it_is(plan: _Plan, op: Op, sizes: _Sizes) -> _Image:
+    base, offset, (batch_step, channel_step, *steps) = place_of(plan, op.operands[0])
+    depths = [_axis(sizes.inner, channel_step)]
+    depths += map(_axis, sizes.kernel, map(int.__mul__, steps, op.attributes["dilations"]))
+    places = map(_axis, sizes.places, map(int.__mul__, steps, op.attributes["strides"]))
+    return _Image(base, offset, batch_step, sizes.inner * channel_step, tuple(places), tuple(depths))
+
+
+def _axis(extent: int, step: int) -> tuple[int, ...]:
+    return tuple(number * step for number in range(extent))
+
+
+def _shows_little(image: _Image, sizes: _Sizes, dtype: DType) -> bool:
+    """Whether vectors of memory show few places: these are apart."""
+    lanes = host_target().lanes(dtype)
+    return 2 * sizes.area <= (len(_vectors(image.places, dtype).array) - 1) * lanes
+
+
+def _in_phases(plan: _Plan, op: Op, sizes: _Sizes) -> _Image | None:
+    """A copy of the input in which all that a window shows by one of its elements is side by side: the places within a
+    stride come before those of the strides.  ``None`` where there are too many of them."""
+    strides, dilations = op.attributes["strides"], op.attributes["dilations"]
+    steps = [_axis(size, dilation) for size, dilation in zip(sizes.kernel, dilations, strict=True)]
+    phases = [sorted({step % stride for step in axis}) for axis, stride in zip(steps, strides, strict=True)]
+    if math.prod(map(len, phases)) > MOST_PHASES:
+        return None
+    extents = [axis[-1] // stride + count for axis, stride, count in zip(steps, strides, sizes.places, strict=True)]
+    batch, channels = op.operands[0].type.static_shape[:2]
+    counts = [len(axis) for axis in phases]
+    copy = Value(TensorType(op.result.dtype, (batch, channels, *counts, *extents)))
+    for numbers in np.ndindex(*counts):
+        chosen = [axis[number] for axis, number in zip(phases, numbers, strict=True)]
+        used = [
+            max(step // stride for step in axis if step % stride == phase) + count
+            for axis, stride, phase, count in zip(steps, strides, chosen, sizes.places, strict=True)
+        ]
+        shape = (batch, channels, *used)
+        home = home_index(shape)
+        source = [
+            _plus(_times(entry, stride), phase) for entry, stride, phase in zip(home[2:], strides, chosen, strict=True)
+        ]
+        target = [_plus(0, number) for number in numbers]
+        plan.copy(
+            op.operands[0], (*home[:2], *source), copy, (*home[:2], *target, *home[2:]), shape, op, title="phases"
+        )
+    pitches = strides_of((*counts, *extents))
+    within = [
+        tuple(axis.index(step % stride) * outer + step // stride * inner for step in found)
+        for found, axis, stride, outer, inner in zip(
+            steps, phases, strides, pitches[: len(counts)], pitches[len(counts) :], strict=True
+        )
+    ]
+    plane = math.prod((*counts, *extents))
+    places = tuple(map(_axis, sizes.places, pitches[len(counts) :]))
+    depths = (_axis(sizes.inner, plane), *within)
+    return _Image(copy, 0, channels * plane, sizes.inner * plane, places, depths)
 
 
 def _by_examples(
-    plan: _Plan, op: Op, sizes: _Sizes, image: _Image, weights: Matrices, depths: Axes, places: Axes
-) -> None:
+    plan: _Plan, op: Op, sizes: _Sizes, image: _Image, weights: Matrices, strides: tuple[int, int],
+    windows: Windows | None,
+) -> None:  # fmt: skip
     """For each example and group: the weights times what the windows show, place by place."""
     lhs = Matrices(weights.value, weights.offset, (0, sizes.outputs * sizes.depth, sizes.depth, 1))
-    strides, windows = _strides_or_windows("rhs", depths, places)
     columns = sizes.area
     if windows is not None and sizes.depth:
-        vectors, lanes = _vectors(*map(tuple, places), op.result.dtype), host_target().lanes(op.result.dtype)
+        vectors, lanes = _vectors(image.places, op.result.dtype), host_target().lanes(op.result.dtype)
         if _is_read_in_place(vectors.array, columns, lanes, sizes.outputs):
             windows, columns = Windows("rhs", vectors, windows.depths), (len(vectors.array) - 1) * lanes
     rhs = Matrices(image.base, image.offset, (image.batch_step, image.group_step, *strides))
@@ -94,10 +159,11 @@ def _by_examples(
     _append(plan, op, lhs, rhs, out, windows, sizes.batch * sizes.groups, sizes.outputs, columns, sizes.depth)
 
 
-def _by_places(plan: _Plan, op: Op, sizes: _Sizes, image: _Image, weights: Matrices, depths: Axes, rows: Axes) -> None:
+def _by_places(plan: _Plan, op: Op, sizes: _Sizes, image: _Image, weights: Matrices) -> None:
     """For each group: what the windows show, of all examples, times the weights; then the channels go to their axis."""
     count = sizes.batch * sizes.area
-    strides, windows = _strides_or_windows("lhs", depths, rows)
+    rows = (_axis(sizes.batch, image.batch_step), *image.places)
+    strides, windows = _strides_or_windows("lhs", image.depths, rows)
     lhs = Matrices(image.base, image.offset, (0, image.group_step, *strides[::-1]))
     rhs = Matrices(weights.value, weights.offset, (0, sizes.outputs * sizes.depth, 1, sizes.depth))
     shape = (sizes.batch, sizes.area, sizes.groups, sizes.outputs)
@@ -125,10 +191,19 @@ def _append(
 
 def _strides_or_windows(side: str, depths: Axes, places: Axes) -> tuple[tuple[int, int], Windows | None]:
     """The strides along the depth and the places, where there is one of each; else tables."""
-    strides = tuple(one_stride(steps, extents, 0, len(extents)) for extents, steps in (depths, places))
+    strides = [_stride(_offsets(axes)) for axes in (depths, places)]
     if strides[0] is not None and strides[1] is not None:
         return (strides[0], strides[1]), None
-    return (0, 0), Windows(side, _table(*map(tuple, places)), _table(*map(tuple, depths)))
+    # What is copied needs to know of neighbours, what is only asked for of what is in the same lines of the cache.
+    return (0, 0), Windows(side, _table(places, 1 if side == "rhs" else NEAR), _table(depths, NEAR))
+
+
+def _stride(offsets: np.ndarray) -> int | None:
+    """By how much each is more than the one before, where that is always the same."""
+    steps = np.diff(offsets)
+    if not steps.size:
+        return 0
+    return int(steps[0]) if np.all(steps == steps[0]) else None
 
 
 def _is_read_in_place(vectors: np.ndarray, area: int, lanes: int, outputs: int) -> bool:
@@ -138,20 +213,20 @@ def _is_read_in_place(vectors: np.ndarray, area: int, lanes: int, outputs: int) 
     return (len(vectors) - 1) * outputs <= -(-area // lanes) * (outputs + COPY)
 
 
-def _offsets(extents: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
-    """For each point of some axes its offset, in elements."""
-    offsets = np.zeros((1,) * len(extents), np.int64)
-    for axis, (extent, step) in enumerate(zip(extents, steps, strict=True)):
-        shape = [extent if i == axis else 1 for i in range(len(extents))]
-        offsets = offsets + (np.arange(extent) * step).reshape(shape)
-    return offsets.ravel()
+def _offsets(axes: Axes) -> np.ndarray:
+    """The offset of each point of some axes, in elements."""
+    offsets = np.zeros(1, np.int64)
+    for axis in axes:
+        offsets = np.add.outer(offsets, np.array(axis, np.int64)).ravel()
+    return offsets
 
 
 @lru_cache(maxsize=512)
-def _table(extents: tuple[int, ...], steps: tuple[int, ...]) -> Constant:
-    """For each point of some axes its offset, and how many points from there on are neighbours."""
-    flat = _offsets(extents, steps)
-    return Constant(np.stack([flat, _runs(np.append(np.diff(flat) != 1, True))], axis=1))
+def _table(axes: Axes, apart: int) -> Constant:
+    """For each point of some axes its offset, and how many points from there on are at most so far apart each."""
+    flat = _offsets(axes)
+    steps = np.diff(flat)
+    return Constant(np.stack([flat, _runs(np.append((steps < 1) | (steps > apart), True))], axis=1))
 
 
 def _runs(is_last: np.ndarray) -> np.ndarray:
@@ -161,8 +236,8 @@ def _runs(is_last: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def _vectors(extents: tuple[int, ...], steps: tuple[int, ...], dtype: DType) -> Constant:
-    return Constant(vectors_of_places(_offsets(extents, steps), host_target().lanes(dtype)))
+def _vectors(axes: Axes, dtype: DType) -> Constant:
+    return Constant(vectors_of_places(_offsets(axes), host_target().lanes(dtype)))
 
 
 def vectors_of_places(offsets: np.ndarray, lanes: int) -> np.ndarray:
@@ -250,6 +325,10 @@ def _lower_integers(plan: _Plan, op: Op, sizes: _Sizes) -> None:
 
 def _times(entry: Any, number: int) -> Any:
     return entry if entry == 0 else entry * number
+
+
+def _plus(entry: Any, number: int) -> Any:
+    return _sum(entry, Affine((), number) if number else 0)
 
 
 def _sum(x: Any, y: Any) -> Any:

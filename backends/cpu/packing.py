@@ -194,14 +194,22 @@ class PackingWriter(VectorWriter):
                 offset, stretches.step = self.mul(first, self.size), self.mul(vectors, self.lanes)
                 stretches.next = [self.vector_entry(entry, vectors)]
             else:
-                offset, run = self.place(entry, 0)
-                stretches.step = run = self.min(run, self.sub("%count", stretches.index))
-                stretches.next = [self.entry(entry, run)]
+                number, run = self.close(entry, self.sub("%count", stretches.index))
+                offset, _ = self.place(entry, 0)
+                stretches.step, stretches.next = number, [self.entry(entry, number)]
             start = self.offset("%image", offset)
             with self.loop("0", "%depth", 1) as deeper:
-                distance, depths = self.place("%depths", deeper.index)
-                deeper.step = self.min(depths, self.sub("%depth", deeper.index))
-                length = self.mul(self.add(run, deeper.step), self.size)
+                here = self.entry("%depths", deeper.index)
+                number, reach = self.close(here, self.sub("%depth", deeper.index))
+                (distance, _), deeper.step = self.place(here, 0), number
+                length = self.mul(self.add(run, reach), self.size)
                 with self.loop("0", length, LINE_BYTES) as lines:
                     at = self.offset(self.offset(start, distance), lines.index)
                     self.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")
+
+    def close(self, entry: str, left: str) -> tuple[str, str]:
+        """How many points from one on, of those left, are close together, and over how many elements they reach."""
+        first, run = self.place(entry, 0)
+        number = self.min(run, left)
+        last, _ = self.place(self.entry(entry, self.sub(number, "1")), 0)
+        return number, self.add(self.let("reach", f"sdiv i64 {self.sub(last, first)}, {self.size}"), 1)

@@ -42,6 +42,14 @@ class Corner:
         return [("ptr", pointer) for pointer in (self.c, self.old, self.addend)]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Masks: of some lanes of a vector, and of as many first ones."""
+
+    lanes: str
+    side_by_side: str
+
+
 class TileWriter(VectorWriter):
     """Writes the functions that multiply some rows of A by a panel of B."""
 
@@ -209,15 +217,17 @@ class TileWriter(VectorWriter):
         b_starts = [self.offset("%b", self.mul(self.shown(vector, "offset"), self.size)) for vector in vectors]
         sums, width = self.sums(height, a_bases, b_starts, masks), len(vectors)
         if height == self.height:
-            for column, vector in enumerate(vectors):
-                corner, chosen = self.landing(vector, Corner())
-                for row, new in enumerate(sums[column::width]):
-                    if row:
-                        corner = Corner(
-                            self.offset(corner.c, "%c_row"), self.offset(corner.old, "%old_row"),
-                            self.offset(corner.addend, "%addend_row"),
-                        )  # fmt: skip
-                    self.write_chosen(new, corner, chosen)
+            lanes = self.shown(vectors[0], "lanes")
+            for vector in vectors[1:]:
+                lanes = self.let("lanes", f"and i64 {lanes}, {self.shown(vector, 'lanes')}")
+            whole = self.compare("eq", lanes, (1 << self.lanes) - 1)
+            with self.when(whole):
+                self.write_sums(sums, width, self.landing(vectors[0], Corner())[0])
+            if self.target.has_masked_memory:
+                with self.when(self.negate(whole)):
+                    for column, vector in enumerate(vectors):
+                        corner, chosen = self.landing(vector, Corner())
+                        self.write_sums([self.chosen(new, chosen) for new in sums[column::width]], 1, corner, chosen)
             return
         for i, value in enumerate(sums):
             self.store(value, self.offset(buffer, i * self.vector_bytes), aligned=True)
@@ -225,25 +235,25 @@ class TileWriter(VectorWriter):
 
     # Into C
 
-    def landing(self, vector: str, corner: Corner) -> tuple[Corner, tuple[str, str] | None]:
-        """Where in C a vector of places is, and which lanes are for it: as they are, and brought together."""
+    def landing(self, vector: str, corner: Corner) -> tuple[Corner, Chosen | None]:
+        """Where in C a vector of places is, and which of its lanes, if not all."""
         start = self.mul(self.shown(vector, "first"), self.size)
         old = self.select(self.compare("eq", "%old_vector", 0), "i64", 0, start)
         corner = Corner(self.offset(corner.c, start), self.offset(corner.old, old), corner.addend)
         if not self.target.has_masked_memory:
-            return corner, None  # all
+            return corner, None
         lanes = self.let("lanes", f"trunc i64 {self.shown(vector, 'lanes')} to i{self.lanes}")
         mask = self.let("mask", f"bitcast i{self.lanes} {lanes} to {self.mask}")
-        return corner, (mask, self.first_lanes(self.shown(vector, "count")))
+        return corner, Chosen(mask, self.first_lanes(self.shown(vector, "count")))
 
-    def write_chosen(self, new: str, corner: Corner, chosen: tuple[str, str] | None) -> None:
-        """Bring some of a vector's lanes into C, side by side."""
-        if chosen is not None:
-            operands = f"{self.vector} {new}, {self.mask} {chosen[0]}, {self.vector} poison"
-            new = self.let("v", f"call {self.vector} @llvm.experimental.vector.compress.{self.suffix}({operands})")
-        self.write_vector(new, corner.old, corner.addend, corner.c, chosen and chosen[1])
+    def chosen(self, value: str, chosen: Chosen | None) -> str:
+        """Some lanes of a vector, side by side."""
+        if chosen is None:
+            return value
+        operands = f"{self.vector} {value}, {self.mask} {chosen.lanes}, {self.vector} poison"
+        return self.let("v", f"call {self.vector} @llvm.experimental.vector.compress.{self.suffix}({operands})")
 
-    def write_sums(self, sums: list[str], width: int, corner: Corner) -> None:
+    def write_sums(self, sums: list[str], width: int, corner: Corner, chosen: Chosen | None = None) -> None:
         """Bring a tile that is whole into C."""
         c, old, addend = corner.c, corner.old, corner.addend
         for number, new in enumerate(sums):
@@ -254,7 +264,8 @@ class TileWriter(VectorWriter):
                 )  # fmt: skip
             before = self.offset(old, self.mul("%old_vector", column)) if column else old
             after = self.offset(addend, self.mul("%addend_vector", column)) if column else addend
-            self.write_vector(new, before, after, self.offset(c, column * self.vector_bytes))
+            target = self.offset(c, column * self.vector_bytes)
+            self.write_vector(new, before, after, target, chosen and chosen.side_by_side)
 
     def write_tile(
         self, buffer: str, width: int, corner: Corner, columns: str, rows: str = "%rows", vectors: str = "null"
@@ -280,7 +291,8 @@ class TileWriter(VectorWriter):
                 if self.in_place == "rhs":
                     place, chosen = self.landing(vector, corner)
                     with self.written_rows(sums, place) as (new, here):
-                        self.write_chosen(self.load(new), here, chosen)
+                        value, mask = self.chosen(self.load(new), chosen), chosen and chosen.side_by_side
+                        self.write_vector(value, here.old, here.addend, here.c, mask)
                 elif self.target.has_masked_memory:
                     mask = self.first_lanes(left)
                     with self.written_rows(sums, corner) as (new, here):
