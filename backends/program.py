@@ -14,7 +14,7 @@ import numpy as np
 
 from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
-from tracejit.ir.passes import unroll
+from tracejit.ir.passes import split, unroll
 from tracejit.ir.primitive import Placement, Reduction, View
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.convolution import convolution
@@ -249,8 +249,7 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
     CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row,
     walk axes in order and know complex numbers.
     """
-    if not host:
-        graph = unroll(graph)
+    graph = split(graph) if host else unroll(graph)
     root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
     return root.program(graph)

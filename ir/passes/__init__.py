@@ -31,6 +31,7 @@ from .relax import relax
 from .rematerialize import rematerialize
 from .reroll import reroll
 from .simplify import simplify
+from .split import split
 from .strength import strength
 from .unroll import unroll
 
@@ -121,6 +122,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "fold",
-    "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "strength",
-    "unroll",
+    "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "split",
+    "strength", "unroll",
 ]  # fmt: skip
