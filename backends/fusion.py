@@ -261,7 +261,7 @@ class _Fusion:
             group
             for group in dict.fromkeys([*self._producers(reads), *beside])
             if group.domain == domain
-            and self._is_near(group, op)
+            and self._is_near(group, op, reads)
             and group.reduced in (frozenset(), reduced)
             and self._reads_fit(group, reads, full=True)
             and (total or group in beside or not (few_long_rows or by_columns) or self._feeds_only(group, op))
@@ -286,16 +286,19 @@ class _Fusion:
         ]
 
     def _accepts(self, group: Group, op: Op, domain: Domain, reads: list[tuple[Value, Index]]) -> bool:
-        if group.closed or not self._is_near(group, op):
+        if group.closed or not self._is_near(group, op, reads):
             return False
         if domain == group.domain and self._reads_fit(group, reads, full=True):
             return True
         return bool(group.reduced) and domain == group.kept and self._reads_fit(group, reads, full=False)
 
-    def _is_near(self, group: Group, op: Op) -> bool:
+    def _is_near(self, group: Group, op: Op, reads: list[tuple[Value, Index]]) -> bool:
         """Whether the op's result may be computed in the group, so early: what stands far ahead in the graph would be
-        kept until then."""
-        return self.era - group.era <= NEAR_PRODUCTS or op.result.type.size < SMALL_RESULT
+        kept until then.  Nor must the group wait for what comes late, for what it reads would be kept."""
+        if self.era - group.era <= NEAR_PRODUCTS:
+            return True
+        latest = max((producer.era for producer in self._producers(reads)), default=0)
+        return op.result.type.size < SMALL_RESULT and latest - group.era <= NEAR_PRODUCTS
 
     def _reads_fit(self, group: Group, reads: list[tuple[Value, Index]], *, full: bool) -> bool:
         """Whether all values that are read from the group are read at the reader's own point."""

@@ -83,6 +83,23 @@ def test_what_is_computed_late_is_not_computed_early_and_kept() -> None:
     assert [value.name for value in last.buffers] == ["a", "c6", "e"]
 
 
+def test_what_is_summed_does_not_wait_for_what_is_done_with_the_sum() -> None:
+    products = "\n".join(f"%c{i + 1} = dot %c{i}, %w : f32[64,64]" for i in range(6))
+    graph = parse(f"""func @f(%x: f32[64,64], %w: f32[64,64], %t: f32[]) -> (f32[64], f32[]) {{
+        %a = negate %x : f32[64,64]
+        %s = reduce_sum %a {{axes=[0]}} : f32[64]
+        %c0 = dot %a, %w : f32[64,64]
+        {products}
+        %u = reduce_max %c6 {{axes=[0, 1]}} : f32[]
+        %v = add %u, %t : f32[]
+        %m = multiply %s, %v : f32[64]
+        return %m, %v
+    }}""")
+    calls = plan(graph).calls
+    summed = next(n for n, call in enumerate(calls) if "s" in [value.name for value in call.buffers])
+    assert summed <= 1, "the sum waits for what it is multiplied with, and `a` is kept"
+
+
 # A program's results --------------------------------------------------------------------------------
 
 PROGRAMS = {  # of %x: f32[4]
