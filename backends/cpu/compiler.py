@@ -136,8 +136,6 @@ def load_module(
         _log.debug("the machine code of %s was %s", ", ".join(names), "there" if is_stored else "not there")
         if not is_stored:
             _compiler.run(lambda: _compile_module(full_key, names, text, in_background, hot))
-            Statistics.modules += 1
-            Statistics.kernels += len(names)
         Statistics.seconds += time.perf_counter() - start
     return [ctypes.addressof(_cells[name]) for name in names]
 
@@ -146,6 +144,8 @@ def _compile_module(key: str, names: Sequence[str], text: Callable[[], str], in_
     """In the compiler's thread."""
     if all(name in _cells for name in names):  # another thread asked for it too
         return
+    Statistics.modules += 1
+    Statistics.kernels += len(names)
     if in_background and threads.available_processors() > 1:
         module = text()
         _load(emit_object(module, FAST), names, disk.name_of(key))
@@ -241,6 +241,10 @@ class _Compiler:
         if job.error is not None:
             raise job.error
 
+    def begin(self, work: Callable[[], object]) -> None:
+        """Have the thread do ``work``, before what is asked of it from now on."""
+        self._submit(self._urgent, _Job(work))
+
     def run_later(self, work: Callable[[], object], *, first: bool = False) -> None:
         """Have the thread do ``work`` when nothing has been asked of it for a while."""
         self._submit(self._later, _Job(work), first=first)
@@ -322,6 +326,11 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_compiler.after_fork_in_parent,
         after_in_child=_compiler.after_fork_in_child,
     )
+
+
+def begin(work: Callable[[], object]) -> None:
+    """Have the compiler's thread do ``work``, which loads what will be wanted soon, while the caller goes on."""
+    _compiler.begin(work)
 
 
 def run_later(work: Callable[[], object]) -> None:

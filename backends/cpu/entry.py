@@ -156,7 +156,7 @@ class EntryWriter(InterruptWriter):
             arguments += [f"i64 {self.load('%program', FRAME_WORDS, 'i64')}", f"ptr {self.load('%program', GROWING)}"]
             arguments += [f"i64 {self.load('%program', MOST_ARGUMENTS, 'i64')}"]
             arguments += [f"ptr {self.load('%program', offset)}" for offset in (POOL, PARALLEL_FOR)]
-            call = f"call i64 {self.load('%program', RUN)}({', '.join(arguments)}, ptr @interrupted)"
+            call = f"call i64 {self.load(self.load('%program', RUN))}({', '.join(arguments)}, ptr @interrupted)"
             self.branch(self.is_same(self.load("%program", RELEASES, "i64"), 0, "i64"), held, free)
             self.begin(held)
             self.arrive(ran, status=self.let("status", call))

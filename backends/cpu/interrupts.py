@@ -44,14 +44,15 @@ class InterruptWriter(ObjectWriter):
         given = ", ".join(f"{kind} %{name}" for kind, name in parameters)
         with self.define(f"ptr @run({given})"):
             state = self.call("PyEval_SaveThread", "ptr")
-            status = self.call("run_arrays", "i64", given, "ptr @called.back")
+            run = self.load(self.address("run_arrays"))
+            status = self.let("status", f"call i64 {run}({given}, ptr @called.back)")
             self.do(f"call void {self.address('PyEval_RestoreThread')}(ptr {state})")
             self.do(f"ret ptr {self.let('status', f'inttoptr i64 {status} to ptr')}")
 
 
 @cache
 def interruptible(run_arrays: int, callback: int) -> Callable[..., int] | None:
-    """``tj_run_arrays`` that raises what handlers of signals raise; ``None`` where there is no native code for that."""
+    """``tj_run_arrays``, given its cell, that raises what handlers of signals raise; ``None`` where there is no native code for that."""
     if objects.why_unsupported() is not None:
         return None
     writer = InterruptWriter()

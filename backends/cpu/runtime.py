@@ -33,40 +33,51 @@ CALLS_WORTH_AN_ENTRY = 2
 
 
 class _Runtime:
-    """The native functions that every program uses; the thread pool is loaded by the first program that wants it."""
+    """The native functions that every program uses; the thread pool is loaded by the first program that wants it.
+
+    They are called through their cells, as kernels are: code that is compiled fully takes their place.
+    """
 
     def __init__(self) -> None:
-        names = ["tj_run", "tj_run_arrays", "tj_reserve"]
-        run, run_arrays, reserve = _addresses(
-            compiler.load_module("walker", names, _walker_module, in_background=False)
-        )
+        self.run_cell, self._run_arrays_cell, self._reserve_cell = load_walker()
         word, pointer = ctypes.c_int64, ctypes.c_void_p
-        program = (pointer, pointer, word, word, pointer, word, pointer, pointer, pointer)
-        self.run_address = run
-        self.run = ctypes.CFUNCTYPE(word, *program)(run)
-        self.run_arrays = ctypes.CFUNCTYPE(word, *program)(run_arrays)
-        self.run_arrays_address = run_arrays
-        self.reserve = ctypes.CFUNCTYPE(None, pointer, word)(reserve)
+        self._program = ctypes.CFUNCTYPE(word, pointer, pointer, word, word, pointer, word, *[pointer] * 3)
+        self._reservation = ctypes.CFUNCTYPE(None, pointer, word)
         self.callback = ctypes.CFUNCTYPE(word, word, pointer)(_called_back)
         self.callback_address = ctypes.cast(self.callback, pointer).value
         self.reads_arrays = _array_layout_is_known()
         self.workers = threads.available_processors()
 
+    def run(self, *arguments: Any) -> int:
+        return self._program(_held(self.run_cell))(*arguments)
+
+    def run_arrays(self, *arguments: Any) -> int:
+        return self._program(_held(self._run_arrays_cell))(*arguments)
+
+    def reserve(self, cursor: int, nbytes: int) -> None:
+        self._reservation(_held(self._reserve_cell))(cursor, nbytes)
+
     def run_interruptible(self, *arguments: Any) -> int:
         """``run_arrays`` for what may run for long, or calls Python: Ctrl-C stops it."""
         assert self.callback_address is not None
-        run = interruptible(self.run_arrays_address, self.callback_address)
+        run = interruptible(self._run_arrays_cell, self.callback_address)
         return self.run_arrays(*arguments, self.callback_address) if run is None else run(*arguments)
 
     @once
     def pool(self) -> threads.ThreadPool:
-        names = ["tj_parallel_for", "tj_pool_worker"]
-        parallel_for, worker = _addresses(compiler.load_module("pool", names, _pool_module, in_background=False))
-        return threads.ThreadPool(parallel_for, worker, self.workers)
+        self.parallel_for_cell, worker_cell = compiler.load_module(
+            "pool", ["tj_parallel_for", "tj_pool_worker"], _pool_module
+        )
+        return threads.ThreadPool(_held(self.parallel_for_cell), _held(worker_cell), self.workers)
 
 
-def _addresses(cells: list[int]) -> list[int]:
-    return [ctypes.c_int64.from_address(cell).value for cell in cells]
+def load_walker() -> list[int]:
+    """Where the addresses of the walker's functions stand."""
+    return compiler.load_module("walker", ["tj_run", "tj_run_arrays", "tj_reserve"], _walker_module)
+
+
+def _held(cell: int) -> int:
+    return ctypes.c_int64.from_address(cell).value
 
 
 def _array_layout_is_known() -> bool:
@@ -149,7 +160,7 @@ class Executable:
             self._growing.buffer_info()[0],
             recipe.most_arguments,
             None if pool is None else pool.address,
-            None if pool is None else pool.parallel_for_address,
+            None if pool is None else self._runtime.parallel_for_cell,
         )
         self.results = recipe.results
         self._calls = 0
@@ -177,7 +188,7 @@ class Executable:
         workspace = self._workspace()
         made = entry.make(
             Plan(
-                self._runtime.run_address, self._words, frame_words, self._growing, most_arguments, pool or 0,
+                self._runtime.run_cell, self._words, frame_words, self._growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.recipe.inputs), self.recipe.outputs, self.recipe.constants,
                 workspace, self.results, self.recipe.work, self.recipe.runs_for_long,
             )

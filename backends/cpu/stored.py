@@ -21,7 +21,7 @@ from tracejit.ir.structure import content_key
 from .. import cache as disk
 from . import compiler, threads
 from .recipe import from_bytes, to_bytes
-from .runtime import Executable
+from .runtime import Executable, load_walker
 
 if TYPE_CHECKING:
     from tracejit.ir import Graph
@@ -41,6 +41,7 @@ def executable(graph: Graph, options: str, program: Callable[[], Program]) -> Ex
         _log.debug("the program of %s was %s", graph.name, "not there" if found is None else "there")
     if found is None:
         modules = compiler.Statistics.modules
+        compiler.begin(load_walker)  # while the program is made
         found = Executable(program())
         recipe = found.recipe
         # One op whose code was there already, for another shape, is planned anew in less time than a file takes.

@@ -435,7 +435,6 @@ class ThreadPool:
         # Native code keeps the address, and threads may outlive the interpreter: this memory is never freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
         self.address = -(-ctypes.addressof(memory) // 64) * 64
-        self.parallel_for_address = parallel_for
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._lock = threading.RLock()

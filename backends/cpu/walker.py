@@ -453,7 +453,8 @@ parallel:
   %pool.at = getelementptr i64, ptr %context, i64 $POOL
   %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
   %pool = load ptr, ptr %pool.at
-  %parallel.for = load ptr, ptr %parallel.for.at
+  %parallel.for.cell = load ptr, ptr %parallel.for.at
+  %parallel.for = load ptr, ptr %parallel.for.cell
   call void %parallel.for(ptr %pool, ptr %address, ptr %arguments, i64 %extent, i64 %grain)
   br label %done
 host:
@@ -492,7 +493,7 @@ return:
 ; first: cursors of memory that is found out to be needed, and released at the end.  Returns 0, or -1 where a call by
 ; Python failed.
 define i64 @tj_run(ptr %block, ptr %given, i64 %known, i64 %words, ptr %growing, i64 %most.arguments, ptr %pool,
-                   ptr %parallel.for, ptr %callback) nounwind {
+                   ptr %parallel.for.cell, ptr %callback) nounwind {
 entry:
   %frame = alloca i64, i64 %words, align 64
   %arguments = alloca i64, i64 %most.arguments, align 64
@@ -524,7 +525,7 @@ start:
   %deadline.at = getelementptr i64, ptr %context, i64 $DEADLINE
   store ptr %arguments, ptr %arguments.at
   store ptr %pool, ptr %pool.at
-  store ptr %parallel.for, ptr %parallel.for.at
+  store ptr %parallel.for.cell, ptr %parallel.for.at
   store ptr %callback, ptr %callback.at
   store i64 0, ptr %status.at
   store i64 0, ptr %deadline.at
@@ -553,7 +554,7 @@ return:
 ; The same, given the arrays themselves: their addresses stand in NumPy's structure.  Returns the number, from 1 on, of
 ; an array that is not contiguous and aligned, before anything has run.
 define i64 @tj_run_arrays(ptr %block, ptr %objects, i64 %count, i64 %words, ptr %growing, i64 %most.arguments,
-                          ptr %pool, ptr %parallel.for, ptr %callback) nounwind {
+                          ptr %pool, ptr %parallel.for.cell, ptr %callback) nounwind {
 entry:
   %pointers = alloca i64, i64 %count, align 64
   br label %next
@@ -580,7 +581,7 @@ usable:
   br label %next
 run:
   %status = call i64 @tj_run(ptr %block, ptr %pointers, i64 %count, i64 %words, ptr %growing, i64 %most.arguments,
-                             ptr %pool, ptr %parallel.for, ptr %callback)
+                             ptr %pool, ptr %parallel.for.cell, ptr %callback)
   ret i64 %status
 }
 
