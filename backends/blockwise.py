@@ -12,10 +12,11 @@ computed (:mod:`.masks`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from tracejit.ir import Location, Op, TensorType, Value
+from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitive import Reduction
 
 from .fusion import Affine, Group, home_index, is_fusible, source_of, squeezed
@@ -35,7 +36,7 @@ WORTHWHILE_BYTES = 1 << 18  # of a matrix of scores: fewer are in the cache anyw
 Move = tuple[int, int, int, int]  # in bytes: for each stack of matrices, matrix, row, and column of the limit
 
 
-@dataclass(slots=True)
+@facts
 class Step:
     """One call of a chain.
 
@@ -52,7 +53,7 @@ class Step:
     limited: str = ""
 
 
-@dataclass(slots=True)
+@facts
 class BlockwiseCall:
     """``body`` for each block of ``rows`` of the ``m`` rows of each matrix, after ``prologue``, for each matrix.
 
@@ -85,7 +86,7 @@ class BlockwiseCall:
         return ()
 
 
-@dataclass(slots=True)
+@facts
 class Chain:
     """Groups that follow one another row by row: scores are the first product's result.
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracejit.ir import Constant, Location, Op, TensorType, Value
+from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitives.control import Control
 from tracejit.ir.types import Symbol, uint8
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .program import Call, _Plan
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Place:
     """Where a value's memory is: ``space`` is ``input``, ``output``, ``constant``, ``arena``,
     ``scratch`` (memory of a thread's own) or ``cursor``."""
@@ -44,7 +45,7 @@ class Place:
         return f"{self.space}[{self.number}]{f' + {self.start}' if self.start else ''}"
 
 
-@dataclass(slots=True)
+@facts
 class CopyCall:
     """A value's bytes, copied to another's memory."""
 
@@ -64,7 +65,7 @@ class CopyCall:
         return ()
 
 
-@dataclass(slots=True)
+@facts
 class Body:
     """A region's calls, and the plan that they are part of."""
 
@@ -75,7 +76,7 @@ class Body:
         return self.plan.calls
 
 
-@dataclass(slots=True)
+@facts
 class BranchCall:
     """One of several bodies, as ``selector`` says: a bool, or an int64 that is brought into range."""
 
@@ -100,7 +101,7 @@ class BranchCall:
         return self.bodies
 
 
-@dataclass(slots=True)
+@facts
 class Carry:
     """What goes from step to step: it starts as ``first``; a step reads ``current`` and writes ``next``."""
 
@@ -111,7 +112,7 @@ class Carry:
     spare: Value  # the other buffer
 
 
-@dataclass(slots=True)
+@facts
 class Slices:
     """A value whose slices the steps read or write, each at the number of the step."""
 
@@ -119,7 +120,7 @@ class Slices:
     step: Value
 
 
-@dataclass(slots=True)
+@facts
 class Loop:
     """A loop, for the plan of its step: what is the same in each step by what it is in the plan ``around``, and how
     many steps there are.  ``read`` is what the steps read besides, of the plan around."""
@@ -130,7 +131,7 @@ class Loop:
     read: dict[Value, None] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@facts
 class LoopCall:
     """A body that runs ``length`` times, or as long as ``predicate`` is true after the condition's calls."""
 
@@ -184,7 +185,7 @@ def walk(calls: Sequence[Call]) -> Iterator[Call]:
             yield from walk(body.calls)
 
 
-@dataclass(slots=True)
+@facts
 class Memory:
     """Where the values of a program are; shared by the plans of all its regions."""
 

@@ -11,11 +11,11 @@ import math
 from abc import ABC, abstractmethod
 from array import array as Words
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tracejit.ir.facts import facts
 from tracejit.ir.types import DType
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Unplaced(np.ndarray):
     """An array that the library has made by itself, a constant: it goes wherever it is needed."""
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Launch:
     """A kernel's launch.  Its arguments are 64-bit words: those numbered ``slots`` of ``words``, when it is made.
 
@@ -59,7 +59,7 @@ class Launch:
         return table
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Product:
     """A matrix product; the words numbered ``slots`` are the addresses of its buffers, in their order."""
 
@@ -68,7 +68,7 @@ class Product:
     slots: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Copy:
     """A copy of bytes; the words are the target's address and the source's."""
 

@@ -13,11 +13,12 @@ Whatever is decided here is about speed alone: :mod:`.lower` computes a member a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 from tracejit.ir import Block, Op, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.primitive import Elementwise, Generation, Library, Primitive, Reduction, View
 from tracejit.ir.primitives.exact import next_after
 from tracejit.ir.primitives.indexing import gather
@@ -34,7 +35,7 @@ LARGE_REDUCTION = 1 << 16  # elements; from here on, few long rows are split bet
 Domain = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Affine:
     """An integer that is affine in loop axes: ``sum(coefficient * axis) + constant``.
 
@@ -152,7 +153,7 @@ def is_fusible(op: Op, host: bool = True) -> bool:
     return isinstance(op.primitive, Elementwise | Generation | Reduction) or op.primitive is gather
 
 
-@dataclass(eq=False)
+@facts(eq=False)
 class Group:
     """Ops that share a kernel; ``reduced`` are axes of the domain, ``closed`` groups take no more ops.
 

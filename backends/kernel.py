@@ -26,19 +26,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from tracejit.ir.facts import facts
 from tracejit.ir.scalar import ScalarBuilder, ScalarFunction
 from tracejit.ir.types import DType, int64, is_floating, short_name
 
 Extent = int | str  # a number, or the name of a parameter
 
 
-@dataclass(slots=True, eq=False)
+@facts(eq=False)
 class Scalar:
     """The result of an instruction, a load or a reduction; its name is given when the kernel is printed."""
 
@@ -46,7 +47,7 @@ class Scalar:
     name: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@facts(frozen=True)
 class Literal:
     """A number written into the kernel's text."""
 
@@ -64,7 +65,7 @@ class Literal:
 Operand = Scalar | Literal
 
 
-@dataclass(slots=True)
+@facts
 class Address:
     """An element of a buffer: ``offset + shift + sum(axis * stride) + sum(scalar * stride)``.
 
@@ -77,7 +78,7 @@ class Address:
     shift: int = 0
 
 
-@dataclass(slots=True)
+@facts
 class Instruction:
     """One scalar instruction, see ``tracejit.ir.scalar``."""
 
@@ -86,7 +87,7 @@ class Instruction:
     result: Scalar
 
 
-@dataclass(slots=True, eq=False)
+@facts(eq=False)
 class Function:
     """A scalar program that kernels call for few elements; the name tells the content."""
 
@@ -96,7 +97,7 @@ class Function:
     result: Operand
 
 
-@dataclass(slots=True)
+@facts
 class Call:
     """``function(operand)`` where ``predicate``, else ``otherwise``."""
 
@@ -107,7 +108,7 @@ class Call:
     result: Scalar
 
 
-@dataclass(slots=True)
+@facts
 class Index:
     """The current position along an axis, as an ``i64``."""
 
@@ -115,7 +116,7 @@ class Index:
     result: Scalar
 
 
-@dataclass(slots=True)
+@facts
 class Load:
     """Reads an element; of a complex one ``result`` is the real part."""
 
@@ -125,7 +126,7 @@ class Load:
     imaginary: Scalar | None = None
 
 
-@dataclass(slots=True)
+@facts
 class Store:
     """Writes an element; ``accumulate`` adds to what is there.  Of a complex one ``value`` is the real part."""
 
@@ -136,7 +137,7 @@ class Store:
     imaginary: Operand | None = None
 
 
-@dataclass(slots=True)
+@facts
 class Carry:
     """What a step of a serial loop leaves to the next one: ``result`` is ``initial`` first, then the last ``next``.
 
@@ -149,7 +150,7 @@ class Carry:
     last: Scalar | None = None
 
 
-@dataclass(slots=True)
+@facts
 class Loop:
     """``kinds`` holds ``"parallel"`` (split between threads) and ``"vector"``; a plain loop is serial, in order."""
 
@@ -160,7 +161,7 @@ class Loop:
     carries: tuple[Carry, ...] = ()
 
 
-@dataclass(slots=True)
+@facts
 class Combination:
     """One reduced value: ``result`` combines ``value`` over the axis, from ``identity`` on."""
 
@@ -170,7 +171,7 @@ class Combination:
     result: Scalar
 
 
-@dataclass(slots=True)
+@facts
 class Reduce:
     """Reductions over one axis that share a loop.
 
@@ -191,14 +192,14 @@ class Reduce:
 Statement = Instruction | Call | Index | Load | Store | Loop | Reduce
 
 
-@dataclass(slots=True)
+@facts
 class Buffer:
     name: str
     dtype: DType
     written: bool = False
 
 
-@dataclass(slots=True)
+@facts
 class Kernel:
     """``parameters`` are 64-bit integers; a kernel's arguments are its buffers, then its parameters."""
 

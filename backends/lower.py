@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from tracejit.ir import Constant, DType, Op, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.primitive import Elementwise, Generation, Reduction
 from tracejit.ir.primitives.elementwise import select
 from tracejit.ir.primitives.exact import complex_dtype, real_dtype
@@ -39,7 +40,7 @@ class NotOneLoop(Exception):
     """A reduction's axes cannot be walked as one."""
 
 
-@dataclass(eq=False, slots=True)
+@facts(eq=False)
 class Node:
     """A scalar of the kernel under construction; ``axes`` are the loop axes that it depends on."""
 
@@ -57,7 +58,7 @@ class Node:
     function: k.Function | None = None  # of a call
 
 
-@dataclass(eq=False, slots=True)
+@facts(eq=False)
 class CarryRequest:
     """What one step over the reduced axis leaves to the next one, where the loop has an order."""
 
@@ -66,7 +67,7 @@ class CarryRequest:
     last: Node | None = None  # of the kind "last": what the last step leaves, where that is read
 
 
-@dataclass(eq=False, slots=True)
+@facts(eq=False)
 class StoreRequest:
     """An element to be written: the value's, at ``index``, to ``target`` at ``address``."""
 
@@ -100,7 +101,7 @@ def flat_address(shape: Sequence[int], index: Index) -> Affine:
     return Affine(tuple((axis, c) for axis, c in sorted(terms.items()) if c), constant, tuple(dynamic))
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Region:
     """Where a value lies in the memory of another: in the box that begins at ``start``, every ``step``-th element.
 
@@ -346,7 +347,7 @@ def _literal_key(literal: k.Literal) -> tuple[str, DType]:
     return literal.text, literal.dtype
 
 
-@dataclass(slots=True)
+@facts
 class LoweredKernel:
     """A kernel, the values its buffers stand for, and its parameters' values."""
 
@@ -357,7 +358,7 @@ class LoweredKernel:
     work: int = 1  # rough number of scalar operations
 
 
-@dataclass
+@facts
 class _Layout:
     """Loop axes after merging: the kept ones outermost first, and the reduced one."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.primitive import Reduction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
@@ -37,7 +37,7 @@ Lying = tuple[Value, int, list[int]]  # where matrices lie: offset, and how far 
 Matrix = tuple[Value, int, int, int, int]  # where one lies in columns: offset, their distance, k and n
 
 
-@dataclass(slots=True)
+@facts
 class Matrices:
     """Matrices in memory: element offset, then strides of stacks of matrices, of matrices, rows and columns."""
 
@@ -46,7 +46,7 @@ class Matrices:
     strides: tuple[int, int, int, int]
 
 
-@dataclass(slots=True)
+@facts
 class Windows:
     """An operand whose elements are found through tables: of places (its rows or columns) and of depths.
 
@@ -58,7 +58,7 @@ class Windows:
     depths: Constant
 
 
-@dataclass(slots=True)
+@facts
 class DotCall:
     """``out[b] = lhs[b] @ rhs[b]``, and the addend, for floating-point operands; stacks hold ``inner`` matrices."""
 

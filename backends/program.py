@@ -8,11 +8,12 @@ is no call at all: its result is the operand's memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
 from tracejit.ir.passes import split, unroll
 from tracejit.ir.primitive import Placement, Reduction, View
@@ -86,7 +87,7 @@ from .recurrences import lower_recurrence
 from .scans import is_scan, lower_scan
 
 
-@dataclass(slots=True)
+@facts
 class KernelCall:
     """One kernel with its buffers and parameters; ``extent`` iterations of its parallel loop, ``work`` in all."""
 
@@ -106,7 +107,7 @@ class KernelCall:
         return ()
 
 
-@dataclass(slots=True)
+@facts
 class HostCall:
     """An op that NumPy computes between kernels, from the values in memory behind its operands.
 
@@ -156,7 +157,7 @@ class HostCall:
 Call = KernelCall | DotCall | HostCall | CopyCall | BranchCall | LoopCall | BlockwiseCall
 
 
-@dataclass
+@facts
 class Program:
     """What runs: ``places`` says where each value lies.
 

@@ -10,18 +10,18 @@ An op with regions is replaced by one that also gives what its backward part wil
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .facts import facts, replace
 from .graph import Block, Builder, Constant, Graph, Op, Value, copy_block
 from .masks import Mask, either, pull
 from .primitive import Application, Emitter, Primitive
 from .types import TensorType, is_differentiable
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Differential:
     """How an application of a primitive with regions is differentiated.
 
@@ -40,7 +40,7 @@ class Differential:
     start: tuple[np.ndarray, ...] = ()
 
 
-@dataclass(slots=True)
+@facts
 class Joint:
     """A block's ops, the first ``forward_ops``, and those that compute the parameters' gradients from cotangents.
 

@@ -7,16 +7,16 @@ primitive: elementwise ones line their operands up behind the batch, those that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .facts import facts
 from .types import Shape, TensorType
 
 if TYPE_CHECKING:
     from .primitive import Emitter, Primitive
 
 
-@dataclass(slots=True)
+@facts
 class BatchedApplication:
     """One application of a primitive; at least one of the operands is batched."""
 

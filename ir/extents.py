@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from .facts import facts
 from .graph import Block, Constant, Op, Value
 from .types import Symbol, TensorType, int64
 
@@ -26,7 +26,7 @@ Terms = tuple[tuple[tuple[Any, ...], int], ...]
 Bindings = Mapping[Symbol, int]
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Rounded:
     """A quotient rounded down (``//``), or what remains (``%``), of two sums."""
 
@@ -111,7 +111,7 @@ def _quotient(dividend: Terms, divisor: Terms) -> Terms | None:
     return tuple(result)
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Fact:
     """What was found when an extent was compared: whether ``terms`` is (``==``) or exceeds (``>``) zero.
 

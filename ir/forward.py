@@ -7,10 +7,10 @@ compute tangents too: constants, carries and inputs are followed by the tangents
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .autodiff import graph_emitter
+from .facts import replace
 from .graph import Block, Builder, Constant, Graph, Value, copy_block
 from .primitive import Application, Emitter
 from .types import TensorType, is_differentiable

@@ -8,18 +8,18 @@ A :class:`Constant` is a value with no op behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .facts import facts
 from .types import DType, Shape, TensorType, type_of
 
 if TYPE_CHECKING:
     from .primitive import Primitive
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Location:
     """Where the user's code asked for an op.
 

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .facts import facts
 from .primitive import Application, Elementwise, Emitter
 from .types import Shape, TensorType
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # native code looks at the slot
 class Settings:
     """``masked``: whether cotangents take the predicates of ``select`` along."""
 
@@ -49,7 +50,7 @@ class Mask:
         raise NotImplementedError
 
 
-@dataclass
+@facts
 class _Where(Mask):
     """Where a predicate is true, or where it is false."""
 
@@ -64,7 +65,7 @@ class _Where(Mask):
         return e.select(self.value, cotangent, zero) if self.flag else e.select(self.value, zero, cotangent)
 
 
-@dataclass
+@facts
 class _Both(Mask):
     first: Mask
     second: Mask
@@ -73,7 +74,7 @@ class _Both(Mask):
         return getattr(e, "and")(self.first.bools(e), self.second.bools(e))
 
 
-@dataclass
+@facts
 class _Either(Mask):
     first: Mask
     second: Mask
@@ -82,7 +83,7 @@ class _Either(Mask):
         return getattr(e, "or")(self.first.bools(e), self.second.bools(e))
 
 
-@dataclass
+@facts
 class _Moved(Mask):
     """A mask whose elements go where the cotangent's do."""
 
@@ -96,7 +97,7 @@ class _Moved(Mask):
         return rule(e, self.index, e.broadcast_to(self.mask.bools(e), whole), self.application)
 
 
-@dataclass
+@facts
 class _Any(Mask):
     """Where the cotangent of an operand of some type may be other than zero, which was stretched and so is a sum.
 

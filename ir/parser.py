@@ -36,11 +36,11 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from .facts import facts
 from .graph import Block, Constant, Graph, Location, Op, Value, infer_types
 from .primitive import PRIMITIVES, Primitive
 from .printer import NUMBERED
@@ -102,7 +102,7 @@ class ParseError(ValueError):
         super().__init__(f"line {self.line}, column {self.column}: {message}\n  {source}\n  {pointer}")
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class _Token:
     kind: str
     text: str

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 
+from .facts import facts
 from .graph import Constant, Graph, Op, Value
 from .minimum_cut import SINK, SOURCE, UNLIMITED, Network
 from .primitive import Elementwise, Placement, View
@@ -28,7 +28,7 @@ from .types import TensorType
 TYPICAL_EXTENT = 64  # of a dimension that is known only when the program runs
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Split:
     """The two graphs; the forward graph returns the ``saved`` values after its own results.
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batching import BatchRule, elementwise
+from .facts import facts
 from .types import KERNEL_DTYPES, DType, Shape, TensorType, broadcast_shapes, format_shape, same_shape
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Attributes = Mapping[str, Any]
 PRIMITIVES: dict[str, Primitive] = {}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # native code makes some, by the places of the slots
 class Application:
     """One application, as a derivative rule sees it: only what the primitive ``saves`` is kept."""
 
@@ -55,7 +56,7 @@ JvpRule = Callable[["Emitter", Sequence[Any], Application], Any]
 Rule = Callable[["Emitter", Any, Application], Any]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@facts(frozen=True, eq=False, kw_only=True)
 class Primitive:
     """See the module's docstring; :meth:`infer` is the type rule, :meth:`evaluate` the eager path.
 
@@ -110,7 +111,7 @@ class Primitive:
         return self.vjp is not None and (self.differentiable_operands is None or index in self.differentiable_operands)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Elementwise(Primitive):
     """``scalar(builder, *operands, **attributes)`` writes the scalar program (see :mod:`.scalar`).
 
@@ -129,7 +130,7 @@ class Elementwise(Primitive):
         return Primitive.evaluate(self, *arrays, **attributes)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class View(Primitive):
     """``index_map(index, operand_type, **attributes)`` gives the operand's index for a result's index.
 
@@ -141,7 +142,7 @@ class View(Primitive):
     index_map: Callable[..., tuple[Any, ...] | None]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Reduction(Primitive):
     """``combine`` names the scalar instruction; ``identity`` gives its neutral element for a dtype."""
 
@@ -149,7 +150,7 @@ class Reduction(Primitive):
     identity: Callable[[DType], Any]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Placement(Primitive):
     """``regions(operand_types, **attributes)``: for each copied operand its number, start and step.
 
@@ -160,22 +161,22 @@ class Placement(Primitive):
     fill: int | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Indexing(Primitive):
     """``gather`` and ``scatter``: the backend knows each by name."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Contraction(Primitive):
     """A matrix product."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Library(Primitive):
     """NumPy's function, called between kernels: the same one eagerly and in programs."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Generation(Primitive):
     """``scalar(builder, index, *operands, **attributes)``: the element at ``index`` (one entry a dimension)."""
 
@@ -239,7 +240,7 @@ def _without_regions(
     raise TypeError(f"{primitive.name} has regions, which cannot be applied to these values")
 
 
-@dataclass(slots=True)
+@facts
 class Emitter:
     """Applies primitives by name: ``emitter.multiply(a, b)``, attributes as keywords.
 

@@ -32,11 +32,11 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .facts import facts
 from .graph import Block, Constant, Graph, Op, Value
 from .types import DTYPES_BY_SHORT_NAME, DType, Symbol, bool_, float32, float64, int64, is_floating, short_name, type_of
 
@@ -159,7 +159,7 @@ def format_word(text: str) -> str:
 # Layout ---------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@facts
 class _Line:
     """An op in columns, and the lines of its regions."""
 

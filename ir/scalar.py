@@ -26,12 +26,12 @@ result for it, and everything that is built from instructions (``exp``, ``tanh``
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import complex_numbers
+from .facts import facts
 from .types import DType, bool_
 
 ARITHMETIC = frozenset(
@@ -41,7 +41,7 @@ ARITHMETIC = frozenset(
 COMPARISONS = frozenset("eq ne lt le gt ge".split())
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class ScalarFunction:
     """A scalar program of one number, long and rarely needed: kernels contain it as a function of its own.
 

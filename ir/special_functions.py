@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from .facts import facts
 from .scalar import ScalarBuilder
 from .special_coefficients import (
     ERF,
@@ -224,7 +224,7 @@ def _power_float64(s: ScalarBuilder, x: Any, y: Any) -> Any:
 # Pieces: numbers and bits ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Format:
     """A float type as bits: a sign, an exponent to which ``bias`` is added, and ``fraction_bits``."""
 

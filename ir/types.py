@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from .facts import facts
 
 DType = np.dtype
 
@@ -33,7 +34,7 @@ SHORT_NAMES: dict[DType, str] = {
 DTYPES_BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Symbol:
     """An extent known only at run time; two symbols are the same extent when their names are equal."""
 

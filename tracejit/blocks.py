@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir import Constant, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.types import DType
 
 from . import dispatch, tree
@@ -38,7 +39,7 @@ from .world import Untracked, World
 # Containers -----------------------------------------------------------------------------------------
 
 
-@dataclass
+@facts
 class Leaf:
     """One tensor of a container."""
 
@@ -47,7 +48,7 @@ class Leaf:
     is_number: bool  # Python's, which takes another dtype where it has to
 
 
-@dataclass
+@facts
 class Packed:
     """A container taken apart."""
 

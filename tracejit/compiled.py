@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tracejit.backends.devices import in_use, moved, on_host
 from tracejit.backends.forking import lock, once
 from tracejit.ir import Constant, Graph, Op, Value
 from tracejit.ir.absence import without
+from tracejit.ir.facts import facts
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.partition import kept_bytes, split
 from tracejit.ir.types import TensorType
@@ -68,7 +69,7 @@ class Effects:
 effects = Effects()
 
 
-@dataclass
+@facts
 class Effect:
     """What a call does to a tensor that was there before: a new value, or a new ``.grad``."""
 
@@ -78,7 +79,7 @@ class Effect:
     replacement: Source | None = None  # the gradient is a tensor that was there before
 
 
-@dataclass
+@facts
 class Output:
     """One leaf of what the function returns, or leaves in a container."""
 
@@ -90,7 +91,7 @@ class Output:
     differentiable: int | None = None  # its number among the outputs that gradients can be asked for
 
 
-@dataclass
+@facts
 class Store:
     """A change of an attribute, a variable or a container that a call makes."""
 
@@ -99,7 +100,7 @@ class Store:
     outputs: list[Output]
 
 
-@dataclass
+@facts
 class Backward:
     """The compiled gradient of one path: from residuals and cotangents to the gradients of its leaves."""
 
@@ -269,7 +270,7 @@ def _brought_home(arrays: Sequence[Any], homes: Sequence[str | None]) -> list[An
     ]  # fmt: skip
 
 
-@dataclass
+@facts
 class Ending:
     """The end of a path: what it returns, and what it changes."""
 
@@ -426,7 +427,7 @@ def executable_of(graph: Graph, options: str, device: str | None, program: Calla
     return found
 
 
-@dataclass
+@facts
 class Code:
     """The compiled program of one segment."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from array import array
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from tracejit.backends.cpu import signatures
 from tracejit.backends.cpu.objects import slot_offset
 from tracejit.backends.cpu.signatures import Do
 from tracejit.ir import Constant, Value
+from tracejit.ir.facts import names
 from tracejit.ir.types import TensorType, float32
 
 from . import tree
@@ -256,10 +256,6 @@ def sources_of(ending: Ending) -> list[Source]:
     return found if ending.backward is None else found + ending.backward.leaves
 
 
-def _field_names(kind: Any) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
-
-
 def _is_plain(structure: tree.Structure) -> bool:
     """Whether native code makes such containers."""
     return structure is None or (structure[0] in (tuple, list, dict) and all(map(_is_plain, structure[2])))
@@ -276,13 +272,13 @@ def _slots(cls: type) -> list[str]:
 
 # What ends of paths consist of: with anything more, they would have to be signed in another way.
 IS_COMPLETE = (
-    _field_names(Ending) == {
+    set(names(Ending)) == {
         "values", "outputs", "structure", "effects", "stores", "backward", "parameters", "labels", "places",
         "calls", "signed",
     }
-    and _field_names(Effect) == {"source", "attribute", "result", "replacement"}
-    and _field_names(Output) == {"kind", "result", "source", "static", "spent", "differentiable"}
-    and _field_names(Store) == {"change", "structure", "outputs"}
+    and set(names(Effect)) == {"source", "attribute", "result", "replacement"}
+    and set(names(Output)) == {"kind", "result", "source", "static", "spent", "differentiable"}
+    and set(names(Store)) == {"change", "structure", "outputs"}
     and CompiledCall.__slots__ == ("_backward", "_inputs", "_residuals", "_spent")
     and (_slots(CallNode), _slots(CallOutput)) == (["_name", "call"], ["call_node", "index"])
 )  # fmt: skip

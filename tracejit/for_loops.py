@@ -19,9 +19,10 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+
+from tracejit.ir.facts import facts
 
 from .disguise import disguised
 from .levels import derivatives_here
@@ -186,7 +187,7 @@ def _bind(variables: dict[str, Any], target: ast.expr | None, item: Any) -> None
 # What loops go through ----------------------------------------------------------------------------------
 
 
-@dataclass
+@facts
 class _Numbering:
     """The number of a step, which ascends through the slices that steps read, even where the steps descend."""
 
@@ -205,7 +206,7 @@ class _Numbering:
         return disguised(position)
 
 
-@dataclass
+@facts
 class _Items:
     """What is left of an iterator that goes through some ranges: ``at`` a step, and the last one."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tracejit.backends.forking import lock
 from tracejit.ir import Location, TensorType
+from tracejit.ir.facts import facts
 from tracejit.ir.types import format_shape
 
 from . import logs, native_calls
@@ -111,7 +112,7 @@ class CacheInfo:
     entries: int
 
 
-@dataclass
+@facts
 class Lazy:
     """A kind of call whose Python code runs each time, why, and what of it has been compiled in stretches."""
 
@@ -121,7 +122,7 @@ class Lazy:
     calls: int = 0
 
 
-@dataclass
+@facts
 class Signature:
     """The calls of one kind: argument structure, shapes, dtypes, static values, gradient mode."""
 
@@ -169,7 +170,7 @@ class Signature:
         return [segment for root in self.roots for segment in root.walk() if segment.ending is not None]
 
 
-@dataclass
+@facts
 class Family:
     """Signatures that differ in extents and ints alone."""
 

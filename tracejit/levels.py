@@ -13,11 +13,11 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.ir.facts import facts
 from tracejit.ir.types import TensorType
 
 from .locations import at_user_line, user_location
@@ -78,7 +78,7 @@ class Box:
         return self.tensor
 
 
-@dataclass
+@facts
 class _Change:
     """A tensor that was given a box in place: what it held before, and where that was."""
 

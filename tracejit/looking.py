@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import weakref
 from array import array
@@ -19,6 +18,7 @@ import numpy as np
 
 from tracejit.backends.cpu import objects
 from tracejit.backends.cpu.signatures import Do
+from tracejit.ir.facts import facts
 
 from . import contents
 from .places import Attributes, Content, Given, Item, Itself, Place, Truth
@@ -347,14 +347,14 @@ class Looking:
                 raise Unsigned("of what it reads")
 
 
-@dataclasses.dataclass(frozen=True)
+@facts(frozen=True)
 class _Dict:
     """A dict, of which the keys count."""
 
     keys: tuple[Any, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@facts(frozen=True)
 class _Sized:
     """A list or a tuple, of which the length counts."""
 

@@ -6,9 +6,10 @@ import ast
 import linecache
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
+
+from tracejit.ir.facts import facts
 
 from .regions import CannotCapture
 
@@ -16,7 +17,7 @@ from .regions import CannotCapture
 BROKEN, EXIT = ".broken", ".exit"
 
 
-@dataclass
+@facts
 class Loop:
     """A loop of Python's, seen from the condition that ends it: ``test`` is evaluated between two trips.
 

@@ -10,13 +10,14 @@ go on.  Nothing outside is changed before the end, so a call that meets an outco
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.ir import Constant, Graph, Location, Symbol, Value
 from tracejit.ir.extents import Bindings, Extent, Fact, Sizes
+from tracejit.ir.facts import facts
 from tracejit.ir.types import short_name
 
 from .guards import Guard
@@ -32,7 +33,7 @@ MAX_ALTERNATIVES = 16  # segments for one outcome, which differ in what they rel
 MAX_INSTANCES = 256  # numbers of elements that programs are kept for, after one decision
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Decision:
     """A value that Python code asked for."""
 
@@ -42,7 +43,7 @@ class Decision:
     symbol: Symbol | None = None  # an extent: what follows is the same for each, but for what the symbol stands for
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Check:
     """What must have been true for a call to be right: a value, and the error where it was false."""
 
@@ -58,7 +59,7 @@ class Check:
         )
 
 
-@dataclass(eq=False)
+@facts(eq=False)
 class Segment:
     """A stretch of ops, what it relies on, and what comes after it."""
 

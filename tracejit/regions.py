@@ -7,10 +7,11 @@ a tensor from around it that it gives another value (a *cell*) is noticed, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from tracejit.ir import Block, Builder, Constant, TensorType, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.primitives.view import stop_gradient
 from tracejit.ir.types import is_differentiable
 
@@ -36,7 +37,7 @@ class HasRules(CannotCapture):
 Import = tuple[Value, Node | None]  # a value from around a block, and where its gradient goes
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Sliced:
     """A value from around a loop that its steps read at their numbers, which ascend, along an axis."""
 
@@ -46,7 +47,7 @@ class Sliced:
     numbers: range
 
 
-@dataclass(eq=False)
+@facts(eq=False)
 class Region:
     """A block under construction."""
 
@@ -114,7 +115,7 @@ def note_rule() -> None:
         region.has_rules, region = True, region.outer
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Like:
     """What stands for an argument of a block looks like this."""
 
@@ -132,7 +133,7 @@ class Like:
         return cls(TensorType(tensor.dtype, tensor.shape[1:]), False, node_of(tensor) is not None)
 
 
-@dataclass
+@facts
 class TracedBlock:
     """What a function did with some arguments, as a block without results yet."""
 

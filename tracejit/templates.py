@@ -9,13 +9,13 @@ So is what follows a count that only the call finds out, as of the elements that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.ir import Graph, Location, Symbol
 from tracejit.ir.extents import Bindings, Extent, Substitution, substitute, symbols_of
+from tracejit.ir.facts import facts, replace
 
 from .paths import Segment
 from .sources import Argument
@@ -32,7 +32,7 @@ MAX_HISTORY = 64  # shapes of calls that are remembered
 Axis = tuple[int, int]  # of which tensor argument, and which of its axes
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class _Template:
     """What was traced for any extents, and the calls that it is right for."""
 

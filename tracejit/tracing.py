@@ -13,7 +13,6 @@ import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import numpy as np
 from tracejit.backends.devices import Unplaced, in_use, is_array, on_host
 from tracejit.ir import Block, Builder, Constant, Graph, Location, Op, Primitive, Symbol, TensorType, Value, type_of
 from tracejit.ir.extents import ExtentValue, Fact, Sizes, Substitution
+from tracejit.ir.facts import replace
 from tracejit.ir.graph import copy_block
 from tracejit.ir.primitives import effect
 from tracejit.ir.structure import regions_key

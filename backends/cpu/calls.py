@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tracejit.ir.facts import facts
 
 from . import objects
 from .instances import Instances
@@ -33,7 +34,7 @@ from .tape import Tape
 MISS = "inttoptr (i64 1 to ptr)"  # in place of a result
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Callables:
     """The class whose instances are called: its slot for a tuple of signatures (or ``None``), and what misses call.
 
@@ -200,7 +201,7 @@ class CallWriter(StepWriter):
         self.store(self.add(self.load(held, 0, "i64"), str(count)), held, 0, "i64")
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Calls:
     """Native code for the slots of the class whose instances are called."""
 

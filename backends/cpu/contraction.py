@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tracejit.ir.facts import facts, replace
 from tracejit.ir.types import bfloat16
 
 from .packing import PackingWriter
@@ -154,7 +154,7 @@ def contraction_module(dtype: np.dtype, target: Target, name: str) -> str:
     return ContractionWriter(np.dtype(dtype), target).module(name)
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Operands:
     """What the kernel was given: its arguments by name, strides in bytes; and some of them as they are of the product
     or, if ``swap``, of its transpose."""
@@ -171,7 +171,7 @@ class Operands:
     b_column: str
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Stretch:
     """What is computed at a time: how many rows and columns, where they are, and this worker's scratch memory."""
 

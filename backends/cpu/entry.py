@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+
+from tracejit.ir.facts import facts
 
 from . import buffers, compiler, objects
 from .interrupts import InterruptWriter
@@ -32,7 +33,7 @@ DTYPE, RANK, SHAPE, ALLOCATE, OUTPUT_BYTES = range(0, 5 * 8, 8)
 DONE, MISSED, FAILED = 0, 1, 2
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Plan:
     """What an entry is made of: see :class:`~.runtime.Executable`."""
 

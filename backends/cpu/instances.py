@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tracejit.ir.facts import facts
 
 from . import objects, recycling
 from .recycling import (
@@ -23,7 +24,7 @@ from .recycling import (
 )
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Instances:
     """The class whose instances native code takes, and how it holds an array.
 

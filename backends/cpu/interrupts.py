@@ -52,7 +52,10 @@ class InterruptWriter(ObjectWriter):
 
 @cache
 def interruptible(run_arrays: int, callback: int) -> Callable[..., int] | None:
-    """``tj_run_arrays``, given its cell, that raises what handlers of signals raise; ``None`` where there is no native code for that."""
+    """``tj_run_arrays``, whose address stands at ``run_arrays``, that raises what handlers of signals raise.
+
+    ``None`` where there is no native code for that.
+    """
     if objects.why_unsupported() is not None:
         return None
     writer = InterruptWriter()

@@ -11,9 +11,10 @@ import mmap
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from tracejit.ir.facts import facts
 
 _IDENTIFICATION = b"\x7fELF\x02\x01"  # of 64 bits, little-endian
 _RELOCATABLE, _X86_64, _ABSOLUTE = 1, 62, 1
@@ -23,7 +24,7 @@ _SECTION, _SYMBOL, _RELOCATION = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<I
 _ORDINARY = 0xFF00  # numbers of sections are below
 
 
-@dataclass(slots=True)
+@facts
 class _Section:
     name: int
     type: int

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir import TensorType
+from tracejit.ir.facts import facts
 from tracejit.ir.types import DType, bool_, float32, is_floating
 
 from . import compiler, objects
@@ -48,7 +48,7 @@ MISS = "inttoptr (i64 1 to ptr)"  # in place of a result
 LARGEST_EXACT_INTEGER = 1 << 53  # of a double
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Function:
     """A Python function ``slow(…, …, x)`` or ``slow(…, …, x, y)`` whose argument numbered ``key`` is the operation's
     in ``unary`` or ``binary``."""
@@ -392,7 +392,7 @@ class OperatorWriter(TapeWriter):
 # Putting it together ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Operators:
     """Native code for a class's slots, by the operator's name (``compare`` is for all six relations), and functions."""
 

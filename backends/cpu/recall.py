@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir import Primitive
+from tracejit.ir.facts import facts
 from tracejit.ir.types import KERNEL_DTYPES
 
 from . import compiler, entry, objects, runtime
@@ -36,7 +36,7 @@ KEYED, KIND, DTYPE, RANK, SHAPE, STRIDES, OFFSET, BYTES, CALLED, ARRAYS, KEY = r
 SLICE_FIELDS = (16, 24, 32)  # byte offsets in a slice
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Recalled:
     """``slow`` is the function in Python; ``described`` gives the primitive, and its attributes, that it is.
 
@@ -361,7 +361,7 @@ class RecallWriter(InstanceWriter, EntryWriter):
         self.return_call(self.address(f"slow.{name}"), "%items", count, keywords)
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Recalling:
     """Builtin functions in place of those in Python, and native code for a class's slots, by name."""
 

@@ -6,18 +6,18 @@ import json
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tracejit.ir.facts import facts
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, short_name
 
 Array = tuple[tuple[int, ...], DType, int]  # shape, dtype and bytes
 _LENGTH = struct.Struct("<Q")
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Recipe:
     """What :class:`~.runtime.Executable` runs.
 

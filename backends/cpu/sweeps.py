@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from tracejit.ir import Value
+from tracejit.ir.facts import facts
 
 from .. import kernel as k
 from ..control import Carry, LoopCall, Place
@@ -38,7 +38,7 @@ SHARED_WORK = 1 << 18  # scalar operations, from which on a sweep is shared by t
 Buffer = tuple[str, int]  # a place's space and number
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Access:
     """What a kernel's row touches: rows ``low`` to ``high`` of a buffer, counted from its own."""
 
@@ -48,7 +48,7 @@ class Access:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Part:
     """A kernel of the loop's body: ``rows`` rows from ``first`` on, each ``unit`` iterations of its outermost loop."""
 
@@ -60,14 +60,14 @@ class Part:
     is_settled: bool  # after two steps: it copies what never changes from one buffer of a carry to the other
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Stage:
     part: Part
     step: int
     lag: int
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Sweep:
     """Some steps of a loop, ``repeat`` times; ``rows`` in ``bands``, ``block`` rows at a time."""
 
@@ -287,7 +287,7 @@ def memory_of(call: LoopCall, places: Mapping[Value, Place], value: Value, step:
 # Addresses ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class _Walked:
     """An access, with numbers for parameters."""
 

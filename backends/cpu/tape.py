@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir import TensorType
+from tracejit.ir.facts import facts
 from tracejit.ir.types import float32
 
 from . import objects
@@ -16,7 +16,7 @@ from .instances import Instances, InstanceWriter
 from .records import ARRAYS, ATTRIBUTES, NUMBER_ARRAY, PRIMITIVE, SAVES, SAVES_OPERANDS, SAVES_RESULT
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Tape:
     """What an operation leaves behind on instances that want gradients.
 

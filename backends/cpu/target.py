@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from tracejit.ir.facts import facts
+
 from .. import cache as disk
 from . import cpuid
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Target:
     """A processor: how LLVM names it, and the shape of its vector unit.
 
@@ -78,7 +79,7 @@ def host_target() -> Target:
 
     target = describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()))
     if key is not None:
-        disk.write(key, json.dumps(asdict(target)).encode(), disk.TARGET)
+        disk.write(key, json.dumps(vars(target)).encode(), disk.TARGET)
     return target
 
 

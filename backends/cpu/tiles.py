@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from tracejit.ir.facts import facts
 
 from .vectors import DEPTH, PART_BYTES, VectorWriter
 
@@ -28,7 +29,7 @@ TILE_TYPES = ["ptr" if name in POINTERS else "i64" for name in TILE_NAMES]
 TILE_PARAMETERS = ", ".join(f"{kind} {name}" for kind, name in zip(TILE_TYPES, TILE_NAMES, strict=True))
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Corner:
     """Where the sums of a tile go: pointers to what they are stored to and what is added to them."""
 

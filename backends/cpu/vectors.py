@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from tracejit.ir.facts import facts
 from tracejit.ir.types import bfloat16, float32
 
 from .target import Target
@@ -24,7 +23,7 @@ COLUMN_BLOCK_BYTES = 3072  # the width of a panel: with DEPTH rows, three quarte
 VECTOR_FACTS = "offset extent lanes count first chain".split()
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Blocking:
     """How a product is cut up for a dtype and a processor."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tracejit.ir.facts import facts
 
 
-@dataclass
+@facts
 class Loop:
     """A loop being written: its index, the values it carries, and (set by its body) what they become."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from bisect import bisect, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ..facts import facts
 from ..graph import Block, Constant, Emit, Graph, Op, Value
 from ..primitives.elementwise import add
 from ..primitives.placement import concatenate, pad
@@ -48,7 +48,7 @@ def assemble(graph: Graph) -> Graph:
     return graph.rewrite(rule) if sums.found else graph
 
 
-@dataclass(slots=True)
+@facts
 class _Parts:
     """What is not zero in a value: operands of pads, by where they start along the axis."""
 

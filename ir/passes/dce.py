@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
+from ..facts import replace
 from ..graph import Block, Emit, Graph, Op, Value
 from ..primitives.control import Control, Layout
 from ..types import Symbol

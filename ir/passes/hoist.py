@@ -8,8 +8,8 @@ that no step changes is a constant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from ..facts import replace
 from ..graph import Block, Constant, Emit, Graph, Op, Value
 from ..primitive import Elementwise, Library, View
 from ..primitives.control import Control, Layout, case, scan

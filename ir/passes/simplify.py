@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..facts import facts
 from ..graph import Constant, Emit, Graph, Op, Value
 from ..primitive import Elementwise, Primitive, Reduction, View
 from ..primitives.contraction import dot
@@ -53,7 +53,7 @@ def simplify(graph: Graph) -> Graph:
     return graph.rewrite(rewrite)
 
 
-@dataclass(slots=True)
+@facts
 class _Candidate:
     """An op that is about to be emitted."""
 

@@ -7,17 +7,17 @@ transformation can know, so that it sees every collective that is its own, and t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..batching import BatchedApplication
+from ..facts import facts
 from ..primitive import Application, Emitter, Primitive, linear
 from ..types import TensorType
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Collective(Primitive):
     """``join(emitter, x)`` makes the values along the first axis of ``x`` into the one that all places get."""
 

@@ -21,19 +21,19 @@ A region reads its own parameters and constants, nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..autodiff import Differential
+from ..facts import facts
 from ..graph import Block, Op
 from ..primitive import Attributes, Primitive
 from ..types import Dim, Symbol, TensorType, bool_, int64, is_integer
 from . import control_vjp, while_vjp
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Layout:
     """How an op's operands and results meet its regions' parameters and results.
 
@@ -66,7 +66,7 @@ class Layout:
         return self.counters + self.constants + self.carries
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Control(Primitive):
     """A primitive with regions, and several results or none.
 

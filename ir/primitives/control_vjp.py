@@ -13,12 +13,12 @@ split into a forward and a backward part.  What the backward part reads of the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autodiff import Differential, active_results, differentiate, graph_emitter
+from ..facts import facts
 from ..graph import Block, Builder, Constant, Op, Value, copy_block
 from ..partition import split
 from ..primitive import PRIMITIVES, Emitter
@@ -31,7 +31,7 @@ Attributes = Mapping[str, Any]
 Types = Sequence[TensorType]
 
 
-@dataclass(slots=True)
+@facts
 class _Halves:
     """A region's forward and backward part.
 
@@ -133,7 +133,7 @@ def _any_of(masks: Sequence[Sequence[bool]]) -> list[bool]:
     return [any(column) for column in zip(*masks, strict=True)]
 
 
-@dataclass(slots=True)
+@facts
 class _CaseDerivative:
     """The parts of the derivative of a ``case``: its forward regions, with ``slots``, and its backward regions.
 
@@ -300,7 +300,7 @@ def _active_in_loop(layout: Layout, body: Block, flags: Sequence[bool]) -> tuple
         parameters[first:last] = carries
 
 
-@dataclass(slots=True)
+@facts
 class LoopDerivative:
     """The parts of a loop's derivative that ``scan`` and ``while`` have in common."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..facts import facts
 from ..primitive import Library
 from ..types import TensorType
 
@@ -24,7 +24,7 @@ def number_of(function: Callable[..., None]) -> int:
     return _numbers[id(function)]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+@facts(frozen=True, eq=False, kw_only=True)
 class Effect(Library):
     """A primitive without results: passes keep its ops, where they are."""
 

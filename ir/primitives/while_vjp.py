@@ -15,12 +15,12 @@ the sums for what all steps read are added up in the order of the steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..autodiff import Differential, graph_emitter
+from ..facts import facts
 from ..graph import Block, Builder, Value, copy_block
 from ..partition import kept_bytes
 from ..primitive import PRIMITIVES, Emitter
@@ -31,7 +31,7 @@ Types = Sequence[TensorType]
 INT = TensorType(int64, ())
 
 
-@dataclass(slots=True)
+@facts
 class Settings:
     """``memory``: how many bytes of residuals a loop may take before its steps are taken in stretches."""
 
@@ -98,7 +98,7 @@ def _with_counter(block: Block, step: int | None) -> Block:
     return block
 
 
-@dataclass(slots=True)
+@facts
 class _Backward:
     """The backward part as a block: it takes what is kept, the operands and the cotangents of the ``given`` results.
 

@@ -7,12 +7,12 @@ count of true elements must be known, so they are read when the function is trac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tracejit.ir.extents import as_extent, has_extents, slice_indices
+from tracejit.ir.facts import facts
 from tracejit.ir.primitives import indexing as primitives, placement, view
 from tracejit.ir.types import DType, bool_, broadcast_static_shapes, format_shape, int64, is_integer
 
@@ -29,7 +29,7 @@ from .axes import normalize_axis
 from .sorting import nonzero
 
 
-@dataclass
+@facts
 class _Slice:
     """One axis of a basic key, with a positive step; ``reversed`` where the user's was negative."""
 
@@ -39,7 +39,7 @@ class _Slice:
     reversed: bool = False
 
 
-@dataclass
+@facts
 class _Key:
     """A key taken apart: slices of the axes first, then indices for some of the axes that remain."""
 
@@ -49,7 +49,7 @@ class _Key:
     together: bool  # whether the indexed axes are neighbours, so that the result's axes stay in place
 
 
-@dataclass
+@facts
 class _Places:
     """Where a mask is true along one of its axes; of a 0-d mask, along a new axis of extent 1."""
 

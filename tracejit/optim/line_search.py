@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from tracejit.ir.facts import facts
 
 from ..ops import elementwise, linalg, reduction
 from ..tensor import Tensor
@@ -12,7 +13,7 @@ from ..tensor import Tensor
 _DECREASE, _CURVATURE = 1e-4, 0.9  # the constants of Wolfe's conditions
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class _Point:
     """A place on the line: how far, the loss, its gradient, and the slope along the line."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.ir import Application, Block, Primitive
+from tracejit.ir.facts import facts
 from tracejit.ir.forward import push_control
 from tracejit.ir.graph import infer_types
 from tracejit.ir.primitives.control import Control
@@ -89,7 +89,7 @@ class Recorded(Box):
         raise at_user_line(RuntimeError(f"{what} needs the value of a tangent, which linearize does not know"))
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class _Step:
     """One operation on tangents: an operand is the number of an earlier tangent, or a tensor that is known."""
 

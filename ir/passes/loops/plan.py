@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ...facts import facts
 from ...graph import Constant, Op, Value
 from ...primitive import Elementwise, Generation, View
 from ...primitives.elementwise import add
@@ -18,7 +18,7 @@ from .stacks import tiles
 LEAST_JOINED = 4  # values of a loop's steps, one after the other in a concatenation
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Accumulator:
     """A value of which each step writes a part of its own, and which nothing else in the loop reads.
 

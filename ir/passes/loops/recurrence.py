@@ -8,11 +8,12 @@ or one before (*carried*); at another regular distance for the values of another
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
 import numpy as np
 
+from ...facts import facts
 from ...graph import Block, Constant, Op, Value
 from ...primitives.placement import pad, update_slice
 from ...primitives.view import slice_
@@ -112,21 +113,21 @@ def _is_repeatable(op: Op) -> bool:
 # Recurrences ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Invariant:
     """The same value in each step."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Local:
     """A result of the same step: which of the step's results."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Carried:
     """A result of ``lag`` steps before; at first, ``initial`` values in turn."""
 
@@ -140,14 +141,14 @@ class Carried:
         return Local(self.offset) if self.lag == 1 else Carried(self.offset, self.lag - 1, self.initial[1:])
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Varying:
     """A constant of its own for each step."""
 
     numbers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Elsewhere:
     """A result of ``count`` steps of another loop: of ``first``, then of every ``stride``-th."""
 
@@ -161,7 +162,7 @@ class Elsewhere:
 Operand = Invariant | Local | Carried | Varying | Elsewhere
 
 
-@dataclass(eq=False)
+@facts(eq=False)
 class Loop:
     """``count`` steps of ``period`` ops from op ``start`` on; results are numbered from ``base``, ``width`` a step."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...facts import facts
 
-@dataclass(frozen=True, slots=True)
+
+@facts(frozen=True)
 class Stretch:
     """``count`` parts of ``period`` elements each, equal to one another."""
 

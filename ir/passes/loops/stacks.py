@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...batching import BatchedApplication
+from ...facts import facts
 from ...graph import Builder, Constant, Op, Value
 from ...primitive import Emitter
 from ...primitives.indexing import gather
@@ -15,7 +15,7 @@ from ...primitives.view import broadcast_in_dim, reshape, reverse, slice_, trans
 from ...types import int64
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Motion:
     """A position that moves along an axis: from ``first``, by ``stride`` each step."""
 
