@@ -43,7 +43,7 @@ class Corner:
         return [("ptr", pointer) for pointer in (self.c, self.old, self.addend)]
 
 
-@dataclass(frozen=True)
+@facts(frozen=True)
 class Chosen:
     """Masks: of some lanes of a vector, and of as many first ones."""
 
