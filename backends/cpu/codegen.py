@@ -16,7 +16,7 @@ from functools import cache
 from tracejit.ir.types import DType, bool_, int64
 
 from .. import kernel as k
-from . import chains, instructions, pairs, reductions, transposition, windows
+from . import across, chains, instructions, pairs, reductions, windows
 from .emitter import (
     VECTOR_LANES,
     Context,
@@ -29,7 +29,6 @@ from .emitter import (
 )
 
 COLUMN_LANES = 64  # columns that are reduced side by side: whole stretches of a row, for the sake of memory
-TILE = 16  # rows of the result at a time where an operand lies across them: a cache line of each of its rows
 
 
 def kernel_function(kernel: k.Kernel) -> tuple[str, list[str]]:
@@ -307,6 +306,9 @@ class KernelEmitter:
                 f"call void @llvm.masked.store.{suffix}({type} {value}, ptr {pointer}, i32 {align}, "
                 f"<{lanes} x i1> {c.mask})"
             )
+        elif c.bypass:
+            e.declare("!1 = !{i32 1}")
+            e.do(f"store {type} {value}, ptr {pointer}, align {across.LINE_BYTES}, !nontemporal !1")
         else:
             e.do(f"store {type} {value}, ptr {pointer}, align {align}")
 
@@ -327,53 +329,14 @@ class KernelEmitter:
         if len(loop.body) == 1 and isinstance(loop.body[0], k.Loop) and loop.body[0].carries:
             chains.loop_of_chains(self, loop, loop.body[0], start, stop, c)
             return
-        across = _loads_across(loop)
-        if across:
-            self._tiled_loop(loop, across, start, stop, c)
+        loads = across.loads_across(loop)
+        if loads:
+            across.tiled_loop(self, loop, loads, start, stop, c)
             return
         with self.e.loop(start, stop, "1") as steps:
             inner = self.opened(c, loop.axis, steps.index)
             self.enter(inner, loop.body)
             self.block(loop.body, inner)
-
-    def _tiled_loop(self, loop: k.Loop, across: list[k.Load], start: str, stop: str, c: Context) -> None:
-        """Tiles of ``TILE`` rows by one vector of columns; what lies across them is transposed into a buffer first."""
-        e, columns = self.e, loop.body[-1]
-        assert isinstance(columns, k.Loop)
-        lanes, extent = VECTOR_LANES, extent_text(columns.extent)
-        buffers = [e.stack(memory_vector(load.result.dtype, lanes), TILE) for load in across]
-
-        def tile(row: str, stop_row: str, column: str, count: str, mask: str | None) -> None:
-            corner = self.opened(self.opened(c, loop.axis, row), columns.axis, column)
-            rows = e.sub(stop_row, row)
-            for load, buffer in zip(across, buffers, strict=True):
-                pointer, _ = self.pointer(load, corner)
-                size = load.result.dtype.itemsize
-                step = e.mul(extent_text(load.address.terms[columns.axis]), size)
-                e.declare(transposition.function(size, lanes))
-                e.do(
-                    f"call void @{transposition.name(size)}(ptr {pointer}, i64 {step}, i64 {count}, i64 {rows}, "
-                    f"ptr {buffer})"
-                )
-            with e.loop(row, stop_row, "1") as steps:
-                inner = self.opened(c, loop.axis, steps.index)
-                for statement in loop.body[:-1]:
-                    self.block([statement], inner)
-                inner = self.opened(inner, columns.axis, column, lanes, mask)
-                inner.tiles = {}
-                for load, buffer in zip(across, buffers, strict=True):
-                    type = memory_vector(load.result.dtype, lanes)
-                    at = e.sub(steps.index, row)
-                    inner.tiles[id(load)] = e.assign(f"getelementptr {type}, ptr {buffer}, i64 {at}")
-                self.block(columns.body, inner)
-
-        whole = self.whole_vectors("0", extent, lanes)
-        with e.loop(start, stop, str(TILE)) as rows:
-            stop_row = e.min(e.add(rows.index, str(TILE)), stop)
-            with e.loop("0", whole, str(lanes)) as steps:
-                tile(rows.index, stop_row, steps.index, str(lanes), None)
-            with e.when(e.compare("slt", whole, extent)):
-                tile(rows.index, stop_row, whole, e.sub(extent, whole), self.mask(whole, extent, lanes))
 
     def opened(self, c: Context, axis: str, position: str, lanes: int = 0, mask: str | None = None) -> Context:
         """The scope inside a loop; ``lanes`` where the loop is the vector's."""
@@ -432,32 +395,6 @@ class KernelEmitter:
         left = self.e.splat(self.e.assign(f"sub i64 {stop}, {start}"), int64, lanes)
         counts = ", ".join(f"i64 {lane}" for lane in range(lanes))
         return self.e.assign(f"icmp slt <{lanes} x i64> <{counts}>, {left}")
-
-
-def _loads_across(loop: k.Loop) -> list[k.Load]:
-    """The loads of a nest of two loops that are contiguous along the outer one and not along the vector's, if any.
-
-    None where tiles would not do: where there are reductions or few columns.
-    """
-    columns = loop.body[-1] if loop.body else None
-    if not isinstance(columns, k.Loop) or "vector" not in columns.kinds:
-        return []
-    if isinstance(columns.extent, int) and columns.extent < VECTOR_LANES:
-        return []
-    simple = k.Instruction | k.Index | k.Load
-    if not all(isinstance(s, simple) for s in loop.body[:-1]):
-        return []
-    if not all(isinstance(s, simple | k.Store) for s in columns.body):
-        return []
-    return [
-        s
-        for s in columns.body
-        if isinstance(s, k.Load)
-        and s.imaginary is None
-        and not s.address.dynamic
-        and s.address.terms.get(loop.axis, 0) == 1
-        and s.address.terms.get(columns.axis, 0) not in (0, 1)
-    ]
 
 
 def _load_of(store: k.Store, dtype: DType, c: Context) -> k.Load:

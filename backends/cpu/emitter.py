@@ -73,6 +73,7 @@ class Context:
         self.mask: str | None = None  # lanes that exist, in the last step of a vector loop
         self.registers: dict[int, tuple[str, int]] = {}  # id of a scalar → register, lanes
         self.pointers: dict[int, tuple[str, frozenset[str]]] = {}  # id of an access → pointer, axes it includes
+        self.bypass = False  # stores are aligned, and go past the caches
         self.tiles: dict[int, str] = {}  # id of a load → the vector that is next in its transposed tile
         self.loaded: dict[int, str] = {}  # id of a load → the vector, where that is in a register
 
@@ -81,6 +82,7 @@ class Context:
         twin.__dict__.update(
             axes=dict(self.axes), lanes=self.lanes, vector_axis=self.vector_axis, mask=self.mask,
             registers=dict(self.registers), pointers=dict(self.pointers), tiles=self.tiles,
+            bypass=self.bypass,
             loaded=self.loaded,
         )  # fmt: skip
         return twin
