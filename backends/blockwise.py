@@ -19,7 +19,7 @@ from tracejit.ir import Location, Op, TensorType, Value
 from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitive import Reduction
 
-from .fusion import Affine, Group, home_index, is_fusible, source_of, squeezed
+from .fusion import Affine, Group, home_index, is_fusible, source_of, squeezed, through_views
 from .lower import Elements, Node, NotOneLoop, StoreRequest, build_kernel, flat_address, reachable
 from .masks import masked_columns
 from .memory import ALIGNMENT
@@ -148,7 +148,7 @@ def _chain(
     for value in [op.result for op in between.ops if op.result in plan.stored]:
         for last in readers.get(value, {}).values():
             product = last.ops[0]
-            if not _is_product(plan, last) or source_of(product, product.operands[0], plan.whole) is not value:
+            if not _is_product(plan, last) or not _reads_rows(product, value):
                 continue
             if last.ops[-1].result.shape[:-1] != scores.shape[:-1] or value.shape != scores.shape:
                 continue
@@ -168,6 +168,16 @@ def _chain(
 def _is_product(plan: _Plan, group: Group) -> bool:
     op = group.ops[0]
     return is_product(op) and op not in plan.whole and 0 not in (*op.result.shape, extents(op)[3])
+
+
+def _reads_rows(product: Op, value: Value) -> bool:
+    """Whether the rows of a product's left operand are those of a value."""
+    (rows, _) = product.operands
+    return (
+        not product.attributes.get("transpose_lhs", False)
+        and rows.shape == value.shape
+        and through_views(rows, home_index(rows.shape)) == (value, home_index(value.shape))
+    )
 
 
 def _goes_by_rows(plan: _Plan, group: Group, result: Value, scores: Value) -> bool:

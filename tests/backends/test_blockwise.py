@@ -93,6 +93,17 @@ def test_gradients() -> None:
     assert_same(f, normal(2, 2, 160, 16), normal(2, 2, 160, 16), normal(2, 2, 160, 16))
 
 
+def test_a_training_step() -> None:
+    def f(x: Tensor, w: Tensor, u: Tensor) -> Tensor:
+        x, w, u = (each.detach().requires_grad_() for each in (x, w, u))
+        q, k, v = (x @ w).reshape(4, 128, 3, 2, 16).permute(2, 0, 3, 1, 4)
+        y = causal(q, k, v).transpose(1, 2).reshape(4, 128, 32)
+        (x + y @ u).square().sum().backward()
+        return tj.concat([each.grad.reshape(-1) for each in (x, w, u)])
+
+    assert_same(f, normal(4, 128, 32), normal(32, 96), normal(32, 32))
+
+
 def test_heads_are_read_where_they_lie() -> None:
     def f(x: Tensor) -> Tensor:
         q, k, v = x.reshape(4, 128, 3, 2, 32).permute(2, 0, 3, 1, 4)
