@@ -19,9 +19,10 @@ from typing import Any
 
 from tracejit.ir import Block, Op, Value
 from tracejit.ir.facts import facts
-from tracejit.ir.primitive import Elementwise, Generation, Library, Primitive, Reduction, View
+from tracejit.ir.primitive import Elementwise, Generation, Library, Placement, Primitive, Reduction, View
 from tracejit.ir.primitives.exact import next_after
 from tracejit.ir.primitives.indexing import gather
+from tracejit.ir.primitives.reduction import reduce_sum
 from tracejit.ir.types import HALF_DTYPES, KERNEL_DTYPES, complex64, complex128
 
 COMPLEX_KERNEL_DTYPES = KERNEL_DTYPES | {complex64, complex128}
@@ -126,6 +127,8 @@ def runs_in_kernels(op: Op, host: bool = True) -> bool:
     if isinstance(op.primitive, Library) or (has_half(op) and op.primitive is next_after):
         return False
     values = (*op.operands, *op.results)
+    if not host and _takes_complex_on_devices(op):
+        return all(value.dtype in DEVICE_DTYPES or value.dtype.kind == "c" for value in values)
     dtypes = KERNEL_DTYPES if host else DEVICE_DTYPES
     return all(value.dtype in dtypes for value in values) or (
         takes_complex(op.primitive, op.attributes) and all(value.dtype in COMPLEX_KERNEL_DTYPES for value in values)
@@ -139,8 +142,10 @@ def takes_complex(primitive: Primitive, attributes: Mapping[str, Any]) -> bool:
     return is_known and attributes.get("direction") not in ("lt", "le", "gt", "ge")
 
 
-def has_complex(op: Op) -> bool:
-    return any(value.dtype.kind == "c" for value in (*op.operands, *op.results))
+def _takes_complex_on_devices(op: Op) -> bool:
+    """Of a device's kernels, also those that move complex numbers, and add them up."""
+    is_known = isinstance(op.primitive, View | Placement) or op.primitive in (gather, reduce_sum)
+    return is_known or (isinstance(op.primitive, Elementwise) and takes_complex(op.primitive, op.attributes))
 
 
 def has_half(op: Op) -> bool:

@@ -322,17 +322,22 @@ class Elements(ScalarBuilder):
         value = self.widened(self.element(operand, tuple(entries)))
         if not numbers:
             return self.rounded(value, op.result.dtype)
+        reduced = frozenset(numbers)
+        if value.dtype.kind == "c":
+            return self.pair(*(self._reduced(primitive, part, reduced) for part in self.parts(value)))
+        return self.rounded(self._reduced(primitive, value, reduced), op.result.dtype)
+
+    def _reduced(self, primitive: Reduction, value: Node | k.Literal, reduced: frozenset[int]) -> Node:
         if not isinstance(value, Node):  # a constant, reduced: give it a node, so that it has a loop
             value = self._node(("constant", _literal_key(value)), "copy", (value,), value.dtype, frozenset())
         identity = k.Literal(primitive.identity(value.dtype), value.dtype)
-        reduced = frozenset(numbers)
         node = self._node(
             ("reduce", primitive.combine, value, reduced), "reduce", (value,), value.dtype, frozenset(),
             reduced=reduced, combine=primitive.combine, identity=identity,
         )  # fmt: skip
         node.axes = value.axes - reduced
         node.stage = value.stage + 1
-        return self.rounded(node, op.result.dtype)
+        return node
 
 
 def _squeezed_numbers(shape: Sequence[int]) -> dict[int, int]:

@@ -46,7 +46,6 @@ from .fusion import (
     Group,
     Index,
     fuse,
-    has_complex,
     home_index,
     is_alias,
     is_fusible,
@@ -288,11 +287,7 @@ class _Plan:
                 self.aliases[value] = target
             else:
                 copies.append(CopyCall(value, target))
-        self.whole = {
-            op
-            for op in self.graph.ops
-            if op.regions or (self.symbols and is_symbolic(op)) or (not self.host and has_complex(op))
-        }
+        self.whole = {op for op in self.graph.ops if op.regions or (self.symbols and is_symbolic(op))}
         self.additions = additions(self.graph, self.whole)
         groups = fuse(self.graph, self.whole, self.additions, host=self.host)
         if not self.host:

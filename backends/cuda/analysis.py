@@ -24,7 +24,8 @@ def operands_of(statement: k.Statement) -> list[k.Operand]:
         case k.Load(address=address):
             return [scalar for scalar, _ in address.dynamic]
         case k.Store(address=address, value=value):
-            return [value, *(scalar for scalar, _ in address.dynamic)]
+            parts = [value] if statement.imaginary is None else [value, statement.imaginary]
+            return [*parts, *(scalar for scalar, _ in address.dynamic)]
     return []
 
 
@@ -47,6 +48,8 @@ def split(
                 known.update(id(combination.result) for combination in statement.combinations)
             elif not isinstance(statement, k.Loop | k.Store):
                 known.add(id(statement.result))
+                if isinstance(statement, k.Load) and statement.imaginary is not None:
+                    known.add(id(statement.imaginary))
         else:
             early.append(statement)
     return early, late

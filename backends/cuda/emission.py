@@ -130,6 +130,10 @@ class Emitter(ABC):
                     self.call(statement)
                 case k.Index(axis, result):
                     self.define(result, axis)
+                case k.Load(buffer, address, result, imaginary) if imaginary is not None:
+                    element = self.known.get(id(statement)) or self.element(buffer, address)
+                    for number, part in enumerate((result, imaginary)):
+                        self.define(part, f"{element}.e[{number}]")
                 case k.Load(buffer, address, result) if id(statement) in self.known:
                     element = self.known[id(statement)]
                     self.define(result, f"{element} != 0" if self.dtypes[buffer] == bool_ else element)
@@ -156,6 +160,8 @@ class Emitter(ABC):
 
     def store(self, store: k.Store) -> None:
         value = read(store.value)
+        if store.imaginary is not None:
+            value = f"{instructions.memory_type(self.dtypes[store.buffer])}{{{{{value}, {read(store.imaginary)}}}}}"
         if id(store) in self.known:
             self.line(f"{self.known[id(store)]} = {value};")
             return

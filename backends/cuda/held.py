@@ -68,6 +68,8 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
         return None
     if any(isinstance(s, k.Loop | k.Reduce) for p in passes for s in p.body):
         return None
+    if any(buffer.dtype.kind == "c" for buffer in kernel.buffers):
+        return None
     stores = [s for s in statements if isinstance(s, k.Store)]
     if {s.buffer for s in stores} & {s.buffer for s in statements if isinstance(s, k.Load)}:
         return None

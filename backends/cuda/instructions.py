@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.primitives.exact import real_dtype
 from tracejit.ir.types import HALF_DTYPES, DType, bool_, float16, float32, float64, is_floating, short_name
 
 _INTEGER_NAMES = {1: "char", 2: "short", 4: "int", 8: "long long"}
@@ -148,7 +149,9 @@ def element_type(dtype: DType) -> str:
 
 
 def memory_type(dtype: DType) -> str:
-    """The C type of one element in memory: a bool is a byte."""
+    """The C type of one element in memory: a bool is a byte, a complex number the vector of its parts."""
+    if dtype.kind == "c":
+        return f"tj_vector<{element_type(real_dtype(dtype))}, 2>"
     return "unsigned char" if dtype == bool_ else element_type(dtype)
 
 

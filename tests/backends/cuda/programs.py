@@ -52,6 +52,10 @@ class Case:
 def _numbers(random: np.random.Generator, type: TensorType) -> np.ndarray:
     """Numbers of all sizes; vectors of floats start with special ones, integers have their ends among them."""
     shape, dtype = type.static_shape, type.dtype
+    if dtype.kind == "c":
+        made = np.empty(shape, dtype)
+        made.real, made.imag = (_numbers(random, TensorType(made.real.dtype, shape)) for _ in range(2))
+        return made
     if dtype == bool_:
         return np.asarray(random.integers(0, 2, shape), bool)
     if not is_floating(dtype):
@@ -91,8 +95,9 @@ def programs(case: Case) -> dict[str, Program]:
 @cache
 def reference(case: Case) -> Program:
     """What the CPU runs for a case: the kernels themselves, or where it has none for their dtypes, NumPy."""
-    has_half = any(value.dtype in HALF_DTYPES for op in case.graph.ops for value in (*op.operands, *op.results))
-    return plan(case.graph) if has_half else programs(case)["for any shape"]
+    dtypes = {value.dtype for op in case.graph.ops for value in (*op.operands, *op.results)}
+    others = any(dtype in HALF_DTYPES or dtype.kind == "c" for dtype in dtypes)
+    return plan(case.graph) if others else programs(case)["for any shape"]
 
 
 def entries_of(case: Case) -> Iterator[Entry]:
@@ -456,3 +461,30 @@ _add(
 )
 _add("transpose of bf16", lambda e, x: e.negate(e.transpose(x, permutation=(2, 0, 3, 1))), "bf16[3,17,5,20]")
 _add("selected halves", lambda e, p, x: e.select(p, x, e.scalar(0.5, x.dtype)), "bool[300]", "f16[300]")
+
+
+# Complex numbers
+
+
+def _complex_arithmetic(e: Emitter, x: Any, y: Any) -> list[Any]:
+    results = [getattr(e, name)(x, y) for name in ("add", "subtract", "multiply", "divide")]
+    results += [e.negate(x), e.conjugate(x), e.complex_abs(x), e.complex(e.real(x), e.imag(y))]
+    is_equal = e.compare(x, y, direction="eq")
+    return [*results, is_equal, e.select(is_equal, x, y)]
+
+
+def _complex_copies(e: Emitter, x: Any, i: Any) -> list[Any]:
+    turned = e.transpose(x, permutation=(1, 0))
+    return [e.negate(turned), e.concatenate(e.gather(x, i, axes=(0,)), x, dimension=0)]
+
+
+def _complex_sums(e: Emitter, x: Any) -> list[Any]:
+    return [*(e.reduce_sum(x, axes=axes) for axes in ((0,), (1,), (0, 1))), e.reduce_max(e.complex_abs(x), axes=(1,))]
+
+
+for _dtype in ("c64", "c128"):
+    _add(f"arithmetic {_dtype}", _complex_arithmetic, f"{_dtype}[300]", f"{_dtype}[300]")
+    _add(f"copies of {_dtype}", _complex_copies, f"{_dtype}[40,50]", "i64[9]")
+    _add(f"sums of {_dtype}", _complex_sums, f"{_dtype}[70,90]")
+_add("sum of a long vector c64", _sum(0), "c64[70001]")
+_add("conversions to c64", _from_everything("c64"), "f16[300]", "f32[300]", "f64[300]", "i32[300]", "c128[300]")
