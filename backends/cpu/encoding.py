@@ -123,7 +123,7 @@ class Encoding:
             if isinstance(call, LoopCall) and swept:
                 words[0] += len(swept) - 1
                 for sweep in swept:
-                    words += self._sweep(call, sweep)
+                    words += self._sweep(sweep)
                 continue
             match call:
                 case KernelCall() | DotCall():
@@ -283,12 +283,11 @@ class Encoding:
         words[walker.STACKED] = len(call.stacked)
         return [*words, *records, *condition, *body]
 
-    def _sweep(self, call: LoopCall, sweep: sweeps.Sweep) -> list[int]:
-        program, records, count = self._program, list[int](), 0
+    def _sweep(self, sweep: sweeps.Sweep) -> list[int]:
+        records, count = list[int](), 0
         for stage in sweep.stages:
             part = stage.part
-            memory = [sweeps.memory_of(call, program.places, value, stage.step) for value in part.call.buffers]
-            places = [*map(self.position, memory), *map(self._number, part.call.parameters)]
+            places = [*map(self.position, stage.memory), *map(self._number, part.call.parameters)]
             records += [self._cell(part.call.kernel.name), stage.lag, part.first, part.rows, part.unit, len(places)]
             records += [word for place in places for word in place]
             count += len(places)

@@ -21,13 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tracejit.ir import Value
-from tracejit.ir.facts import facts
+from tracejit.ir.facts import facts, replace
 
 from .. import kernel as k
-from ..control import Carry, LoopCall, Place
+from ..control import Carry, CopyCall, LoopCall, Place
 from ..program import KernelCall
 
-MOST_STEPS = 16  # of a sweep; an even number, so that the next one begins with the same buffers
+MOST_STEPS = 16  # of a sweep
 MOST_STAGES = 96
 CACHE_BYTES = 640 << 10  # of a processor's own cache, that a sweep may use
 SHARED_CACHE_BYTES = 4 << 20  # the same of the cache that processors share, for each of them
@@ -57,13 +57,15 @@ class Part:
     rows: int
     unit: int
     accesses: tuple[Access, ...]
-    is_settled: bool  # after two steps: it copies what never changes from one buffer of a carry to the other
+    settles: int  # the step from which on it has nothing to do: what it writes is in all buffers then
 
 
 @facts(frozen=True)
 class Stage:
+    """A kernel of a step; ``memory`` are the values in whose memory its buffers are."""
+
     part: Part
-    step: int
+    memory: tuple[Value, ...]
     lag: int
 
 
@@ -86,16 +88,40 @@ def sweeps_of(call: LoopCall, places: Mapping[Value, Place], workers: int) -> li
     (count,) = rows
     if not isinstance(count, int) or count < 2:
         return []
-    body = _Body(call, places, count)
-    parts = body.parts()
+    body = _Body(call, call.length, places, count)
+    chains = body.find_chains()
+    parts = body.parts() if chains else None
     return [] if parts is None else body.schedule(parts, workers)
+
+
+@facts
+class _Chain:
+    """Carries of which the first is computed, and each other is what the one before it was a step ago.
+
+    Their buffers take turns, so nothing is copied: in the last step each is found in its result.
+    """
+
+    carries: list[Carry]
+    length: int
+
+    @property
+    def buffers(self) -> list[Value]:
+        return [*(carry.result for carry in self.carries), self.carries[0].spare]
+
+    def memory(self, written: int) -> Value:
+        """Where the first carry is as a step has written it; before the first step, as the loop found it."""
+        if written < 0:
+            return self.carries[-1 - written].first
+        return self.buffers[(self.length - 1 - written) % len(self.buffers)]
 
 
 class _Body:
     """The step of a loop."""
 
-    def __init__(self, call: LoopCall, places: Mapping[Value, Place], rows: int) -> None:
-        self.call, self.places, self.rows = call, places, rows
+    def __init__(self, call: LoopCall, length: int, places: Mapping[Value, Place], rows: int) -> None:
+        self.call, self.length, self.places, self.rows = call, length, places, rows
+        self.kernels = [inner for inner in call.body.calls if isinstance(inner, KernelCall)]
+        self.chains: dict[Buffer, tuple[_Chain, int]] = {}  # of a carry's buffers, and the carry's place in it
         self.carries: dict[Buffer, tuple[Carry, int]] = {}  # and whether it is what the step writes
         for carry in call.carries:
             for is_next, value in enumerate((carry.current, carry.next)):
@@ -107,22 +133,51 @@ class _Body:
         place = self.places[value]
         return place.space, place.number
 
+    def find_chains(self) -> list[_Chain]:
+        """All chains of carries; none where a carry is something else."""
+        following: dict[Buffer, Carry] = {}  # what a carry is copied to
+        copied: set[Buffer] = set()
+        for call in self.call.body.calls:
+            if isinstance(call, CopyCall):
+                source, target = (self.carries.get(self._buffer(value)) for value in (call.source, call.target))
+                if source is None or target is None or source[1] or self._buffer(source[0].current) in following:
+                    return []
+                following[self._buffer(source[0].current)] = target[0]
+                copied.add(self._buffer(target[0].current))
+            elif not isinstance(call, KernelCall):
+                return []
+        chains = []
+        for carry in self.call.carries:
+            if self._buffer(carry.current) in copied:
+                continue
+            chains.append(chain := _Chain([carry], self.length))
+            while (after := following.get(self._buffer(chain.carries[-1].current))) is not None:
+                chain.carries.append(after)
+            for number, member in enumerate(chain.carries):
+                for value in (member.current, member.next):
+                    self.chains[self._buffer(value)] = chain, number
+        return chains if len(self.chains) == len(self.carries) else []
+
+    def memory(self, value: Value, step: int) -> Value:
+        """The value in whose memory a carry is found, or written, in a step; any other is itself."""
+        buffer = self._buffer(value)
+        if buffer not in self.chains:
+            return value
+        (chain, number), (_, is_next) = self.chains[buffer], self.carries[buffer]
+        return chain.memory(step - 1 + is_next - number)
+
     # What the kernels touch -----------------------------------------------------------------------------
 
     def parts(self) -> list[Part] | None:
-        calls = self.call.body.calls
-        if not calls or not all(isinstance(call, KernelCall) for call in calls):
-            return None
-        kernels = [call for call in calls if isinstance(call, KernelCall)]
         self.written = {
             self._buffer(value)
-            for call in kernels
+            for call in self.kernels
             for value, buffer in zip(call.buffers, call.kernel.buffers, strict=True)
             if buffer.written
         }
-        if self.written & self.own or not self._are_apart(kernels):
+        if self.written & self.own or not self.kernels or not self._are_apart(self.kernels):
             return None
-        parts = [self._part(call) for call in kernels]
+        parts = [self._part(call) for call in self.kernels]
         found = [part for part in parts if part is not None]
         return found if len(found) == len(parts) else None
 
@@ -173,54 +228,60 @@ class _Body:
         rows = extent // unit
         if first < 0 or first + rows > self.rows:
             return None
-        return Part(call, first, rows, unit, tuple(moved), self._is_settled(call, found))
+        return Part(call, first, rows, unit, tuple(moved), self._settles(call, found))
 
-    def _is_settled(self, call: KernelCall, found: list[tuple[Value, _Walked]]) -> bool:
-        """Whether a kernel copies elements of a carry to the same elements of the next one, which nothing else writes.
+    def _settles(self, call: KernelCall, found: list[tuple[Value, _Walked]]) -> int:
+        """From which step on all buffers of a carry have what a kernel writes; the number of steps if none.
 
-        Both buffers then have them from the second step on.
+        That is so for a number, or elements that are copied from the same place a step ago, if nothing else writes
+        there.
         """
         body = call.kernel.body
         while len(body) == 1 and isinstance(body[0], k.Loop):
             body = body[0].body
-        if len(found) != 2 or len(call.buffers) != 2:
-            return False
         match body:
+            case [k.Store(value=k.Literal(), accumulate=False)]:
+                is_same = True
             case [k.Load(address=source, result=result), k.Store(address=target, value=value, accumulate=False)]:
-                is_copy = value is result and source == target
+                is_same = len(found) == 2 and value is result and source == target
             case _:
-                return False
-        (current, _), (following, target_walked) = found
-        ends = [self.carries.get(self._buffer(value)) for value in (current, following)]
-        if not is_copy or ends[0] is None or ends[1] is None or ends[0][0] is not ends[1][0] or ends[0][1]:
-            return False
-        shape, own = following.type.static_shape, self._buffer(following)
-        for other in self.call.body.calls:
-            assert isinstance(other, KernelCall)
+                is_same = False
+        (following, written) = found[-1]
+        own = self._buffer(following)
+        if not is_same or own not in self.chains:
+            return self.length
+        chain, number = self.chains[own]
+        if len(found) == 2 and self._buffer(found[0][0]) != self._buffer(chain.carries[number].current):
+            return self.length
+        shape = following.type.static_shape
+        for other in self.kernels:
             if other is call:
                 continue
             numbers = dict(zip(other.kernel.parameters, other.parameters, strict=True))
             names = [b.name for b, v in zip(other.kernel.buffers, other.buffers, strict=True) if self._buffer(v) == own]
             for access in _accesses(other.kernel.body, {}, numbers):
-                is_same = access is None or (access.is_written and access.buffer in names)
-                if is_same and (access is None or not _are_disjoint(access, target_walked, shape)):
-                    return False
-        return True
+                writes = access is None or (access.is_written and access.buffer in names)
+                if writes and (access is None or not _are_disjoint(access, written, shape)):
+                    return self.length
+        return len(chain.buffers)
 
     # When they run --------------------------------------------------------------------------------------
 
     def schedule(self, parts: list[Part], workers: int) -> list[Sweep]:
-        length = self.call.length
-        assert length is not None
+        length = self.length
+        turn = math.lcm(*(len(chain.buffers) for chain, _ in self.chains.values()))  # then the buffers are the same
         work = sum(part.call.work for part in parts)
         touched = {a.value for part in parts for a in part.accesses}
         row_bytes = sum(_row(value) * value.dtype.itemsize for value in touched)
         row = max(_row(value) for value in touched)
-        steps = max(2, min(length, MOST_STEPS, MOST_STAGES // len(parts)) & -2)
-        reach = self._stages(parts, range(2, 4))[-1].lag + 1  # rows by which a step is behind the one before
+        steps = min(length, MOST_STEPS, MOST_STAGES // len(parts)) // turn * turn
+        if not steps:
+            return []
+        counts = [*range(turn, steps + 1, turn), *([length] if length <= steps + 1 else [])]
+        reach = self._stages(parts, range(turn, turn + 2))[-1].lag + 1  # rows by which a step is behind the last
         block = min(self.rows, -(-LEAST_BLOCK // row))
         for size in (CACHE_BYTES, SHARED_CACHE_BYTES):
-            fitting = [n for n in range(2, steps + 1, 2) if (n * reach + block) * row_bytes <= size]
+            fitting = [n for n in counts if (n * reach + block) * row_bytes <= size]
             if fitting:
                 steps = fitting[-1]
                 break
@@ -233,7 +294,7 @@ class _Body:
         def sweep(first: int, count: int, repeat: int = 1) -> Sweep:
             stages = self._stages(parts, range(first, first + count))
             if in_order:
-                stages = [Stage(stage.part, stage.step, 0) for stage in stages]
+                stages = [replace(stage, lag=0) for stage in stages]
             return Sweep(stages, repeat, self.rows, bands, block)
 
         if length <= steps:
@@ -246,42 +307,21 @@ class _Body:
 
     def _stages(self, parts: list[Part], steps: range) -> list[Stage]:
         stages: list[Stage] = []
-        touched: dict[tuple[Buffer, int], list[tuple[int, Access]]] = {}
+        touched: dict[Buffer, list[tuple[int, Access]]] = {}
         for step in steps:
             for part in parts:
-                if part.is_settled and step >= 2:
+                if step >= part.settles:
                     continue
                 lag = 0
-                keys = [self.key(access.value, step) for access in part.accesses]
+                keys = [self._buffer(self.memory(access.value, step)) for access in part.accesses]
                 for key, own in zip(keys, part.accesses, strict=True):
                     for before, other in touched.get(key, ()):
                         if own.is_written or other.is_written:
                             lag = max(lag, before + max(own.high - other.low, other.high - own.low))
-                stages.append(Stage(part, step, lag))
+                stages.append(Stage(part, tuple(self.memory(value, step) for value in part.call.buffers), lag))
                 for key, own in zip(keys, part.accesses, strict=True):
                     touched.setdefault(key, []).append((lag, own))
         return stages
-
-    def key(self, value: Value, step: int) -> tuple[Buffer, int]:
-        """The memory behind a value in a step: of a carry what it starts as (-1), or one of its two buffers."""
-        buffer = self._buffer(value)
-        if buffer not in self.carries:
-            return buffer, 0
-        carry, is_next = self.carries[buffer]
-        number = step - 1 + is_next
-        return self._buffer(carry.current), number % 2 if number >= 0 else -1
-
-
-def memory_of(call: LoopCall, places: Mapping[Value, Place], value: Value, step: int) -> Value:
-    """The value in whose memory a carry of the loop is found, or written, in a step; any other is itself."""
-    assert call.length is not None
-    for carry in call.carries:
-        is_current = places[value] == places[carry.current]
-        if is_current and step == 0:
-            return carry.first
-        if is_current or places[value] == places[carry.next]:
-            return carry.result if (call.length - 1 - step + is_current) % 2 == 0 else carry.spare
-    return value
 
 
 # Addresses ----------------------------------------------------------------------------------------------
