@@ -189,6 +189,22 @@ class Reduce:
     block: str | None = None
 
 
+@facts
+class Attention:
+    """Attention, or gradients of it, in place of statements (see :mod:`.attention`).
+
+    ``part`` is ``"forward"``, ``"queries"`` or ``"keys"``; what it computes are those of its results that the kernel
+    has buffers for.  Buffers and parameters go by their names.
+    """
+
+    part: str
+    dtype: DType
+    size: int  # of a head
+    causal: bool
+    scale: float
+    mask: DType | None
+
+
 Statement = Instruction | Call | Index | Load | Store | Loop | Reduce
 
 
@@ -201,12 +217,16 @@ class Buffer:
 
 @facts
 class Kernel:
-    """``parameters`` are 64-bit integers; a kernel's arguments are its buffers, then its parameters."""
+    """``parameters`` are 64-bit integers; a kernel's arguments are its buffers, then its parameters.
+
+    What is no nest of loops, ``attention``, stands in place of a body.
+    """
 
     buffers: list[Buffer]
     parameters: list[str]
     body: list[Statement]
     title: str = "kernel"
+    attention: Attention | None = None
     _text: str = field(default="", repr=False)
 
     @property
@@ -339,4 +359,9 @@ def _print(kernel: Kernel) -> Iterator[str]:
     parameters = f"; {', '.join(kernel.parameters)}" if kernel.parameters else ""
     yield f"kernel {kernel.title}({buffers}{parameters}) {{"
     yield from block(kernel.body, "  ")
+    if kernel.attention is not None:
+        one = kernel.attention
+        marks = ["causal"] if one.causal else [] if one.mask is None else [f"masked by {short_name(one.mask)}"]
+        heads = f"heads of {one.size} {short_name(one.dtype)}"
+        yield f"  attention {one.part}: {', '.join([heads, f'scale {one.scale!r}', *marks])}"
     yield "}"

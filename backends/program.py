@@ -13,10 +13,11 @@ from dataclasses import field
 import numpy as np
 
 from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
+from tracejit.ir.composites import decomposed
 from tracejit.ir.facts import facts
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
 from tracejit.ir.passes import split, unroll
-from tracejit.ir.primitive import Placement, Reduction, View
+from tracejit.ir.primitive import Composite, Placement, Reduction, View
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.convolution import convolution
 from tracejit.ir.primitives.indexing import scatter
@@ -24,6 +25,7 @@ from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import Symbol, bool_, int64, short_name
 
+from .attention import has_kernel, lower_attention
 from .blockwise import BlockwiseCall, chains, lower_chain
 from .control import (
     Body,
@@ -249,6 +251,7 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
     CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row,
     walk axes in order and know complex numbers.
     """
+    graph = decomposed(graph, lambda op: not host and has_kernel(op))
     graph = split(graph) if host else unroll(graph)
     root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
@@ -273,6 +276,7 @@ class _Plan:
         self.offsets: dict[Value, int] = {}  # in its part of the arena
         self.aliases = memory.aliases
         self.regions: dict[Value, Region] = {}  # a value → where in another it lies
+        self.joined: set[Op] = set()  # what is computed along with other ops
         self.turned: dict[Matrix, Value] = {}  # what lies in columns → a copy that lies in rows
 
     def nested(self, region: Block) -> _Plan:
@@ -420,6 +424,9 @@ class _Plan:
                 return
             if self.host and is_bfloat16_product(first) and lower_bfloat16_product(self, first):
                 return
+            if isinstance(primitive, Composite):
+                lower_attention(self, first)
+                return
             if is_scan(first, self.host):
                 lower_scan(self, first)
                 return
@@ -485,12 +492,14 @@ class _Plan:
         return StoreRequest(*in_memory(value, index, self.regions), node)  # type: ignore[arg-type]
 
     def append(self, lowered: LoweredKernel, *ops: Op) -> None:
+        extent, work = lowered.parallel_extent, lowered.work
+        self.append_kernel(lowered.kernel, lowered.buffers, lowered.parameters, *ops, extent=extent, work=work)
+
+    def append_kernel(
+        self, kernel: Kernel, buffers: list[Value], parameters: list[int], *ops: Op, extent: int = 1, work: int = 1
+    ) -> None:
         locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
-        self.calls.append(
-            KernelCall(
-                lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, locations
-            )
-        )  # fmt: skip
+        self.calls.append(KernelCall(kernel, buffers, parameters, extent, work, locations))
 
     def _lower_apart(self, group: Group) -> None:
         """Every op of the group by itself, where they do not fit into one nest of loops."""

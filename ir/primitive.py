@@ -12,6 +12,7 @@ Indexing       elements found through an array of indices (gather, scatter)
 Contraction    a matrix product
 Generation     values made from an index alone (iota, random bits)
 Library        whatever NumPy computes better than a kernel of ours (sorting, transforms, decompositions)
+Composite      other primitives together, for which there may be a kernel; see :mod:`.composites`
 Control        blocks of ops that run when, and as often as, values say; see :mod:`.primitives.control`
 =============  ==========================================================================
 
@@ -181,6 +182,13 @@ class Generation(Primitive):
     """``scalar(builder, index, *operands, **attributes)``: the element at ``index`` (one entry a dimension)."""
 
     scalar: Callable[..., Any]
+
+
+@facts(frozen=True, eq=False, kw_only=True)
+class Composite(Primitive):
+    """``decomposition(emitter, *operands, **attributes)`` says with other primitives what it means."""
+
+    decomposition: Callable[..., Any]
 
 
 def per_operand(*rules: Rule | None) -> VjpRule:

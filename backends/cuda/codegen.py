@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from .. import kernel as k
-from . import instructions
+from . import attention, instructions, tensor_cores
+from .attention import AttentionEmitter
 from .columns import ColumnEmitter
 from .emission import Emitter, expression, name_of, read
 from .forms import ARCH, Form, form_of, shared_bytes
@@ -41,7 +42,9 @@ EMITTERS: dict[str, type[Emitter]] = {
     "column": ColumnEmitter,
     "row total": RowTotalEmitter,
     "column total": ColumnTotalEmitter,
+    "attention": AttentionEmitter,
 }
+HELPERS = instructions.HELPERS | tensor_cores.HELPERS | attention.HELPERS
 
 
 @dataclass(eq=False)
@@ -63,7 +66,7 @@ class Entry:
     @property
     def shared_bytes(self) -> int:
         """The dynamic shared memory of a block."""
-        return self.form.held.shared_bytes if self.form.held is not None else 0
+        return self.form.held.shared_bytes if self.form.held is not None else self.form.dynamic_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def module_source(entries: Iterable[Entry]) -> str:
     called = {f.name: f for entry in distinct.values() for f in entry.kernel.functions}
     parts = [*map(_function_source, called.values()), *(entry.source for entry in distinct.values())]
     body = "\n".join(parts)
-    for name, text in reversed(instructions.HELPERS.items()):  # each may call those that stand before it
+    for name, text in reversed(HELPERS.items()):  # each may call those that stand before it
         if f"{name}(" in body or f"{name}<" in body:
             body = f"{text}\n{body}"
     return f"// To be compiled with -fmad=false: products and sums are rounded one by one.\n\n{body}"

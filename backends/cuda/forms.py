@@ -24,6 +24,7 @@ LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a
 FEW_ROWS = 1024  # too few to give each a warp
 FEW_TILES = 128  # blocks that leave parts of the largest devices idle
 FEW_POINTS = 256  # too few to give each a block, or to give one to each tile of them
+ATTENTION_ROWS = 64  # queries, or keys, that a block works on: 16 for each warp
 ARCH = "sm_90"  # the architecture that is printed for where none is named
 TABLES_BYTES = 4 << 10  # of shared memory, for what is not a row
 SHARED_KIB = {"80": 163, "87": 163, "90": 227, "100": 227, "103": 227, "110": 227}  # of a block, by architecture
@@ -51,6 +52,7 @@ class Form:
     counters: int = 0
     partial_bytes: int = 0
     sets: int = 0  # of buffers, for which the same is done at once
+    dynamic_bytes: int = 0  # of shared memory, whose size a launch decides
 
     @property
     def prefix(self) -> str:
@@ -76,6 +78,8 @@ def shared_bytes(arch: str) -> int:
 def form_of(kernel: k.Kernel, values: Mapping[str, int], most_shared: int) -> Form:
     """The form for a launch with these values of the parameters; a block may have so many bytes of shared memory."""
     statements = list(k.walk(kernel.body))
+    if kernel.attention is not None:
+        return _of_attention(kernel.attention, values)
     if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
         loops = tuple(statement for statement in statements if isinstance(statement, k.Loop))
         if loops and not any(loop.carries for loop in loops):
@@ -96,6 +100,17 @@ def form_of(kernel: k.Kernel, values: Mapping[str, int], most_shared: int) -> Fo
     if any(reduce.vector for reduce in reduces):
         return _of_rows(kernel, loops, points, extent, values, most_shared)
     return _of_columns(kernel, loops, points, extent)
+
+
+def _of_attention(found: k.Attention, values: Mapping[str, int]) -> Form:
+    """A block for each tile of queries or keys of a head."""
+    rows, heads = ("keys", "shared") if found.part == "keys" else ("queries", "heads")
+    blocks = _quotient(values[rows], ATTENTION_ROWS) * values["batch"] * values[heads]
+    tiles = 5 if found.part == "forward" else 4  # queries and two each of keys and values; else one of each operand
+    dynamic_bytes = tiles * ATTENTION_ROWS * (found.size + 8) * 2
+    dynamic_bytes += 2 * ATTENTION_ROWS * 4 if found.part == "keys" else 0  # what there is once for each query
+    who = f"A block for {ATTENTION_ROWS} {rows} of a head"
+    return Form("attention", who, (), 4 * LANES, 1, blocks, dynamic_bytes=dynamic_bytes)
 
 
 def _of_maps(kernel: k.Kernel, loops: tuple[k.Loop, ...], extents: Mapping[str, int]) -> Form:

@@ -1,6 +1,7 @@
 """The primitives, one file a family; importing this package fills ``PRIMITIVES``."""
 
 from . import (
+    attention,
     collective,
     contraction,
     control,
@@ -21,6 +22,7 @@ from . import (
 )
 
 __all__ = [
-    "collective", "contraction", "control", "convolution", "decomposition", "effect", "elementary", "elementwise",
-    "exact", "generation", "indexing", "inversion", "library", "placement", "reduction", "special", "view",
+    "attention", "collective", "contraction", "control", "convolution", "decomposition", "effect", "elementary",
+    "elementwise", "exact", "generation", "indexing", "inversion", "library", "placement", "reduction", "special",
+    "view",
 ]  # fmt: skip

@@ -245,6 +245,18 @@ CASES: list[Case] = [
             ("complex", complexes(2, 2, 6), complexes(2, 2, 3), (2,), (1,), 1),
         )
     ),
+    *(
+        Case(name, (*operands, *masks), {"causal": causal, "scale": 0.7}, label=label)
+        for name, operands in (
+            ("attention", (numbers(2, 4, 3, 5), numbers(2, 2, 4, 5), numbers(2, 2, 4, 2))),
+            ("attention_log_sum", (numbers(2, 4, 3, 5), numbers(2, 2, 4, 5))),
+            *((f"attention_{name}_gradient", (
+                numbers(2, 4, 3, 5), numbers(2, 2, 4, 5), numbers(2, 2, 4, 2), numbers(2, 4, 3, 2), numbers(2, 4, 3),
+                numbers(2, 4, 3),
+            )) for name in ("query", "key", "value")),
+        )
+        for label, causal, masks in (("causal", True, ()), ("with a mask", False, (numbers(1, 4, 3, 1),)))
+    ),
     Case("nonzero", (lambda generator: np.arange(12).reshape(3, 4) % 5,), {"size": 9}),
     Case("unique", (lambda generator: np.arange(12.0) % 5,), {"part": "counts", "axis": None, "equal_nan": False,
         "size": 5}),

@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tracejit.ir.types import bool_, is_differentiable
+from tracejit.ir.primitives.attention import attention
+from tracejit.ir.types import (
+    TensorType,
+    bfloat16,
+    bool_,
+    broadcast_static_shapes,
+    float16,
+    float32,
+    is_differentiable,
+)
 
 from ...locations import at_user_line
 from ...ops import creation, elementwise, linalg, manipulation, reduction as reductions
 from ...promotion import as_tensor, operands
+from ...tape import apply
 from ...tensor import Tensor
 from .dropout import dropout
 
@@ -47,6 +57,10 @@ def scaled_dot_product_attention(
         if x.ndim < 2:
             message = f"scaled_dot_product_attention: Expected {name} to have at least 2 dimensions, got {x.ndim}"
             raise at_user_line(RuntimeError(message))
+    if q.device != "cpu" and not dropout_p:
+        found = _by_kernel(q, k, v, attn_mask, is_causal, scale, enable_gqa)
+        if found is not None:
+            return found
     if enable_gqa:
         k, v = (_repeated_heads(x, q.shape[-3]) for x in (k, v))
     if is_causal:
@@ -85,6 +99,44 @@ def attention_weights(q: Tensor, k: Tensor, mask: Any = None, scale: float | Non
     powers = elementwise.exp(scores - elementwise.where(nowhere, 0, largest))
     total = reductions.sum(powers, -1, keepdims=True)
     return powers / elementwise.where(nowhere, 1, total)
+
+
+def _by_kernel(
+    q: Tensor, k: Tensor, v: Tensor, mask: Any, is_causal: bool, scale: float | None, shares_heads: bool
+) -> Tensor | None:
+    """The result of the operation that devices have kernels for; ``None`` where they have none for such operands."""
+    from tracejit.backends.attention import takes
+
+    given = [q, k, v] if mask is None else [q, k, v, as_tensor(mask, "attn_mask")]
+    ndim, result_ndim = max(4, *(x.ndim for x in given)), max(x.ndim for x in given[:3])
+    if k.shape[-2] != v.shape[-2]:
+        return None
+    given = [manipulation.reshape(x, (*(1,) * (ndim - x.ndim), *x.shape)) for x in given]
+    heads = [x.shape[-3] for x in given[:3]]
+    if not (shares_heads and heads[1] == heads[2] and heads[1] and heads[0] % heads[1] == 0):
+        heads = [max(heads)] * 3
+    scores = (heads[0], q.shape[-2], k.shape[-2])
+    try:
+        lead = broadcast_static_shapes(*(x.shape[:-3] for x in given[:3]))
+        if broadcast_static_shapes(*((*x.shape[:-3], 1, 1, 1) for x in given), (*lead, *scores)) != (*lead, *scores):
+            return None
+        wide = [
+            manipulation.broadcast_to(x, (*lead, count, *x.shape[-2:]))
+            for x, count in zip(given, heads, strict=False)
+        ]  # fmt: skip
+        for one in given[3:]:
+            broadcast_static_shapes(one.shape, (*lead, *scores))
+            has_lead = any(extent != 1 for extent in one.shape[:-3])
+            one = elementwise.astype(one, float32) if one.dtype in (float16, bfloat16) else one
+            wide.append(manipulation.broadcast_to(one, (*(lead if has_lead else (1,)), *one.shape[-3:])))
+    except ValueError:  # the products say what is wrong
+        return None
+    flat = [manipulation.reshape(x, (math.prod(x.shape[:-3]), *x.shape[-3:])) for x in wide]
+    if not takes([TensorType(x.dtype, x.shape) for x in flat]):
+        return None
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    result = apply(attention, tuple(flat), {"causal": is_causal, "scale": scale})
+    return manipulation.reshape(result, (*lead, *result.shape[1:])[-result_ndim:])
 
 
 def causal_mask(queries: int, keys: int) -> Tensor:

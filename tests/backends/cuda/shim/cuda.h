@@ -92,3 +92,81 @@ inline unsigned short tj_to_bf16(float x) {
   return x != x ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 inline unsigned int __umulhi(unsigned int x, unsigned int y) { return (uint64_t)x * y >> 32; }
+
+// Tensor cores.  The layout of fragments is the PTX manual's, for m16n8k16; copies are there when they are waited for.
+inline void shim_pairs(unsigned (&first)[32], unsigned (&second)[32], unsigned own_first, unsigned own_second, int line) {
+  const uint64_t *shown = shim::exchange(0xffffffffu, own_first | (uint64_t)own_second << 32, line);
+  for (int lane = 0; lane < 32; ++lane) first[lane] = (unsigned)shown[lane], second[lane] = shown[lane] >> 32;
+}
+inline float shim_bf16(unsigned short bits) { return shim_bits<float>((unsigned)bits << 16); }
+template <float Value(unsigned short)>
+void shim_multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line) {
+  unsigned left[4][32], right[2][32];
+  shim_pairs(left[0], left[1], a[0], a[1], line);
+  shim_pairs(left[2], left[3], a[2], a[3], line);
+  shim_pairs(right[0], right[1], b0, b1, line);
+  const int lane = shim::current->lane;
+  for (int e = 0; e < 4; ++e) {
+    const int row = lane / 4 + 8 * (e / 2), column = lane % 4 * 2 + e % 2;
+    float sum = 0;
+    for (int k = 0; k < 16; ++k) {
+      const unsigned x = left[row / 8 + 2 * (k / 8)][row % 8 * 4 + k % 8 / 2], y = right[k / 8][column * 4 + k % 8 / 2];
+      sum += Value(x >> k % 2 * 16) * Value(y >> k % 2 * 16);
+    }
+    c[e] += sum;
+  }
+}
+struct tj_bf16 {
+  static void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line = __builtin_LINE()) {
+    shim_multiply<shim_bf16>(c, a, b0, b1, line);
+  }
+  static unsigned pair(float low, float high) { return tj_to_bf16(low) | (unsigned)tj_to_bf16(high) << 16; }
+};
+struct tj_f16 {
+  static void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line = __builtin_LINE()) {
+    shim_multiply<tj_from_f16>(c, a, b0, b1, line);
+  }
+  static unsigned pair(float low, float high) { return tj_to_f16(low) | (unsigned)tj_to_f16(high) << 16; }
+};
+inline void tj_rows_of(unsigned (&r)[4], const void *row, int line = __builtin_LINE()) {
+  const uint64_t *shown = shim::exchange(0xffffffffu, (uint64_t)row, line);
+  const int lane = shim::current->lane;
+  for (int tile = 0; tile < 4; ++tile) {
+    if (shown[8 * tile + lane / 4] % 16) __builtin_trap();
+    r[tile] = *(const unsigned *)(shown[8 * tile + lane / 4] + 4 * (lane % 4));
+  }
+}
+inline void tj_columns_of(unsigned (&r)[4], const void *row, int line = __builtin_LINE()) {
+  const uint64_t *shown = shim::exchange(0xffffffffu, (uint64_t)row, line);
+  const int lane = shim::current->lane;
+  for (int tile = 0; tile < 4; ++tile) {
+    const uint64_t first = shown[8 * tile + lane % 4 * 2], second = shown[8 * tile + lane % 4 * 2 + 1];
+    if (first % 16 || second % 16) __builtin_trap();
+    r[tile] = ((const unsigned short *)first)[lane / 4] | (unsigned)((const unsigned short *)second)[lane / 4] << 16;
+  }
+}
+struct shim_copy { void *to; const void *from; bool exists; int group; };
+static shim_copy shim_copies[shim::MOST_THREADS][64];
+static int shim_count[shim::MOST_THREADS], shim_group[shim::MOST_THREADS];
+static unsigned shim_launch[shim::MOST_THREADS];
+inline void tj_copy(void *to, const void *from, bool exists) {
+  const int thread = shim::current->number;
+  if (shim_launch[thread] != shim::launches) shim_count[thread] = 0;  // what an earlier one left when it failed
+  shim_launch[thread] = shim::launches;
+  if ((size_t)to % 16 || (size_t)from % 16 || shim_count[thread] == 64) __builtin_trap();
+  memset(to, 0xff, 16);
+  shim_copies[thread][shim_count[thread]++] = {to, from, exists, shim_group[thread]};
+}
+inline void tj_commit() { ++shim_group[shim::current->number]; }
+template <int Pending> void tj_wait() {
+  const int thread = shim::current->number;
+  int kept = 0;
+  for (int i = 0; i < shim_count[thread]; ++i) {
+    const shim_copy one = shim_copies[thread][i];
+    if (one.group >= shim_group[thread] - Pending) shim_copies[thread][kept++] = one;
+    else if (one.exists) memcpy(one.to, one.from, 16);
+    else memset(one.to, 0, 16);
+  }
+  shim_count[thread] = kept;
+}
+inline float tj_exp2(float x) { return exp2f(x); }

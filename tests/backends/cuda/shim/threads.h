@@ -41,6 +41,7 @@ static Warp warps[MOST_THREADS / 32];
 static Fibre *current;
 static Extent block, block_extent, grid_extent;
 static int threads, at_barrier, barrier_line, any;
+static unsigned launches;
 static ucontext_t scheduler;
 static unsigned char *stacks;
 static const size_t MOST_DYNAMIC = 227 << 10;
@@ -191,6 +192,7 @@ static void on_fault(int signal, siginfo_t *info, void *) {
 static bool launch(int blocks, int block_threads, size_t shared_bytes, Order order, bool is_plain, char *message) {
   error = message;
   error[0] = 0;
+  ++launches;
   threads = block_threads;
   block_extent = {(unsigned)threads, 1, 1};
   grid_extent = {(unsigned)blocks, 1, 1};
