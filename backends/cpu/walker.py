@@ -601,7 +601,7 @@ entry:
   %status.at = getelementptr i64, ptr %context, i64 $STATUS
   %arguments = load ptr, ptr %arguments.at
   %pool = load ptr, ptr %pool.at
-  %parallel.for = load ptr, ptr %parallel.for.at
+  %parallel.for.cell = load ptr, ptr %parallel.for.at
   store ptr %instruction, ptr %arguments
   %first.stage = getelementptr i64, ptr %instruction, i64 8
   %first.slot = getelementptr i64, ptr %arguments, i64 $SWEEP_ARGUMENTS
@@ -644,6 +644,7 @@ alone:
   call void @tj_bands(ptr %arguments, i64 0, i64 1, i64 0)
   br label %look
 share:
+  %parallel.for = load ptr, ptr %parallel.for.cell
   call void %parallel.for(ptr %pool, ptr @tj_bands, ptr %arguments, i64 %bands, i64 1)
   call void %parallel.for(ptr %pool, ptr @tj_seams, ptr %arguments, i64 %seams, i64 1)
   br label %look
