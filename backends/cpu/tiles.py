@@ -266,7 +266,7 @@ class TileWriter(VectorWriter):
             before = self.offset(old, self.mul("%old_vector", column)) if column else old
             after = self.offset(addend, self.mul("%addend_vector", column)) if column else addend
             target = self.offset(c, column * self.vector_bytes)
-            self.write_vector(new, before, after, target, chosen and chosen.side_by_side)
+            self.write_vector(new, before, after, target, chosen.side_by_side if chosen else None)
 
     def write_tile(
         self, buffer: str, width: int, corner: Corner, columns: str, rows: str = "%rows", vectors: str = "null"
@@ -292,7 +292,7 @@ class TileWriter(VectorWriter):
                 if self.in_place == "rhs":
                     place, chosen = self.landing(vector, corner)
                     with self.written_rows(sums, place) as (new, here):
-                        value, mask = self.chosen(self.load(new), chosen), chosen and chosen.side_by_side
+                        value, mask = self.chosen(self.load(new), chosen), chosen.side_by_side if chosen else None
                         self.write_vector(value, here.old, here.addend, here.c, mask)
                 elif self.target.has_masked_memory:
                     mask = self.first_lanes(left)
