@@ -22,6 +22,7 @@ from .assemble import assemble
 from .contract import contract
 from .cse import cse
 from .dce import dce
+from .depthwise import depthwise
 from .fold import fold
 from .hoist import hoist
 from .inline import inline
@@ -40,7 +41,7 @@ Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [absorb, reroll]  # on what has been traced: there the loops are
 PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
-LAST: list[Pass] = [rematerialize, dce]  # what these compute twice, the others would compute once
+LAST: list[Pass] = [depthwise, rematerialize, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
 _log = logging.getLogger("tracejit.passes")
@@ -121,7 +122,7 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "fold",
-    "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "split",
+    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "depthwise",
+    "fold", "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "split",
     "strength", "unroll",
 ]  # fmt: skip
