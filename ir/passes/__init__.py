@@ -41,7 +41,7 @@ Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [absorb, reroll]  # on what has been traced: there the loops are
 PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
-LAST: list[Pass] = [depthwise, rematerialize, dce]  # what these compute twice, the others would compute once
+LAST: list[Pass] = [rematerialize, depthwise, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
 _log = logging.getLogger("tracejit.passes")

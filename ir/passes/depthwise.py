@@ -46,7 +46,7 @@ def depthwise(graph: Graph) -> Graph:
         return graph
 
     def rewrite(op: Op, operands: tuple[Value, ...], emit: Emit) -> Sequence[Value] | None:
-        return (_written_out(op, *operands, emit),) if _is_depthwise(op) else None
+        return (_written_out(op, operands[0], operands[1], emit),) if _is_depthwise(op) else None
 
     return graph.rewrite(rewrite)
 
