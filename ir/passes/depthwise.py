@@ -31,14 +31,14 @@ def depthwise(graph: Graph) -> Graph:
     ... }''')
     >>> print(depthwise(graph))
     func @f(%x: f32[2,3,9], %w: f32[3,1,2]) -> (f32[2,3,8]) {
-      %v0 = slice %x {limit=[2, 3, 8], start=[0, 0, 0], strides=[1, 1, 1]} : f32[2,3,8]
-      %v1 = slice %w {limit=[3, 1, 1], start=[0, 0, 0], strides=[1, 1, 1]} : f32[3,1,1]
-      %v2 = reshape %v1 {shape=[3, 1]}                                     : f32[3,1]
-      %v3 = fused_multiply_add %v0, %v2, 0.0                               : f32[2,3,8]
-      %v4 = slice %x {limit=[2, 3, 9], start=[0, 0, 1], strides=[1, 1, 1]} : f32[2,3,8]
-      %v5 = slice %w {limit=[3, 1, 2], start=[0, 0, 1], strides=[1, 1, 1]} : f32[3,1,1]
-      %v6 = reshape %v5 {shape=[3, 1]}                                     : f32[3,1]
-      %y  = fused_multiply_add %v4, %v6, %v3                               : f32[2,3,8]
+      %v0 = slice %w {limit=[3, 1, 1], start=[0, 0, 0], strides=[1, 1, 1]} : f32[3,1,1]
+      %v1 = reshape %v0 {shape=[3, 1]}                                     : f32[3,1]
+      %v2 = slice %x {limit=[2, 3, 8], start=[0, 0, 0], strides=[1, 1, 1]} : f32[2,3,8]
+      %v3 = fused_multiply_add %v2, %v1, 0.0                               : f32[2,3,8]
+      %v4 = slice %w {limit=[3, 1, 2], start=[0, 0, 1], strides=[1, 1, 1]} : f32[3,1,1]
+      %v5 = reshape %v4 {shape=[3, 1]}                                     : f32[3,1]
+      %v6 = slice %x {limit=[2, 3, 9], start=[0, 0, 1], strides=[1, 1, 1]} : f32[2,3,8]
+      %y  = fused_multiply_add %v6, %v5, %v3                               : f32[2,3,8]
       return %y
     }
     """
