@@ -12,41 +12,18 @@ from ..batching import BatchedApplication, along_axis, one_by_one
 from ..primitive import Application, Emitter, Library, holomorphic, linear, per_operand, summed
 from ..types import TensorType, bool_, int64, is_floating, short_name
 from .exact import complex_dtype, real_dtype
+from .ordering import argsorted, sorted_alike
 
 # Sorting --------------------------------------------------------------------------------------------
-
-
-def _argsort_numpy(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
-    if not descending:
-        return np.argsort(x, axis=axis, stable=True)
-    backwards = np.argsort(np.flip(x, axis), axis=axis, stable=True)
-    return np.flip(x.shape[axis] - 1 - backwards, axis)
 
 
 # Equal elements keep their order, in descending order too; NaN stands after every number.
 argsort = Library(
     name="argsort",
     type_rule=lambda x, axis, descending=False: TensorType(int64, x.shape),
-    numpy=lambda x, axis, descending=False: np.ascontiguousarray(_argsort_numpy(x, axis, descending)),
+    numpy=lambda x, axis, descending=False: np.ascontiguousarray(argsorted(x, axis, descending)),
     batch=along_axis,
 )
-
-
-def _sort_numpy(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
-    """As a stable sort, which takes far longer: where no equal elements can be told apart, any other gives the same."""
-    found = np.sort(x, axis) if x.dtype.kind in "biuf" else None
-    if found is not None and x.dtype.kind == "f" and x.size:
-        last = np.take(found, -1, axis)
-        if x.ndim == 1:
-            zero = found.dtype.type(0)
-            zeros = found[found.searchsorted(zero) : found.searchsorted(zero, "right")]
-        else:
-            zeros = found[found == 0]
-        if np.isnan(last).any() or np.signbit(zeros).any():
-            found = None
-    if found is None:
-        return np.take_along_axis(x, _argsort_numpy(x, axis, descending), axis)
-    return np.ascontiguousarray(np.flip(found, axis)) if descending else found
 
 
 def _sorted_positions(e: Emitter, op: Application) -> tuple[list[Any], tuple[int, ...]]:
@@ -74,7 +51,7 @@ def _sort_jvp(e: Emitter, t: Any, op: Application) -> Any:
 sort = Library(
     name="sort",
     type_rule=lambda x, axis, descending=False: x,
-    numpy=lambda x, axis, descending=False: _sort_numpy(x, axis, descending),
+    numpy=lambda x, axis, descending=False: sorted_alike(x, axis, descending),
     vjp=per_operand(_sort_vjp),
     saves="0",
     jvp=summed(_sort_jvp),
