@@ -41,15 +41,15 @@ class Step:
     """One call of a chain.
 
     ``call`` is that of the first block of the first matrix; ``moves`` says where the buffers are for others.
-    ``slopes`` tells how a kernel's parameters change, and ``extent`` the iterations of its parallel loop, for each row
-    and each column of the limit.  ``limited`` is the extent of a product ("n") that is the limit.
+    ``slopes`` tells how a kernel's parameters change, and ``by_row`` the extent of its parallel loop, for each row and
+    each column of the limit.  ``limited`` is the extent of a product ("n") that is the limit.
     """
 
     call: KernelCall | DotCall
     inner: int  # matrices in a stack
     moves: list[Move]
     slopes: list[tuple[int, int]] = field(default_factory=list)
-    extent: tuple[int, int] = (0, 0)
+    by_row: int = 1
     limited: str = ""
 
 
@@ -263,6 +263,11 @@ class _Lowering:
         self.scratch_bytes += -(-value.type.nbytes // ALIGNMENT) * ALIGNMENT
         return Matrices(value, 0, (0, 0, pitch, 1))
 
+    def _point(self, row: int, column: int, offset: int = 0) -> Affine:
+        """Where a row and a column are, given how far apart they are in memory."""
+        terms = (self.row_axis, row), (self.column_axis, column)
+        return Affine(tuple((axis, step) for axis, step in terms if step), offset)
+
     # Products ---------------------------------------------------------------------------------------------------
 
     def _product(self, group: Group, limited: str) -> Step:
@@ -313,12 +318,13 @@ class _Lowering:
         stack, within, along_k, along_n = call.rhs.strides
         elements = self.plan.elements()
         flat = self.plan.flat(call.rhs.value)
-        source = elements.load(flat, (Affine(((0, along_k), (1, along_n)), call.rhs.offset),))
-        store = StoreRequest(turned.value, Affine(((0, turned.strides[2]), (1, 1))), source)
-        own = self._call(elements, [store], {0: call.k, 1: call.n}, frozenset(), "transpose")
+        source = elements.load(flat, (self._point(along_k, along_n, call.rhs.offset),))
+        store = StoreRequest(turned.value, self._point(turned.strides[2], 1), source)
+        row, column = self.row_axis, self.column_axis
+        own, _ = self._call(elements, [store], {row: call.k, column: call.n}, frozenset(), "transpose", 0)
         moved = self._bytes(flat, stack, within, 0)
         moves = [(0, 0, 0, 0) if buffer is turned.value else moved for buffer in own.buffers]
-        self.prologue.append(Step(own, call.inner, moves, [(0, 0)] * len(own.parameters)))
+        self.prologue.append(Step(own, call.inner, moves, [(0, 0)] * len(own.parameters), by_row=0))
         return turned
 
     # Kernels ----------------------------------------------------------------------------------------------------
@@ -330,30 +336,26 @@ class _Lowering:
         domain: Mapping[int, int],
         reduced: frozenset[int],
         title: str,
+        by_column: int,
         ops: Sequence[Op] = (),
-    ) -> KernelCall:
+    ) -> tuple[KernelCall, list[tuple[int, int]]]:
+        """A kernel's call, and its slopes: the columns of its domain change with the limit, or do not."""
         from .program import KernelCall
 
         lowered = build_kernel(elements, stores, domain, reduced, title=title, specialize=False, host=True)
         locations = list(dict.fromkeys(op.location for op in ops if op.location is not None))
-        return KernelCall(
+        call = KernelCall(
             lowered.kernel, lowered.buffers, lowered.parameters, lowered.parallel_extent, lowered.work, locations
         )
+        row, column = lowered.extent_of.get(self.row_axis), lowered.extent_of.get(self.column_axis)
+        if row is None or column is None or lowered.parallel_extent != domain[self.row_axis]:
+            raise _Refused  # rows and columns are walked as one, or the columns first
+        slopes = [(0, 0)] * len(lowered.parameters)
+        slopes[row], slopes[column] = (1, 0), (0, by_column)
+        return call, slopes
 
     def _kernel(self, group: Group, *, is_limited: bool) -> Step:
-        """A group's kernel for a block, and how its parameters change with the rows and the limit."""
-        call, moves, inner = self._kernel_for(group, self.rows, self.n if is_limited else None)
-        more = self._kernel_for(group, self.rows + 1, self.n if is_limited else None)[0]
-        less = self._kernel_for(group, self.rows, self.n - 1)[0] if is_limited else call
-        if not call.kernel.text == more.kernel.text == less.kernel.text:
-            raise _Refused
-        slopes = [
-            (other - one, one - third)
-            for one, other, third in zip(call.parameters, more.parameters, less.parameters, strict=True)
-        ]
-        return Step(call, inner, moves, slopes, (more.extent - call.extent, call.extent - less.extent))
-
-    def _kernel_for(self, group: Group, rows: int, limit: int | None) -> tuple[KernelCall, list[Move], int]:
+        """A group's kernel for a block."""
         from .program import title_of
 
         plan = self.plan
@@ -374,7 +376,7 @@ class _Lowering:
                 if access.address != home:
                     raise _Refused
                 value, along = block.value, (0,) * len(along)
-                access.address = Affine(((self.row_axis, block.strides[2]), (self.column_axis, 1)))
+                access.address = self._point(block.strides[2], 1)
                 if isinstance(access, Node):
                     access.buffer = value
                 else:
@@ -389,10 +391,10 @@ class _Lowering:
                 raise _Refused
             node.axes -= frozenset(leading)
         domain = {axis: extent for axis, extent in enumerate(group.domain) if axis not in leading}
-        domain[self.row_axis] = rows
-        if limit is not None:
-            domain[self.column_axis] = limit
-        call = self._call(elements, stores, domain, group.reduced, title_of(group.ops), group.ops)
+        domain[self.row_axis] = self.rows
+        call, slopes = self._call(
+            elements, stores, domain, group.reduced, title_of(group.ops), 1 if is_limited else 0, group.ops
+        )
         batch = squeezed(self.batch)
         places = [steps[value] for value in call.buffers]
         factors = factorized(places, batch)
@@ -403,7 +405,7 @@ class _Lowering:
         for value, place in zip(call.buffers, places, strict=True):
             stack, within = (one_stride(place, batch, *part) or 0 for part in ((0, split), (split, len(batch))))
             moves.append(self._bytes(value, stack, within, place[-1]))
-        return call, moves, inner
+        return Step(call, inner, moves, slopes)
 
     def _rest(self, weights: Value) -> Step:
         """The columns beyond the limit, which are 0, but NaN where the row is."""
@@ -412,11 +414,11 @@ class _Lowering:
         memory, row = (weights, self.n) if block is None else (block.value, block.strides[2])
         first, rest = plan.flat(memory), plan.flat(memory)
         elements = plan.elements()
-        zero = elements.multiply(elements.load(first, (Affine(((0, row),)),)), elements.constant(0, weights.dtype))
-        store = StoreRequest(rest, Affine(((0, row), (1, 1))), zero)
-        call = self._call(elements, [store], {0: self.rows, 1: self.n}, frozenset(), "rest")
+        zero = elements.multiply(elements.load(first, (self._point(row, 0),)), elements.constant(0, weights.dtype))
+        store = StoreRequest(rest, self._point(row, 1), zero)
+        domain = {self.row_axis: self.rows, self.column_axis: self.n}
+        call, slopes = self._call(elements, [store], domain, frozenset(), "rest", -1)
         matrix, row = (self.m * self.n * size, self.n * size) if block is None else (0, 0)
         moves = [(matrix, 0, row, size if buffer is rest else 0) for buffer in call.buffers]
-        slopes = [{"n0": (1, 0), "n1": (0, -1)}.get(name, (0, 0)) for name in call.kernel.parameters]
-        call.parameters[call.kernel.parameters.index("n1")] = 0  # where nothing is beyond
-        return Step(call, 1, moves, slopes, (1, 0))
+        call.parameters[slopes.index((0, -1))] = 0  # where the limit is all columns
+        return Step(call, 1, moves, slopes)

@@ -354,13 +354,15 @@ def _literal_key(literal: k.Literal) -> tuple[str, DType]:
 
 @facts
 class LoweredKernel:
-    """A kernel, the values its buffers stand for, and its parameters' values."""
+    """A kernel, the values its buffers stand for, and its parameters' values; ``extent_of`` says which parameter is the
+    extent of an axis."""
 
     kernel: k.Kernel
     buffers: list[Value]
     parameters: list[int]
     parallel_extent: int = 1
     work: int = 1  # rough number of scalar operations
+    extent_of: dict[int, int] = field(default_factory=dict)
 
 
 @facts
@@ -514,6 +516,7 @@ class _Emission:
         self.imaginary: dict[int, k.Scalar] = {}  # of complex loads, of which the scalar is the real part
         self.parameters: list[str] = []
         self.values: list[int] = []
+        self.extent_of: dict[int, int] = {}
         self.shared: dict[tuple[str, int], str] = {}
         self.buffers: dict[Value, k.Buffer] = {}
         self.buffer_values: list[Value] = []
@@ -574,7 +577,8 @@ class _Emission:
         size = 1
         for extent in self.layout.extents.values():
             size *= extent
-        return LoweredKernel(kernel, self.buffer_values, self.values, parallel, size * (len(self.nodes) + 1))
+        work = size * (len(self.nodes) + 1)
+        return LoweredKernel(kernel, self.buffer_values, self.values, parallel, work, self.extent_of)
 
     def _may_split(self, extent: k.Extent) -> bool:
         """Whether the outermost loop is worth splitting between threads: not where all is small for sure."""
@@ -770,7 +774,10 @@ class _Emission:
 
     def _extent(self, axis: int, name: str) -> k.Extent:
         extent = self.layout.extents[axis]
-        return extent if self.specialize and extent <= SMALL_EXTENT else self._parameter(name, extent)
+        if self.specialize and extent <= SMALL_EXTENT:
+            return extent
+        self.extent_of[axis] = len(self.parameters)
+        return self._parameter(name, extent)
 
     def _parameter(self, name: str, value: int) -> str:
         self.parameters.append(name)

@@ -192,10 +192,7 @@ class Encoding:
             cell = self._cell(own.kernel.name)
             places += map(self._number, own.parameters)
             slopes += step.slopes
-            extents = [
-                own.extent + (rows - call.rows) * step.extent[0] + (limit - call.n) * step.extent[1]
-                for rows, limit in blocks
-            ]
+            extents = [own.extent + (rows - call.rows) * step.by_row for rows, _ in blocks]
         else:
             cell = self._cell(self._dot_kernel(own))
             if own.addend is None:
