@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracejit.ir.primitives.reduction import BLOCK, LANES
+import tracejit.ir
 
 from .. import cache as disk
-from . import loader, threads
+from . import cpuid, loader, threads
 from .target import host_target, llvm_version
 
 if TYPE_CHECKING:
@@ -63,11 +63,22 @@ def _machine(level: int) -> Any:
 @cache
 def fingerprint() -> str:
     """What machine code depends on besides the kernels' text: the processor, LLVM, and the generators."""
-    target = host_target()
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    order = f"{BLOCK} {LANES}"  # of sums
-    digest = hashlib.sha256(sources).hexdigest()
-    return f"{target.triple} {target.cpu} {target.features} {llvm_version()} {order} {digest}"
+    return f"{cpuid.identification() or host_target()} {llvm_version()} {_sources()}"
+
+
+def _sources() -> str:
+    """What tells versions of the code that makes programs apart, as Python itself tells them."""
+    parts: list[tuple[str, int, int]] = []
+    pending = [str(Path(__file__).resolve().parents[1]), str(Path(tracejit.ir.__file__).parent)]
+    for folder in pending:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    parts.append((entry.name, status.st_size, status.st_mtime_ns))
+                elif entry.is_dir() and not entry.name.startswith((".", "__")):
+                    pending.append(entry.path)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def module_text(kernels: Sequence[Kernel]) -> str:

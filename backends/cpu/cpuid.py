@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from functools import cache
 
 from . import loader
 
@@ -18,6 +19,7 @@ _HAS_XGETBV = 1 << 27  # in ecx, leaf 1
 _NUMBER_OF_CORE = 0xFF << 24  # in ebx, leaf 1
 
 
+@cache
 def identification() -> str | None:
     """All that LLVM looks at to tell one processor from another; ``None`` where it cannot be asked."""
     if platform.machine() not in ("x86_64", "AMD64") or not sys.platform.startswith("linux"):

@@ -20,14 +20,13 @@ from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import HALF_DTYPES, KERNEL_DTYPES, Symbol, bfloat16, float32
 
 from ..forking import once
-from . import buffers, compiler, entry, threads
-from .entry import Entry, Plan
-from .interrupts import interruptible
+from . import buffers, compiler, threads
 from .recipe import Recipe
 
 if TYPE_CHECKING:  # what programs are made with is loaded when one is made
     from ..program import DotCall, Program
     from .encoding import Encoding
+    from .entry import Entry
 
 CALLS_WORTH_AN_ENTRY = 2
 
@@ -59,6 +58,8 @@ class _Runtime:
 
     def run_interruptible(self, *arguments: Any) -> int:
         """``run_arrays`` for what may run for long, or calls Python: Ctrl-C stops it."""
+        from .interrupts import interruptible
+
         assert self.callback_address is not None
         run = interruptible(self._run_arrays_cell, self.callback_address)
         return self.run_arrays(*arguments, self.callback_address) if run is None else run(*arguments)
@@ -184,10 +185,12 @@ class Executable:
         return self._entry
 
     def _make_entry(self) -> Entry | None:
+        from . import entry  # which the first call does without
+
         frame_words, _, most_arguments, pool, parallel_for = self._arguments
         workspace = self._workspace()
         made = entry.make(
-            Plan(
+            entry.Plan(
                 self._runtime.run_cell, self._words, frame_words, self._growing, most_arguments, pool or 0,
                 parallel_for or 0, len(self.recipe.inputs), self.recipe.outputs, self.recipe.constants,
                 workspace, self.results, self.recipe.work, self.recipe.runs_for_long,

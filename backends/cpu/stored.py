@@ -13,7 +13,6 @@ import marshal
 import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracejit.ir.structure import content_key
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("tracejit.cache")
 ONE_OP = "one op"  # the options of the program that an eager operation runs
-_HOME = Path(__file__).resolve().parents[1]
 
 
 def executable(graph: Graph, options: str, program: Callable[[], Program]) -> Executable:
@@ -82,25 +80,7 @@ def _key_of(graph: Graph, options: str) -> str | None:
 @cache
 def _surroundings() -> str:
     """What programs depend on besides their graphs, which a process asks for once."""
-    return f"{threads.available_processors()}\n{_sources()}\n{compiler.fingerprint()}"
+    return f"{threads.available_processors()}\n{compiler.fingerprint()}"
 
 
 _CHANGE_PASSES = ("TRACEJIT_CHECK", "TRACEJIT_PASSES_LIMIT")
-
-
-@cache
-def _sources() -> str:
-    """What tells versions of the code that makes programs apart, as Python itself tells them."""
-    import tracejit.ir
-
-    parts: list[tuple[str, int, int]] = []
-    pending = [str(_HOME), str(Path(tracejit.ir.__file__).parent)]
-    for folder in pending:
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.endswith(".py"):
-                    status = entry.stat()
-                    parts.append((entry.name, status.st_size, status.st_mtime_ns))
-                elif entry.is_dir() and not entry.name.startswith((".", "__")):
-                    pending.append(entry.path)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
