@@ -23,17 +23,22 @@ _LIBRARY = tuple(
 )
 _USERS = os.path.join(_PACKAGE, "demo", "")
 _LAYERS = tuple(os.path.join(_PACKAGE, name, "") for name in ("nn", "optim"))  # worth naming beside the user's line
-_is_library: dict[str, bool] = {}
-_location = lru_cache(1 << 16)(Location)
+_USER, _OWN, _LAYER = range(3)  # whose a source file is
+_owners: dict[str, int] = {}
+location_of = lru_cache(1 << 16)(Location)
 
 
 def is_library(file: str) -> bool:
     """Whether a source file is this package's own, or only passes calls on."""
-    known = _is_library.get(file)
-    if known is None:
-        is_own = file.startswith(_LIBRARY) and not file.startswith(_USERS)
-        known = _is_library[file] = is_own or file == contextlib.__file__
-    return known
+    return (_owners[file] if file in _owners else _owner(file)) != _USER
+
+
+def _owner(file: str) -> int:
+    is_own = file.startswith(_LIBRARY) and not file.startswith(_USERS)
+    found = _owners[file] = (
+        _LAYER if is_own and file.startswith(_LAYERS) else _OWN if is_own or file == contextlib.__file__ else _USER
+    )
+    return found
 
 
 def user_frame() -> FrameType | None:
@@ -48,12 +53,13 @@ def user_location() -> tuple[Location | None, FrameType | None]:
     """The user's line, with the line of the layer or optimizer that it called, and the user's frame."""
     via: tuple[str, int] | None = None
     frame: FrameType | None = sys._getframe(1)
-    known = _is_library
+    known = _owners
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (known[file] if file in known else is_library(file)):
-            return _location(file, frame.f_lineno, via), frame
-        if via is None and file.startswith(_LAYERS):
+        owner = known[file] if file in known else _owner(file)
+        if owner == _USER:
+            return location_of(file, frame.f_lineno, via), frame
+        if via is None and owner == _LAYER:
             via = (file, frame.f_lineno)
         frame = frame.f_back
     return None, None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracejit.backends.cpu import compiler
 from tracejit.backends.devices import is_array
 from tracejit.ir import Graph, Symbol, Value
 from tracejit.ir.extents import Extent
@@ -56,6 +57,7 @@ def _collecting_later() -> Iterator[None]:
 
 
 @_collecting_later()
+@compiler.undisturbed()
 def compile_call(
     function: Callable[..., Any],
     name: str,

@@ -523,22 +523,34 @@ def propagate(
     ``below``: the nodes hold boxes of a transformation that is over, and the cotangents are tensors of the level below.
     """
     saved = _in_boxes if below else _connected if create_graph else _held
-    order = order_of(roots)
-    targets = {id(node) for node in wanted or ()}
-    if wanted is not None:
-        needed = set(targets)
-        for node in reversed(order):
-            if any(edge is not None and id(edge) in needed for edge in node.edges):
-                needed.add(id(node))
-    else:
-        needed = {id(node) for node in order}
-    gathered = Gathered(emitter)
-    results: dict[int, Any] = {}
-    for root, cotangent in zip(roots, cotangents, strict=True):
-        gathered.add(root, cotangent)
+    is_paused = pause()
+
+    def watched(function: Callable[..., Any], *arguments: Any) -> Any:
+        """What may call the user's code."""
+        if not is_paused:
+            return function(*arguments)
+        resume()
+        try:
+            return function(*arguments)
+        finally:
+            pause()
+
     trace = thread.trace
     outer = trace.differentiated if trace is not None else None
+    results: dict[int, Any] = {}
     try:
+        order = order_of(roots)
+        targets = {id(node) for node in wanted or ()}
+        if wanted is not None:
+            needed = set(targets)
+            for node in reversed(order):
+                if any(edge is not None and id(edge) in needed for edge in node.edges):
+                    needed.add(id(node))
+        else:
+            needed = {id(node) for node in order}
+        gathered = Gathered(emitter)
+        for root, cotangent in zip(roots, cotangents, strict=True):
+            gathered.add(root, cotangent)
         for node in order:
             cotangent, mask = gathered.take(node)
             if cotangent is None or id(node) not in needed:
@@ -550,7 +562,7 @@ def propagate(
                 if trace is not None and node.leaf is not None:
                     trace.refuse_hooks(node.leaf)
             if node.hooks or node.retained_by is not None:
-                cotangent, mask = _through_hooks(node, cotangent, create_graph), None
+                cotangent, mask = watched(_through_hooks, node, cotangent, create_graph), None
             if id(node) in targets or isinstance(node, Variable):
                 results[id(node)] = cotangent
             if isinstance(node, Variable):
@@ -566,7 +578,7 @@ def propagate(
             if isinstance(node, CallNode):
                 if trace is not None:
                     trace.differentiated = node.location
-                _through_call(node, cotangent, gathered, needed, create_graph, below)
+                watched(_through_call, node, cotangent, gathered, needed, create_graph, below)
                 if not retain_graph and node.call is not None and node.call.spend(cotangent):
                     node.call.release()
                     node.call = None
@@ -578,19 +590,17 @@ def propagate(
                 raise RuntimeError(FREED)
             if trace is not None:
                 trace.differentiated = node.location
-            application, is_paused = saved(node), pause()
-            try:
-                for index, edge in enumerate(node.edges):
-                    if edge is not None and id(edge) in needed:
-                        gathered.add(edge, *_checked(emitter, index, cotangent, mask, application, node))
-            finally:
-                if is_paused:
-                    resume()
+            application = saved(node)
+            for index, edge in enumerate(node.edges):
+                if edge is not None and id(edge) in needed:
+                    gathered.add(edge, *_checked(emitter, index, cotangent, mask, application, node))
             if not retain_graph:
                 node.application = None
     finally:
         if trace is not None:
             trace.differentiated = outer
+        if is_paused:
+            resume()
     return results
 
 

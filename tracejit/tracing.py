@@ -39,7 +39,7 @@ from .guards import (
     has_hooks,
 )
 from .levels import innermost
-from .locations import at_user_line, user_frame, user_location
+from .locations import at_user_line, location_of, user_frame, user_location
 from .paths import Check, Decision, Segment
 from .places import Place
 from .sources import Argument, Captured, GradientOf, Input, Number, Reached, Source
@@ -650,7 +650,7 @@ class Trace:
         runs_again = thread.region is not None and thread.region.is_second  # for a checkpoint: that is no gradient
         if self.differentiated is not None and not runs_again:
             forward = self.differentiated
-            location = Location(forward.file, forward.line, forward.via, gradient=True)
+            location = location_of(forward.file, forward.line, forward.via, True)
         elif frame is not None and (id(frame), frame.f_lineno) != self._line:
             self._line = id(frame), frame.f_lineno
             self.name_values(frame.f_locals)

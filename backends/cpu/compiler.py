@@ -15,7 +15,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,6 +239,7 @@ class _Compiler:
         self._working = threading.Lock()  # held while LLVM is at work, so that no fork happens in its midst
         self._pending = 0
         self._hurry = 0  # how many wait for all that is left
+        self._traced = 0  # how many functions are being compiled, for which somebody waits
         self._last_request = 0.0
         self._stopped = False
 
@@ -295,13 +297,26 @@ class _Compiler:
                 pause = self._last_request + QUIET_SECONDS - now
                 if self._urgent:
                     return self._urgent.popleft()
-                if self._later and (pause <= 0 or self._hurry):
+                is_free = pause <= 0 and not self._traced
+                if self._later and (is_free or self._hurry):
                     return self._later.popleft()
                 if not self._later and now - idle_since > IDLE_SECONDS:
                     self._thread = None
                     self._state.notify_all()
                     return None
-                self._state.wait(pause if self._later else IDLE_SECONDS)
+                self._state.wait(IDLE_SECONDS if self._traced or not self._later else pause)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        with self._state:
+            self._traced += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._traced = max(self._traced - 1, 0)  # 0 after a fork
+                self._last_request = time.monotonic()
+                self._state.notify_all()
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when all is done, or after ``timeout`` seconds."""
@@ -347,6 +362,11 @@ def begin(work: Callable[[], object]) -> None:
 def run_later(work: Callable[[], object]) -> None:
     """Have the compiler's thread do ``work``, which may compile, in a pause."""
     _compiler.run_later(work)
+
+
+def undisturbed() -> AbstractContextManager[None]:
+    """While it is entered, the background begins nothing: its Python code would hold up that of the caller."""
+    return _compiler.undisturbed()
 
 
 def wait() -> None:
