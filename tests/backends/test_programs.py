@@ -70,6 +70,22 @@ PROGRAMS = {
         %b = scatter %x, %u, %i {axes=[0], combine=set} : f32[1]
         return %a, %b
     }""",
+    "every second element, read and written": """(%x: f32[3,70], %p: bool[3,41], %h: f16[67])
+                                                  -> (f32[3,35], f32[3,35,2], bool[3,20], f64[33], f64[67]) {
+        %a = slice %x {start=[0, 0], limit=[3, 69], strides=[1, 2]} : f32[3,35]
+        %b = slice %x {start=[0, 1], limit=[3, 70], strides=[1, 2]} : f32[3,35]
+        %c = subtract %b, %a : f32[3,35]
+        %u = reshape %c {shape=[3, 35, 1]} : f32[3,35,1]
+        %d = negate %b : f32[3,35]
+        %v = reshape %d {shape=[3, 35, 1]} : f32[3,35,1]
+        %s = concatenate %u, %v {dimension=2} : f32[3,35,2]
+        %q = slice %p {start=[0, 1], limit=[3, 40], strides=[1, 2]} : bool[3,20]
+        %n = not %q : bool[3,20]
+        %k = slice %h {start=[1], limit=[67], strides=[2]} : f16[33]
+        %w = convert %k {dtype=f64} : f64[33]
+        %z = pad %w, 0.5 {low=[1], high=[1], interior=[1]} : f64[67]
+        return %c, %s, %n, %w, %z
+    }""",
     "the largest of bools": """(%p: bool[3,5], %q: bool[3,5]) -> (bool[5], bool[3], bool[5]) {
         %a = maximum %p, %q : bool[3,5]
         %b = reduce_max %a {axes=[0]} : bool[5]
