@@ -83,7 +83,8 @@ PROGRAMS = {
         %n = not %q : bool[3,20]
         %k = slice %h {start=[1], limit=[67], strides=[2]} : f16[33]
         %w = convert %k {dtype=f64} : f64[33]
-        %z = pad %w, 0.5 {low=[1], high=[1], interior=[1]} : f64[67]
+        %o = convert 0.5 {dtype=f64} : f64[]
+        %z = pad %w, %o {low=[1], high=[1], interior=[1]} : f64[67]
         return %c, %s, %n, %w, %z
     }""",
     "the largest of bools": """(%p: bool[3,5], %q: bool[3,5]) -> (bool[5], bool[3], bool[5]) {
