@@ -6,7 +6,9 @@ takes a block of rows through the whole chain, in memory of its own, and then th
 of a row, and in which order, stays what it is: the same kernels run, for fewer rows at a time.
 
 Where the scores are masked, and the mask is known, the columns that it leaves out for all rows of a block are not even
-computed (:mod:`.masks`).
+computed (:mod:`.masks`): the *limit* is how many are.  Nor are the weights there, which are 0, multiplied by what the
+last product's right operand has for them, wherever that cannot be told: the *reach* is how many are, all up to the last
+that is not finite.  Beyond, a 0 is added, which changes no sum but -0.0: where there is one, all are multiplied.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ PADDING = 64  # bytes between the rows of a block, so that they fall into differ
 WORTHWHILE_BYTES = 1 << 18  # of a matrix of scores: fewer are in the cache anyway
 
 Move = tuple[int, int, int, int]  # in bytes: for each stack of matrices, matrix, row, and column of the limit
+Slope = tuple[int, int, int]  # for each row, each column of the limit, and each of the reach
 
 
 @facts
@@ -41,14 +44,14 @@ class Step:
     """One call of a chain.
 
     ``call`` is that of the first block of the first matrix; ``moves`` says where the buffers are for others.
-    ``slopes`` tells how a kernel's parameters change, and ``by_row`` the extent of its parallel loop, for each row and
-    each column of the limit.  ``limited`` is the extent of a product ("n") that is the limit.
+    ``slopes`` tells how a kernel's parameters change, and ``by_row`` the extent of its parallel loop, for each row.
+    ``limited`` is the extent of a product that is the limit ("n") or the reach ("k").
     """
 
     call: KernelCall | DotCall
     inner: int  # matrices in a stack
     moves: list[Move]
-    slopes: list[tuple[int, int]] = field(default_factory=list)
+    slopes: list[Slope] = field(default_factory=list)
     by_row: int = 1
     limited: str = ""
 
@@ -57,7 +60,8 @@ class Step:
 class BlockwiseCall:
     """``body`` for each block of ``rows`` of the ``m`` rows of each matrix, after ``prologue``, for each matrix.
 
-    ``limits``: for each block, how many of the ``n`` columns are computed.  ``scratch_bytes`` is what a thread needs.
+    ``limits``: for each block, how many of the ``n`` columns are computed.  ``has_reach``: the last product need not
+    have all of them; the step before completes them.  ``scratch_bytes`` is what a thread needs.
     """
 
     prologue: list[Step]
@@ -67,6 +71,7 @@ class BlockwiseCall:
     n: int
     rows: int
     limits: list[int]
+    has_reach: bool
     scratch_bytes: int
     location: Location | None
 
@@ -211,45 +216,54 @@ class _Lowering:
         self.scratch_bytes = 0
         self.blocks: dict[Value, Matrices] = {}  # where a block of what is inside is
         self.prologue: list[Step] = []
+        self._turned_ones: set[Value] = set()
 
     def run(self) -> BlockwiseCall | None:
         plan, calls = self.plan, self.plan.calls
         for value in self.chain.inside:
             self.blocks[value] = self._scratch(self.rows, value.type.static_shape[-1], value)
         try:
-            body = self._body(self._limits())
+            limits = self._limits()
+            steps = self._body(is_limited=min(limits) < self.n)
         except (_Refused, NotOneLoop):
             return None
         finally:
             plan.calls = calls
-        limits, steps = body
         size = 1
         for extent in self.batch:
             size *= extent
         last = self.chain.groups[-1].ops[-1]
         return BlockwiseCall(
-            self.prologue, steps, size, self.m, self.n, self.rows, limits, self.scratch_bytes, last.location
-        )
+            self.prologue, steps, size, self.m, self.n, self.rows, limits, steps[-1].limited == "k",
+            self.scratch_bytes, last.location,
+        )  # fmt: skip
 
     def _limits(self) -> list[int]:
         blocks = -(-self.m // self.rows)
-        *_, between, last = self.chain.groups
-        (weights,) = {source_of(op, op.operands[0], self.plan.whole) for op in last.ops[:1]}
-        masked = masked_columns(self.plan, between, self.chain.scores, weights)
+        masked = masked_columns(self.plan, self.chain.groups[-2], self.chain.scores, self._weights)
         if masked is None:
             return [self.n] * blocks
         return [max(1, max(masked[first : first + self.rows])) for first in range(0, self.m, self.rows)]
 
-    def _body(self, limits: list[int]) -> tuple[list[int], list[Step]]:
+    @property
+    def _weights(self) -> Value:
+        """What the last product reads."""
+        product = self.chain.groups[-1].ops[0]
+        return source_of(product, product.operands[0], self.plan.whole)
+
+    def _body(self, *, is_limited: bool) -> list[Step]:
         *before, first, between, last = self.chain.groups
-        is_limited = min(limits) < self.n
         steps = [self._kernel(group, is_limited=False) for group in before]
         steps.append(self._product(first, "n" if is_limited else ""))
         steps.append(self._kernel(between, is_limited=is_limited))
+        end = self._product(last, "")
         if is_limited:
-            steps.append(self._rest(source_of(last.ops[0], last.ops[0].operands[0], self.plan.whole)))
-        steps.append(self._product(last, ""))
-        return limits, steps
+            product, own = end.call, self._weights in self.blocks
+            assert isinstance(product, DotCall)
+            if own and product.addend is None and product.rhs.value not in self._turned_ones:
+                end.limited = "k"  # it can be computed again, and its operand's columns are neighbours
+            steps.append(self._rest(self._weights, to_reach=bool(end.limited)))
+        return [*steps, end]
 
     # Memory of a thread's own ---------------------------------------------------------------------------------
 
@@ -315,16 +329,17 @@ class _Lowering:
     def _turned(self, call: DotCall) -> Matrices:
         """A right operand that lies in columns, turned once for all blocks of its matrix."""
         turned = self._scratch(call.k, call.n, call.rhs.value)
+        self._turned_ones.add(turned.value)
         stack, within, along_k, along_n = call.rhs.strides
         elements = self.plan.elements()
         flat = self.plan.flat(call.rhs.value)
         source = elements.load(flat, (self._point(along_k, along_n, call.rhs.offset),))
         store = StoreRequest(turned.value, self._point(turned.strides[2], 1), source)
         row, column = self.row_axis, self.column_axis
-        own, _ = self._call(elements, [store], {row: call.k, column: call.n}, frozenset(), "transpose", 0)
+        own, _ = self._call(elements, [store], {row: call.k, column: call.n}, frozenset(), "transpose", (0, 0))
         moved = self._bytes(flat, stack, within, 0)
         moves = [(0, 0, 0, 0) if buffer is turned.value else moved for buffer in own.buffers]
-        self.prologue.append(Step(own, call.inner, moves, [(0, 0)] * len(own.parameters), by_row=0))
+        self.prologue.append(Step(own, call.inner, moves, [(0, 0, 0)] * len(own.parameters), by_row=0))
         return turned
 
     # Kernels ----------------------------------------------------------------------------------------------------
@@ -336,10 +351,10 @@ class _Lowering:
         domain: Mapping[int, int],
         reduced: frozenset[int],
         title: str,
-        by_column: int,
+        by_column: tuple[int, int],
         ops: Sequence[Op] = (),
-    ) -> tuple[KernelCall, list[tuple[int, int]]]:
-        """A kernel's call, and its slopes: the columns of its domain change with the limit, or do not."""
+    ) -> tuple[KernelCall, list[Slope]]:
+        """A kernel's call, and its slopes: ``by_column`` tells how its columns change with the limit and the reach."""
         from .program import KernelCall
 
         lowered = build_kernel(elements, stores, domain, reduced, title=title, specialize=False, host=True)
@@ -350,8 +365,8 @@ class _Lowering:
         row, column = lowered.extent_of.get(self.row_axis), lowered.extent_of.get(self.column_axis)
         if row is None or column is None or lowered.parallel_extent != domain[self.row_axis]:
             raise _Refused  # rows and columns are walked as one, or the columns first
-        slopes = [(0, 0)] * len(lowered.parameters)
-        slopes[row], slopes[column] = (1, 0), (0, by_column)
+        slopes: list[Slope] = [(0, 0, 0)] * len(lowered.parameters)
+        slopes[row], slopes[column] = (1, 0, 0), (0, *by_column)
         return call, slopes
 
     def _kernel(self, group: Group, *, is_limited: bool) -> Step:
@@ -393,7 +408,7 @@ class _Lowering:
         domain = {axis: extent for axis, extent in enumerate(group.domain) if axis not in leading}
         domain[self.row_axis] = self.rows
         call, slopes = self._call(
-            elements, stores, domain, group.reduced, title_of(group.ops), 1 if is_limited else 0, group.ops
+            elements, stores, domain, group.reduced, title_of(group.ops), (int(is_limited), 0), group.ops
         )
         batch = squeezed(self.batch)
         places = [steps[value] for value in call.buffers]
@@ -407,8 +422,8 @@ class _Lowering:
             moves.append(self._bytes(value, stack, within, place[-1]))
         return Step(call, inner, moves, slopes)
 
-    def _rest(self, weights: Value) -> Step:
-        """The columns beyond the limit, which are 0, but NaN where the row is."""
+    def _rest(self, weights: Value, *, to_reach: bool) -> Step:
+        """The columns from the limit on, or those up to the reach, which are 0, but NaN where the row is."""
         plan, size = self.plan, weights.dtype.itemsize
         block = self.blocks.get(weights)
         memory, row = (weights, self.n) if block is None else (block.value, block.strides[2])
@@ -417,8 +432,8 @@ class _Lowering:
         zero = elements.multiply(elements.load(first, (self._point(row, 0),)), elements.constant(0, weights.dtype))
         store = StoreRequest(rest, self._point(row, 1), zero)
         domain = {self.row_axis: self.rows, self.column_axis: self.n}
-        call, slopes = self._call(elements, [store], domain, frozenset(), "rest", -1)
+        call, slopes = self._call(elements, [store], domain, frozenset(), "rest", (-1, int(to_reach)))
         matrix, row = (self.m * self.n * size, self.n * size) if block is None else (0, 0)
         moves = [(matrix, 0, row, size if buffer is rest else 0) for buffer in call.buffers]
-        call.parameters[slopes.index((0, -1))] = 0  # where the limit is all columns
+        call.parameters[slopes.index((0, -1, int(to_reach)))] = 0  # where the limit is all columns
         return Step(call, 1, moves, slopes)

@@ -176,9 +176,23 @@ class Encoding:
         steps = [self._step(call, step) for step in (*call.prologue, *call.body)]
         most = max(step[2][1] for step in steps)
         counts = len(call.prologue), len(call.body)
-        numbers = [most, parts, share, blocks, call.rows, call.m, *counts, *call.limits]
-        arguments = [*map(self._number, numbers), *(place for step in steps for place in step)]
+        numbers = [most, parts, share, blocks, call.rows, call.m, *counts, call.n]
+        arguments = [*map(self._number, numbers), *self._reach(call), *map(self._number, call.limits)]
+        arguments += [place for step in steps for place in step]
         return self._instruction(self._cell(self._blockwise_kernel()), call.batch * parts, grain, arguments)
+
+    def _reach(self, call: BlockwiseCall) -> list[Position]:
+        """The right operand and the result of the last product, if the reach is to be found out."""
+        last = call.body[-1]
+        if not call.has_reach or not isinstance(last.call, DotCall):
+            return [self._number(int(number == 1)) for number in range(blockwise.REACH)]  # nothing, in stacks of one
+        words: list[Position] = [*map(self._number, (last.call.dtype.itemsize, last.inner, last.call.n))]
+        for matrices, move in ((last.call.rhs, last.moves[1]), (last.call.out, last.moves[2])):
+            size = matrices.value.dtype.itemsize
+            word, base = self.position(matrices.value)
+            words.append((word, base + matrices.offset * size))
+            words += map(self._number, (*move[:2], matrices.strides[2] * size))
+        return words
 
     def _step(self, call: BlockwiseCall, step: Step) -> list[Position]:
         """A step as words, see :mod:`.blockwise`."""
@@ -186,7 +200,7 @@ class Encoding:
         places = [self.position(value) for value in own.buffers]
         of_thread = [self._scratch if self._program.places[value].space == "scratch" else 0 for value in own.buffers]
         blocks = [(min(call.rows, call.m - n * call.rows), limit) for n, limit in enumerate(call.limits)]
-        slopes = [(0, 0)] * len(places)
+        slopes = [(0, 0, 0)] * len(places)
         moves = step.moves
         if isinstance(own, KernelCall):
             cell = self._cell(own.kernel.name)
@@ -196,23 +210,23 @@ class Encoding:
         else:
             cell = self._cell(self._dot_kernel(own))
             if own.addend is None:
-                moves, of_thread, slopes = [*moves, (0, 0, 0, 0)], [*of_thread, 0], [*slopes, (0, 0)]
+                moves, of_thread, slopes = [*moves, (0, 0, 0, 0)], [*of_thread, 0], [*slopes, (0, 0, 0)]
             width = shares(own.dtype, host_target(), 1, call.rows, own.n, own.k, 1).columns
             places = self._dot_arguments(own, places, width)
-            slopes += [(0, 0)] * (len(places) - len(slopes))
-            slopes[contraction.SLOTS.index("m")] = 1, 0
+            slopes += [(0, 0, 0)] * (len(places) - len(slopes))
+            slopes[contraction.SLOTS.index("m")] = 1, 0, 0
             if step.limited:
-                slopes[contraction.SLOTS.index(step.limited)] = 0, 1
+                slopes[contraction.SLOTS.index(step.limited)] = (0, 1, 0) if step.limited == "n" else (0, 0, 1)
             height = blocking(own.dtype, host_target()).height
             extents = [
                 -(-rows // height) * -(-(limit if step.limited == "n" else own.n) // width) for rows, limit in blocks
             ]
         arguments: list[Position] = []
-        for number, ((word, base), (by_row, by_column)) in enumerate(zip(places, slopes, strict=True)):
+        for number, ((word, base), (by_row, by_limit, by_reach)) in enumerate(zip(places, slopes, strict=True)):
             stack, within, row, column = moves[number] if number < len(moves) else (0, 0, 0, 0)
             thread = of_thread[number] if number < len(of_thread) else 0
-            start = base - by_row * call.rows - by_column * call.n
-            summands = stack, within, row, thread, by_row, by_column + column
+            start = base - by_row * call.rows - (by_limit + by_reach) * call.n
+            summands = stack, within, row, thread, by_row, by_limit + column, by_reach
             arguments += [(word, start), *map(self._number, summands)]
         words = blockwise.STEP_HEAD + len(extents) + len(arguments)
         head = [(self._arena + 1, cell), *map(self._number, (step.inner, len(places), words))]

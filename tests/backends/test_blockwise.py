@@ -29,7 +29,9 @@ def assert_same(f: Callable[..., Any], *arrays: np.ndarray) -> None:
     expected, found = (np.asarray(g(*args)) for g in (f, tj.jit(f)))
     nan = np.isnan(expected)
     np.testing.assert_array_equal(nan, np.isnan(found))
-    np.testing.assert_array_equal(np.where(nan, 0, expected).view(np.uint32), np.where(nan, 0, found).view(np.uint32))
+    expected, found = (np.where(nan, 0, array) for array in (expected, found))
+    np.testing.assert_array_equal(expected, found)
+    assert expected.tobytes() == found.tobytes(), "the signs of zeros differ"
 
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -74,6 +76,16 @@ def test_columns_that_a_mask_leaves_out_are_not_computed() -> None:
     assert "with 44, 92, 126 of 130 columns" in program(window, q, k, v)
     mask = tj.tensor(np.tri(130, dtype=bool))
     assert "columns" not in program(F.scaled_dot_product_attention, q, k, v, mask)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [5, 16, 40])
+def test_weights_of_zero_are_not_multiplied_unless_that_shows(dtype: type, width: int) -> None:
+    q = np.zeros((8, 128, 16), dtype)
+    v = normal(8, 128, width).astype(dtype)
+    v[0, 100, 2], v[1, 127, width - 1], v[2, 10, 0], v[3, 127] = np.inf, np.nan, -np.inf, np.inf
+    v[4, :64] = -np.finfo(dtype).smallest_subnormal  # these add up to -0.0, to which a 0 adds up to 0.0
+    assert_same(causal, q, q, v)
 
 
 def test_what_is_read_elsewhere_too_is_written() -> None:
