@@ -284,7 +284,8 @@ def _pad(op: _Candidate) -> Value | None:
 
 
 def _slice(op: _Candidate) -> Value | None:
-    """A slice of everything, of another slice, of one part of a concatenation, or of the inside or outside of a pad."""
+    """A slice of everything, of another slice, of one part of a concatenation (split by a reshape or not), or of the
+    inside or outside of a pad."""
     (x,) = op.operands
     if x.shape == op.type.shape:
         return x
@@ -306,6 +307,8 @@ def _slice(op: _Candidate) -> Value | None:
             if position <= start[axis] and limit[axis] <= stop:
                 return _slice_of_part(op, part, tuple(position if i == axis else 0 for i in range(x.ndim)))
             position = stop
+    if x.op.primitive is reshape and _is_made_by(_operand(x), concatenate) and set(strides) == {1}:
+        return _slice_of_split(op, _operand(x))
     if x.op.primitive is pad and not any(_attribute(x, "interior")):
         part, fill = x.op.operands
         low = _attribute(x, "low")
@@ -324,6 +327,19 @@ def _slice_of_part(op: _Candidate, part: Value, corner: Sequence[int]) -> Value:
         for name in ("start", "limit")
     )
     return op.make(slice_, part, start=start, limit=limit, strides=op.attributes["strides"])
+
+
+def _slice_of_split(op: _Candidate, whole: Value) -> Value | None:
+    """Some of the parts that a reshape has split the first axis of ``whole`` into, taken before that."""
+    (x,), parts = op.operands, op.operands[0].type.static_shape
+    start, limit = op.attributes["start"], op.attributes["limit"]
+    if whole.ndim + 1 != x.ndim or whole.shape[1:] != x.shape[2:] or any(start[1:]) or limit[1:] != parts[1:]:
+        return None
+    rows = tuple(position * parts[1] for position in (start[0], limit[0]))
+    taken = op.make(
+        slice_, whole, start=(rows[0], *start[2:]), limit=(rows[1], *limit[2:]), strides=(1,) * whole.ndim
+    )
+    return op.make(reshape, taken, shape=op.type.shape)
 
 
 def _concatenate(op: _Candidate) -> Value | None:
