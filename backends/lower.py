@@ -30,7 +30,8 @@ from .kept import kept_node
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
 NEIGHBOURS = 14  # elements from the first to the last of those that are told apart by numbers
-SMALL_SIZE = 1 << 12  # elements: so few are never worth several threads
+SMALL_SIZE = 1 << 12  # elements: so few are not worth several threads,
+SMALL_WORK = 1 << 15  # unless much is computed of each: elements times nodes
 
 
 ORIGIN = Affine(())
@@ -585,7 +586,8 @@ class _Emission:
         if any(carry.last for carry in self.carries) and isinstance(extent, int):
             return False  # one vector
         size = math.prod(self.layout.extents.values())
-        return not self.serial and self.blocks_of is None and (isinstance(extent, str) or size > SMALL_SIZE)
+        is_large = isinstance(extent, str) or size > SMALL_SIZE or size * len(self.nodes) > SMALL_WORK
+        return not self.serial and self.blocks_of is None and is_large
 
     def _may_vectorize(self) -> bool:
         """Whether iterations over the innermost kept axis are independent (not where stores may collide)."""

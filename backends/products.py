@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracejit.ir import Block, Constant, Location, Op, TensorType, Value
-from tracejit.ir.facts import facts
+from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitive import Reduction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
@@ -87,6 +87,17 @@ class DotCall:
     @property
     def work(self) -> int:
         return self.batch * self.m * self.n * self.k
+
+    def columns(self, first: int, count: int) -> DotCall:
+        """The part of the product that has ``count`` columns from the ``first`` on."""
+        moved = [
+            None if each is None else replace(each, offset=each.offset + first * each.strides[3])
+            for each in (self.rhs, self.out, self.addend)
+        ]
+        rhs, out, addend = moved
+        assert rhs is not None
+        assert out is not None
+        return replace(self, rhs=rhs, out=out, addend=addend, n=count)
 
     def nested(self) -> Sequence[Body]:
         return ()

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 # The addend may be null.  Its columns are neighbours, or it is one number, of which a vector (``NUMBER_BYTES``) is
 # given, with all strides 0.  The columns of C are neighbours.  Where there is a single column, this holds for the rows.
 # Where B is read but once, the columns of both may be apart, too: see ``read_once``.
-# The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.  A unit is a tile of rows in a block of so
-# many columns, whole strips of them (see :mod:`.shares`).
+# The matrices of a batch lie in stacks of stacks, ``inner`` of them in each.  A unit is some rows, a tile's or less,
+# in a block of columns, whole strips of them (see :mod:`.shares`).
 # Of an operand that is read through windows, the tables tell where its rows (of A) or columns (of B) and its depths
 # are: for each two numbers, an offset in elements, and how many from there on are neighbours.  Such products have more
 # than one column, or a single row too.  A B that is read in place has a table of vectors of its columns
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 SLOTS = (
     "a b c addend batch inner m n k a_stack_stride a_batch_stride a_row_stride a_column_stride "
     "b_stack_stride b_batch_stride b_row_stride b_column_stride c_stack_stride c_batch_stride c_row_stride "
-    "c_column_stride addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride block_columns "
-    "scratch scratch_bytes_per_worker places depths"
+    "c_column_stride addend_stack_stride addend_batch_stride addend_row_stride addend_column_stride unit_rows "
+    "block_columns scratch scratch_bytes_per_worker places depths"
 ).split()
 TABLES = ("places", "depths")  # read only by the kernels for windows
 
@@ -291,7 +291,8 @@ class ContractionWriter(TileWriter, PackingWriter):
         """The next units that are computed together: tiles of rows that share a panel of B or, where there are few
         rows, some blocks of columns."""
         shape, slot = self.shape, operands.slot
-        tiles = self.ceil_div(operands.m, shape.height)
+        height = slot["unit_rows"]
+        tiles = self.ceil_div(operands.m, height)
         low, width = self.compare("sle", operands.m, shape.low), slot["block_columns"]
         blocks = self.max(self.ceil_div(operands.n, width), 1)
 
@@ -303,8 +304,8 @@ class ContractionWriter(TileWriter, PackingWriter):
         high = self.min(self.min(self.sub(tiles, tile), left), self.most_tiles)
         wide = self.min(self.min(self.sub(blocks, block), left), most_blocks)
         units.step = self.select(low, "i64", wide, high)
-        first_row, first_column = self.mul(tile, shape.height), self.mul(block, width)
-        rows = self.min(self.mul(high, shape.height), self.sub(operands.m, first_row))
+        first_row, first_column = self.mul(tile, height), self.mul(block, width)
+        rows = self.min(self.mul(high, height), self.sub(operands.m, first_row))
         columns = self.mul(width, self.select(low, "i64", wide, 1))
         columns = self.min(columns, self.sub(operands.n, first_column))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tracejit.ir import Value
 from tracejit.ir.types import bool_
@@ -12,7 +12,7 @@ from tracejit.ir.types import bool_
 from ..blockwise import BlockwiseCall, Step
 from ..control import Carry, Slices
 from ..program import BranchCall, Call, CopyCall, DotCall, HostCall, KernelCall, LoopCall, Place, Program, walk
-from . import blockwise, contraction, sweeps, walker
+from . import blockwise, contraction, partition, sweeps, walker
 from .recipe import Recipe
 from .shares import shares
 from .target import host_target
@@ -134,13 +134,16 @@ class Encoding:
                     words += [walker.HOST, 3, len(self.host_calls)]
                     self.host_calls.append(call)
                 case CopyCall():
-                    places = (*self.position(call.target), *self.position(call.source))
-                    words += [walker.COPY, 7, *places, call.target.type.nbytes]
+                    words += self._copy(call)
                 case BranchCall():
                     words += self._branch(call)
                 case LoopCall():
-                    words += self._loop(call)
+                    rows = partition.rows_of(call, self._program.places, host_target(), self._workers)
+                    words += self._shared_loop(call, rows) if rows else self._loop(call, self._block(call.body.calls))
         return words
+
+    def _copy(self, call: CopyCall) -> list[int]:
+        return [walker.COPY, 7, *self.position(call.target), *self.position(call.source), call.target.type.nbytes]
 
     def _kernel(self, call: KernelCall | DotCall) -> list[int]:
         if isinstance(call, DotCall):
@@ -235,7 +238,9 @@ class Encoding:
     def _cell(self, kernel: str) -> int:
         return self.kernels.setdefault(kernel, _Cell(len(self.kernels)))
 
-    def _dot_arguments(self, call: DotCall, places: list[Position], columns: int) -> list[Position]:
+    def _dot_arguments(
+        self, call: DotCall, places: list[Position], columns: int, unit_rows: int | None = None
+    ) -> list[Position]:
         tables = places[len(call.matrices) :] or [self._number(0)] * 2
         places = [
             (word, offset + each.offset * call.dtype.itemsize)
@@ -250,7 +255,8 @@ class Encoding:
             1 if call.n == 1 else call.out.strides[3],
         ]
         strides += (0, 0, 0, 0) if call.addend is None else call.addend.strides
-        numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides, columns])
+        unit_rows = unit_rows or blocking(call.dtype, host_target()).height
+        numbers = map(self._number, [call.batch, call.inner, call.m, call.n, call.k, *strides, unit_rows, columns])
         scratch = [(self._arena, self._program.arena_bytes), self._number(self._scratch)]
         return [*places, *numbers, *scratch, *tables]
 
@@ -263,13 +269,39 @@ class Encoding:
             start += len(block)
         return [walker.CASE, start, *words, *(word for block in blocks for word in block)]
 
-    def _loop(self, call: LoopCall) -> list[int]:
+    def _shared_loop(self, call: LoopCall, rows: int) -> list[int]:
+        """A loop of which each thread takes some rows: the iterations of each kernel are those rows."""
+        body = [0]
+        for each in call.body.calls:
+            for part in self._by_rows(each):
+                body[0] += 1
+                body += part
+        loop = self._loop(call, body)
+        self.is_parallel = True
+        head = [self._workers, rows, self.frame_words, self.most_arguments]
+        return [walker.SHARED, walker.SHARED_WORDS + len(loop), *head, *loop]
+
+    def _by_rows(self, call: Call) -> Iterator[list[int]]:
+        match call:
+            case KernelCall():
+                places = [*map(self.position, call.buffers), *map(self._number, call.parameters)]
+                yield self._instruction(self._cell(call.kernel.name), call.extent, 0, places)
+            case DotCall():
+                width = blocking(call.dtype, host_target()).column_block
+                for first in range(0, call.n, width):
+                    part = call.columns(first, min(width, call.n - first))
+                    places = [self.position(value) for value in part.buffers]
+                    arguments = self._dot_arguments(part, places, width, unit_rows=1)
+                    yield self._instruction(self._cell(self._dot_kernel(part)), part.m, 0, arguments)
+            case CopyCall():
+                yield self._copy(call)
+
+    def _loop(self, call: LoopCall, body: list[int]) -> list[int]:
         records = [word for carry in call.carries for word in self._carry(carry)]
         records += [word for slices in call.inputs for word in self._slices(slices)]
         for slices in call.stacked:
             records += [*self._slices(slices), int(not slices.whole.type.is_static)]
         condition = [] if call.condition is None else self._block(call.condition.calls)
-        body = self._block(call.body.calls)
         words = [0] * walker.LOOP_WORDS
         words[0], words[1] = walker.LOOP, len(words) + len(records) + len(condition) + len(body)
         words[walker.STEPS] = -1

@@ -201,7 +201,7 @@ class _Body:
         numbers = dict(zip(call.kernel.parameters, call.parameters, strict=True))
         values = dict(zip((buffer.name for buffer in call.kernel.buffers), call.buffers, strict=True))
         axis = None if loop is None else loop.axis
-        found: list[tuple[Value, _Walked]] = []
+        found: list[tuple[Value, Walked]] = []
         unit = 1 if axis is None else 0
         for access in _accesses(call.kernel.body, {}, numbers):
             if access is None or access.is_unknown:
@@ -230,7 +230,7 @@ class _Body:
             return None
         return Part(call, first, rows, unit, tuple(moved), self._settles(call, found))
 
-    def _settles(self, call: KernelCall, found: list[tuple[Value, _Walked]]) -> int:
+    def _settles(self, call: KernelCall, found: list[tuple[Value, Walked]]) -> int:
         """From which step on all buffers of a carry have what a kernel writes; the number of steps if none.
 
         That is so for a number, or elements that are copied from the same place a step ago, if nothing else writes
@@ -328,7 +328,7 @@ class _Body:
 
 
 @facts(frozen=True)
-class _Walked:
+class Walked:
     """An access, with numbers for parameters."""
 
     buffer: str
@@ -350,7 +350,7 @@ class _Walked:
 
 def _accesses(
     statements: Sequence[k.Statement], extents: dict[str, int], numbers: Mapping[str, int]
-) -> Iterator[_Walked | None]:
+) -> Iterator[Walked | None]:
     """Every access of some statements; ``None`` for what is not understood."""
     for statement in statements:
         match statement:
@@ -361,7 +361,12 @@ def _accesses(
             case k.Load(buffer, at) | k.Store(buffer, at):
                 strides = {axis: _number(stride, numbers) for axis, stride in at.terms.items() if stride != 0}
                 offset, is_written = _number(at.offset, numbers) + at.shift, isinstance(statement, k.Store)
-                yield _Walked(buffer, is_written, offset, strides, extents, bool(at.dynamic))
+                yield Walked(buffer, is_written, offset, strides, extents, bool(at.dynamic))
+
+
+def accesses_of(call: KernelCall) -> Iterator[Walked | None]:
+    """Every access of a kernel; ``None`` for what is not understood."""
+    return _accesses(call.kernel.body, {}, dict(zip(call.kernel.parameters, call.parameters, strict=True)))
 
 
 def _number(extent: k.Extent, numbers: Mapping[str, int]) -> int:
@@ -373,13 +378,13 @@ def _row(value: Value) -> int:
     return math.prod(value.type.static_shape[1:])
 
 
-def _are_disjoint(one: _Walked, other: _Walked, shape: Sequence[int]) -> bool:
+def _are_disjoint(one: Walked, other: Walked, shape: Sequence[int]) -> bool:
     """Whether two accesses to an array have no element in common, as far as boxes tell."""
     boxes = [_box(access, shape) for access in (one, other)]
     return any(x[1] < y[0] or y[1] < x[0] for x, y in zip(*boxes, strict=False))
 
 
-def _box(access: _Walked, shape: Sequence[int]) -> list[tuple[int, int]]:
+def _box(access: Walked, shape: Sequence[int]) -> list[tuple[int, int]]:
     """The first and the last index along each axis; fewer axes where the access goes from one row into the next."""
     offset, box = access.offset, []
     left = dict(access.strides)
@@ -387,9 +392,9 @@ def _box(access: _Walked, shape: Sequence[int]) -> list[tuple[int, int]]:
         stride = math.prod(shape[number + 1 :])
         first, offset = divmod(offset, stride)
         inside = {axis: s for axis, s in left.items() if abs(s) < stride}
-        low, high = _Walked("", False, offset, inside, access.extents, False).span()
+        low, high = Walked("", False, offset, inside, access.extents, False).span()
         outside = {axis: s // stride for axis, s in left.items() if axis not in inside}
-        begin, end = _Walked("", False, first, outside, access.extents, False).span()
+        begin, end = Walked("", False, first, outside, access.extents, False).span()
         box.append((begin + low // stride, end + high // stride))
         if low < 0 or high >= stride or any(s % stride for axis, s in left.items() if axis not in inside):
             return box

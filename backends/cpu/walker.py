@@ -11,6 +11,7 @@ HOST    the number of a call that Python makes
 COPY    the target's place, the source's, bytes
 CASE    the selector's place, whether it is a bool, number of regions; for each, where its block is
 LOOP    see the names of its words below, then a record for each carry, input and stacked result
+SHARED  parts, rows, words of the frame, arguments of a kernel at the most; a LOOP (:mod:`.sharing`)
 SWEEP   how often, bands, rows, rows of a block, the largest lag, number of stages; the stages (:mod:`.sweeping`)
 ======  ===================================================================================================
 
@@ -26,10 +27,11 @@ from __future__ import annotations
 
 from string import Template
 
-from . import sweeping
+from . import sharing, sweeping
 
-KERNEL, HOST, COPY, CASE, LOOP, SWEEP = range(6)
+KERNEL, HOST, COPY, CASE, LOOP, SWEEP, SHARED = range(7)
 SWEEP_ARGUMENTS = sweeping.SWEEP_ARGUMENTS
+SHARED_WORDS = 6  # before the loop
 
 # Words of a loop's instruction.  COUNTED: 0 as long as the predicate says, 1 for LENGTH steps, 2 for as many as the
 # word LENGTH of the frame holds.  COUNTER_PLACE is where the number of the step goes, if HAS_COUNTER.
@@ -47,8 +49,11 @@ INPUT_WORDS = 4
 # A stacked result: the same, and whether its memory grows (its room in bytes then stands behind the whole's cursor).
 STACKED_WORDS = 5
 
-# Words of the context.
-ARGUMENTS, POOL, PARALLEL_FOR, CALLBACK, STATUS, DEADLINE, CONTEXT_WORDS = range(7)
+# Words of the context.  From LEADER on: where a loop is shared by rows, the context of the thread that shares it (or
+# null), the thread's number, its rows, and how many rows there are.
+ARGUMENTS, POOL, PARALLEL_FOR, CALLBACK, STATUS, DEADLINE = range(6)
+LEADER, WORKER, FIRST_ROW, LAST_ROW, ROWS, CONTEXT_WORDS = range(6, 12)
+CONTEXT_BYTES = 8 * CONTEXT_WORDS
 
 LOOK_NANOSECONDS = 50_000_000
 LEAST_ROOM = 4096  # bytes
@@ -84,6 +89,17 @@ define internal void @host(i64 %number, ptr %frame, ptr %context) nounwind noinl
 define internal void @look(ptr %frame, ptr %context) nounwind noinline {
 entry:
   %time = alloca [2 x i64], align 8
+  %leader.at = getelementptr i64, ptr %context, i64 $LEADER
+  %leader = load ptr, ptr %leader.at
+  %leads = icmp eq ptr %leader, null
+  br i1 %leads, label %clock, label %follow
+follow:
+  %leader.status.at = getelementptr i64, ptr %leader, i64 $STATUS
+  %own.status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %leader.status = load atomic i64, ptr %leader.status.at monotonic, align 8
+  store i64 %leader.status, ptr %own.status.at
+  br label %done
+clock:
   %status = call i32 @clock_gettime(i32 1, ptr %time)  ; CLOCK_MONOTONIC
   %whole = load i64, ptr %time, align 8
   %part.at = getelementptr i8, ptr %time, i64 8
@@ -130,12 +146,34 @@ done:
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 
-define internal void @copy(ptr %target, ptr %frame) nounwind noinline {
+; What is this thread's of so many iterations or bytes: the first and what is behind the last.
+define internal { i64, i64 } @own(i64 %count, ptr %context) nounwind {
+  %first.at = getelementptr i64, ptr %context, i64 $FIRST_ROW
+  %last.at = getelementptr i64, ptr %context, i64 $LAST_ROW
+  %rows.at = getelementptr i64, ptr %context, i64 $ROWS
+  %first.row = load i64, ptr %first.at
+  %last.row = load i64, ptr %last.at
+  %rows = load i64, ptr %rows.at
+  %each = udiv i64 %count, %rows
+  %first = mul i64 %each, %first.row
+  %last = mul i64 %each, %last.row
+  %one = insertvalue { i64, i64 } poison, i64 %first, 0
+  %both = insertvalue { i64, i64 } %one, i64 %last, 1
+  ret { i64, i64 } %both
+}
+
+define internal void @copy(ptr %target, ptr %frame, ptr %context) nounwind noinline {
   %source = getelementptr i64, ptr %target, i64 2
   %bytes.at = getelementptr i64, ptr %target, i64 4
-  %bytes = load i64, ptr %bytes.at
-  %to = call i64 @address(ptr %target, ptr %frame)
-  %from = call i64 @address(ptr %source, ptr %frame)
+  %all.bytes = load i64, ptr %bytes.at
+  %own = call { i64, i64 } @own(i64 %all.bytes, ptr %context)
+  %first = extractvalue { i64, i64 } %own, 0
+  %last = extractvalue { i64, i64 } %own, 1
+  %bytes = sub i64 %last, %first
+  %all.to = call i64 @address(ptr %target, ptr %frame)
+  %all.from = call i64 @address(ptr %source, ptr %frame)
+  %to = add i64 %all.to, %first
+  %from = add i64 %all.from, %first
   %to.pointer = inttoptr i64 %to to ptr
   %from.pointer = inttoptr i64 %from to ptr
   %moved = call ptr @memmove(ptr %to.pointer, ptr %from.pointer, i64 %bytes)
@@ -397,6 +435,7 @@ entry:
   %first = getelementptr i64, ptr %code, i64 1
   %status.at = getelementptr i64, ptr %context, i64 $STATUS
   %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
+  %worker.at = getelementptr i64, ptr %context, i64 $WORKER
   %arguments = load ptr, ptr %arguments.at
   br label %next
 next:
@@ -413,6 +452,7 @@ read:
     i64 $CASE, label %case
     i64 $LOOP, label %loop
     i64 $SWEEP, label %sweep
+    i64 $SHARED, label %shared
   ]
 kernel:
   %cell.at = getelementptr i64, ptr %instruction, i64 2
@@ -447,7 +487,11 @@ filled:
   %is.serial = icmp eq i64 %grain, 0
   br i1 %is.serial, label %serial, label %parallel
 serial:
-  call void %address(ptr %arguments, i64 0, i64 %extent, i64 0)
+  %own = call { i64, i64 } @own(i64 %extent, ptr %context)
+  %own.first = extractvalue { i64, i64 } %own, 0
+  %own.last = extractvalue { i64, i64 } %own, 1
+  %worker = load i64, ptr %worker.at
+  call void %address(ptr %arguments, i64 %own.first, i64 %own.last, i64 %worker)
   br label %done
 parallel:
   %pool.at = getelementptr i64, ptr %context, i64 $POOL
@@ -464,13 +508,16 @@ host:
   br label %checked
 copy:
   %target = getelementptr i64, ptr %instruction, i64 2
-  call void @copy(ptr %target, ptr %frame)
+  call void @copy(ptr %target, ptr %frame, ptr %context)
   br label %done
 case:
   call void @case(ptr %instruction, ptr %frame, ptr %context)
   br label %checked
 loop:
   call void @loop(ptr %instruction, ptr %frame, ptr %context)
+  br label %checked
+shared:
+  call void @share(ptr %instruction, ptr %frame, ptr %context)
   br label %checked
 sweep:
   call void @sweep(ptr %instruction, ptr %frame, ptr %context)
@@ -529,6 +576,16 @@ start:
   store ptr %callback, ptr %callback.at
   store i64 0, ptr %status.at
   store i64 0, ptr %deadline.at
+  %leader.at = getelementptr i64, ptr %context, i64 $LEADER
+  %worker.at = getelementptr i64, ptr %context, i64 $WORKER
+  %first.row.at = getelementptr i64, ptr %context, i64 $FIRST_ROW
+  %last.row.at = getelementptr i64, ptr %context, i64 $LAST_ROW
+  %rows.at = getelementptr i64, ptr %context, i64 $ROWS
+  store ptr null, ptr %leader.at
+  store i64 0, ptr %worker.at
+  store i64 0, ptr %first.row.at
+  store i64 1, ptr %last.row.at
+  store i64 1, ptr %rows.at
   call void @tj_block(ptr %block, ptr %frame, ptr %context)
   %count = load i64, ptr %growing
   br label %release
@@ -671,4 +728,4 @@ define void @tj_reserve(ptr %cursor, i64 %bytes) nounwind {
 def walker_module() -> str:
     """LLVM IR of ``tj_run``, ``tj_run_arrays`` and ``tj_reserve``."""
     names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
-    return "\n".join([Template(_TEXT).substitute(names), sweeping.functions()])
+    return "\n".join([Template(_TEXT + sharing.TEXT).substitute(names), sweeping.functions()])

@@ -336,9 +336,7 @@ def _slice_of_split(op: _Candidate, whole: Value) -> Value | None:
     if whole.ndim + 1 != x.ndim or whole.shape[1:] != x.shape[2:] or any(start[1:]) or limit[1:] != parts[1:]:
         return None
     rows = tuple(position * parts[1] for position in (start[0], limit[0]))
-    taken = op.make(
-        slice_, whole, start=(rows[0], *start[2:]), limit=(rows[1], *limit[2:]), strides=(1,) * whole.ndim
-    )
+    taken = op.make(slice_, whole, start=(rows[0], *start[2:]), limit=(rows[1], *limit[2:]), strides=(1,) * whole.ndim)
     return op.make(reshape, taken, shape=op.type.shape)
 
 

@@ -135,7 +135,7 @@ class Kernel:
         pointers = [a.ctypes.data, b.ctypes.data, c.ctypes.data, 0 if addend is None else addend.ctypes.data]
         at = [table.ctypes.data for table in tables] or [0, 0]
         parts = shares(self.dtype, self.target, batch, m, n, k, pieces)
-        numbers = [batch, inner, m, n, k, *strides, parts.columns]
+        numbers = [batch, inner, m, n, k, *strides, blocking(self.dtype, self.target).height, parts.columns]
         slots = np.array([*pointers, *numbers, scratch.ctypes.data, per_worker, *at], np.int64)
         assert len(slots) == len(contraction.SLOTS)
         edges = np.linspace(0, parts.units, pieces + 1).astype(int).tolist()
