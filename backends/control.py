@@ -27,9 +27,13 @@ from tracejit.ir.types import Symbol, uint8
 
 from .blockwise import BlockwiseCall
 from .memory import Lifetime, plan_arena
+from .products import DotCall
 
 if TYPE_CHECKING:
     from .program import Call, _Plan
+
+
+APART_BYTES = 1 << 19  # of a step's values, which need not share memory then
 
 
 @facts(frozen=True)
@@ -337,8 +341,15 @@ def layout_of(plan: _Plan, foreign: set[Value]) -> int:
             elif root not in memory.places and root not in foreign:
                 life = lives.get(root)
                 lives[root] = Lifetime(root.type.nbytes, step if life is None else life.first, step)
+    if _may_be_shared(plan) and sum(life.nbytes for life in lives.values()) <= APART_BYTES:
+        lives = {root: Lifetime(life.nbytes, 0, 0) for root, life in lives.items()}
     plan.offsets, size = plan_arena(lives)
     return size
+
+
+def _may_be_shared(plan: _Plan) -> bool:
+    """Whether threads may go through the steps of a loop each by itself, so that all of a step's values are in use."""
+    return plan.loop is not None and any(isinstance(call, DotCall) for call in plan.calls)
 
 
 def place(plan: _Plan, start: int) -> None:

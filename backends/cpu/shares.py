@@ -6,10 +6,11 @@ packed by as few of them as possible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from tracejit.ir.facts import facts
 
 from .target import Target
 from .tiles import STREAMED_BLOCKS
@@ -25,7 +26,7 @@ ABOUT = 0.02  # so much more time is no reason for more and smaller parts
 MOST_WEIGHED = 64  # products of a batch, of which there are enough parts otherwise
 
 
-@dataclass(frozen=True, slots=True)
+@facts(frozen=True)
 class Shares:
     """``units`` tiles of rows by blocks of ``columns``, rows first; ``grain`` of them at a time."""
 
