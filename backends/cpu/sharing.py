@@ -82,7 +82,8 @@ define internal void @share(ptr %instruction, ptr %frame, ptr %context) nounwind
   %pool.at = getelementptr i64, ptr %context, i64 $POOL
   %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
   %pool = load ptr, ptr %pool.at
-  %parallel.for = load ptr, ptr %parallel.for.at
+  %parallel.for.cell = load ptr, ptr %parallel.for.at
+  %parallel.for = load ptr, ptr %parallel.for.cell
   call void %parallel.for(ptr %pool, ptr @take_rows, ptr %given, i64 %parts, i64 1)
   ret void
 }
