@@ -2,6 +2,7 @@
 
 A softmax goes through its row three times, for the maximum, for the sum of the exponentials, and to divide each of
 them: in the second pass they are kept where the quotients will stand, so that the third need not compute them again.
+Where there are more passes, each may leave something else there for those that follow.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 WORTH_KEEPING = 8  # instructions: what takes more is not computed twice
 
 
-def kept_node(
+def kept_nodes(
     passes: Sequence[Sequence[Node]], stores: Sequence[StoreRequest], is_inner: Callable[[Node], bool]
-) -> tuple[Node, StoreRequest] | None:
-    """The costliest node that several passes need, and the store in whose place it is kept until then.
+) -> tuple[StoreRequest, list[Node | None]] | None:
+    """The store in whose place something is kept, and for each pass but the last what it leaves there: the costliest
+    node of those that a later pass needs too, be it what a pass before has left.
 
     ``passes``: what each pass is for; the last one performs the ``stores``.
     """
@@ -37,15 +39,30 @@ def kept_node(
         and store.target not in loaded
         and [other.target for other in stores].count(store.target) == 1
     ]
-    best: tuple[int, Node, StoreRequest] | None = None
-    for key, node in everything.items():
-        if node.kind in ("load", "index") or node.dtype == bool_ or sum(key in nodes for nodes in reached) < 2:
-            continue
-        store = next((store for store in free if store.target.dtype == node.dtype), None)
-        cost = sum(other.kind not in ("load", "index") for other in _reached([node], is_inner).values())
-        if store is not None and cost > max(WORTH_KEEPING, best[0] if best else 0):
-            best = cost, node, store
-    return best[1:] if best else None
+    costs = {
+        key: sum(other.kind not in ("load", "index") for other in _reached([node], is_inner).values())
+        for key, node in everything.items()
+        if node.kind not in ("load", "index")
+        and node.dtype in [store.target.dtype for store in free if node.dtype != bool_]
+        and sum(key in nodes for nodes in reached) > 1
+    }
+    costliest = max(costs, key=lambda key: costs[key], default=None)
+    if costliest is None or costs[costliest] <= WORTH_KEEPING:
+        return None
+    store = next(store for store in free if store.target.dtype == everything[costliest].dtype)
+    left: list[Node | None] = []
+    for number, nodes in enumerate(reached[:-1]):
+        last = left[-1] if left else None
+        found = nodes if last is None else {id(last): last, **nodes}
+        options = [
+            key
+            for key, node in found.items()
+            if costs.get(key, 0) > WORTH_KEEPING
+            and node.dtype == store.target.dtype
+            and any(key in later for later in reached[number + 1 :])
+        ]
+        left.append(everything[max(options, key=lambda key: costs[key])] if options else last)
+    return store, left
 
 
 def _reached(roots: Sequence[Node], is_inner: Callable[[Node], bool]) -> dict[int, Node]:

@@ -25,7 +25,7 @@ from tracejit.ir.types import HALF_DTYPES, float32, int64, uint64
 
 from . import kernel as k
 from .fusion import Affine, Index, operand_index, through_views
-from .kept import kept_node
+from .kept import kept_nodes
 
 BLOCK_AXIS = -1  # the axis over the blocks of a reduction that is split between threads
 SMALL_EXTENT = 16  # extents up to here are written into the kernel where specialising is asked for
@@ -535,8 +535,8 @@ class _Emission:
         self.depth_of_axis = depth
         self.host = host
         self.shifts = _shifts(nodes) if host else {}
-        self.kept: tuple[Node, StoreRequest] | None = None
-        self.is_kept = False  # whether a pass has stored it
+        self.kept: tuple[StoreRequest, dict[int, Node | None]] | None = None
+        self.now_kept: Node | None = None  # what the latest pass has left there
         self.inside: set[int] = set()  # the nodes of the latest pass
         self.inner_axes = {layout.reduced} | {a for a in gone if self._final(a) == layout.reduced}
 
@@ -616,8 +616,8 @@ class _Emission:
             statements += self._stores()
         return statements
 
-    def _find_kept(self) -> tuple[Node, StoreRequest] | None:
-        """What to keep from one pass of the innermost scope to the next."""
+    def _find_kept(self) -> tuple[StoreRequest, dict[int, Node | None]] | None:
+        """What to keep from one pass of the innermost scope to the next, by the passes' stages, and where."""
         depth = len(self.layout.kept)
         reductions = [node for node in self.nodes if node.kind == "reduce" and self._depth(node) == depth]
         stages = sorted({node.stage for node in reductions})
@@ -633,7 +633,8 @@ class _Emission:
         ]
         stores = self._inner_stores()
         roots = [store.node for store in stores if isinstance(store.node, Node)]
-        return kept_node([*passes, roots], stores, self._is_inner) if stores and passes else None
+        found = kept_nodes([*passes, roots], stores, self._is_inner) if stores and passes else None
+        return None if found is None else (found[0], dict(zip(stages, found[1], strict=True)))
 
     def _inner_stores(self) -> list[StoreRequest]:
         return [s for s in self.stores if any(self._final(axis) == self.layout.reduced for axis, _ in s.address.terms)]
@@ -673,11 +674,12 @@ class _Emission:
         assert self.layout.reduced is not None
         reduced = self.layout.reduced
         body = self._inner_statements([operand for node in nodes for operand in node.operands])
-        if self.kept is not None and not self.is_kept and self._depth(nodes[0]) == len(self.layout.kept):
-            node, store = self.kept
-            if id(node) in self.inside:
-                body.append(self._store(StoreRequest(store.target, store.address, node)))
-                self.is_kept = True
+        if self.kept is not None and self._depth(nodes[0]) == len(self.layout.kept):
+            store, left = self.kept
+            found = left[nodes[0].stage]
+            if found is not None and id(found) in self.inside and not self._is_stored(found):
+                body.append(self._store(StoreRequest(store.target, store.address, found)))
+                self.now_kept = found
         combinations = []
         for node in nodes:
             assert isinstance(node.identity, k.Literal)
@@ -704,7 +706,7 @@ class _Emission:
 
     def _is_stored(self, node: Node) -> bool:
         """Whether an earlier pass has kept the node."""
-        return self.is_kept and self.kept is not None and node is self.kept[0]
+        return node is self.now_kept
 
     # Statements -------------------------------------------------------------------------------------
 
@@ -721,7 +723,7 @@ class _Emission:
     def _statement(self, node: Node) -> k.Statement:
         scalar = self.scalars[id(node)] = k.Scalar(node.dtype)
         if self.kept is not None and self._is_stored(node):
-            store = self.kept[1]
+            store = self.kept[0]
             return k.Load(self._buffer(store.target).name, self._address(store.address), scalar)
         if node.kind == "index":
             ((axis, _),) = node.address.terms

@@ -135,6 +135,21 @@ PROGRAMS = {
         %z = pad %a, 0.5 {low=[0, 0, 1, 0], high=[0, 0, 1, 0], interior=[0, 0, 0, 0]} : f32[2,6,9,3]
         return %a, %p, %c, %z
     }""",
+    "exponentials and quotients kept for the next pass over a row": """(%x: f32[3,70], %g: f32[3,70]) -> (f32[3,70]) {
+        %m = reduce_max %x {axes=[1]} : f32[3]
+        %n = broadcast_in_dim %m {shape=[3, 70], dimensions=[0]} : f32[3,70]
+        %d = subtract %x, %n : f32[3,70]
+        %e = exponential %d : f32[3,70]
+        %s = reduce_sum %e {axes=[1]} : f32[3]
+        %t = broadcast_in_dim %s {shape=[3, 70], dimensions=[0]} : f32[3,70]
+        %q = divide %e, %t : f32[3,70]
+        %p = multiply %q, %g : f32[3,70]
+        %o = reduce_sum %p {axes=[1]} : f32[3]
+        %r = broadcast_in_dim %o {shape=[3, 70], dimensions=[0]} : f32[3,70]
+        %u = subtract %g, %r : f32[3,70]
+        %v = multiply %q, %u : f32[3,70]
+        return %v
+    }""",
     "exponentials kept for the last pass over a row": """(%x: f32[3,70], %y: f32[3,4500]) -> (f32[3,70], f32[3,4500]) {
         %m = reduce_max %x {axes=[1]} : f32[3]
         %n = broadcast_in_dim %m {shape=[3, 70], dimensions=[0]} : f32[3,70]
@@ -420,3 +435,7 @@ def test_what_is_kept_is_computed_once() -> None:
     assert [text.count("fma") for text in (kernel.text for kernel in program.kernels)] == [9, 9]
     again = plan(parse(f"func @f{PROGRAMS['exponentials kept for the last pass over a row']}"), host=False)
     assert [text.count("fma") for text in (kernel.text for kernel in again.kernels)] == [18, 18]
+    (gradient,) = plan(
+        parse(f"func @f{PROGRAMS['exponentials and quotients kept for the next pass over a row']}")
+    ).kernels
+    assert [gradient.text.count(name) for name in ("fma", "divide", "store")] == [9, 1, 3]
