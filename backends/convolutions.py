@@ -8,6 +8,7 @@ they are, also those between rows of places, whose sums it leaves out; else it c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Constant, Op, TensorType, Value
+from tracejit.ir.primitive import Primitive
 from tracejit.ir.primitives.contraction import dot
+from tracejit.ir.primitives.elementwise import multiply
+from tracejit.ir.primitives.reduction import reduce_sum
+from tracejit.ir.primitives.view import slice_
 from tracejit.ir.types import HALF_DTYPES, DType, float32, float64
 
 from .cpu.target import host_target
-from .fusion import Affine, Group, home_index
-from .lower import strides_of
+from .fusion import Affine, Group, home_index, reduction_domain
+from .lower import Region, strides_of
 from .products import DotCall, Matrices, Windows, place_of
 
 if TYPE_CHECKING:
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 NEAR = 16  # elements: at most so far apart, they are mostly in the same line of the cache
 MOST_PHASES = 16  # each is a copy
 COPY = 16  # what the copy of a panel costs, in rows of a product with it
+FEW_SUMS, LONG_SUM = 64, 256  # so few sums, of more products each, are reductions
+SUMS_AT_A_TIME = 10  # which stay in registers
 FEW_PLACES = 48  # up to so many, the places of all examples are the rows of the product, and not the columns
 
 
@@ -39,6 +46,9 @@ def lower_convolution(plan: _Plan, op: Op) -> None:
     sizes = _Sizes(op)
     if op.result.dtype not in (float32, float64) and (plan.host or op.result.dtype not in HALF_DTYPES):
         _lower_integers(plan, op, sizes)
+        return
+    if plan.host and sizes.is_of_single_channels:
+        _by_rows(plan, op, sizes)
         return
     weights = _contiguous(plan, op.operands[1])
     if not plan.host:
@@ -66,6 +76,12 @@ class _Sizes:
         self.outputs = outputs // self.groups
         self.kernel, self.places = tuple(kernel), tuple(places)
         self.depth, self.area = self.inner * math.prod(kernel), math.prod(places)
+
+    @property
+    def is_of_single_channels(self) -> bool:
+        """Whether a few sums over much are all: as in the gradient of a depthwise convolution's weights."""
+        few = self.batch == self.outputs == 1 and self.area <= FEW_SUMS
+        return few and self.kernel[-1] > 1 and self.depth // self.kernel[-1] > 1 and self.depth > LONG_SUM
 
 
 Axes = tuple[tuple[int, ...], ...]  # the offsets of the points along each axis
@@ -286,6 +302,51 @@ def _contiguous(plan: _Plan, operand: Value) -> Matrices:
             return Matrices(copy, 0, (0, 0, 0, 1))
         expected *= extent
     return Matrices(base, offset, (0, 0, 0, 1))
+
+
+# Where there are but a few sums ------------------------------------------------------------------------
+
+
+def _by_rows(plan: _Plan, op: Op, sizes: _Sizes) -> None:
+    """The sums over the rows of the weights, for all places, and then the sums of those.
+
+    The order of summation is that of these two reductions.
+    """
+    x, weights = op.operands
+    strides, dilations = op.attributes["strides"], op.attributes["dilations"]
+    whole = sizes.groups, sizes.inner, *sizes.kernel
+    last = len(whole) - 1
+    lying = _contiguous(plan, x)
+    if lying.offset or lying.value.type.size != x.type.size:
+        copy = lying.value = Value(x.type)
+        plan.copy(x, home_index(x.shape), copy, home_index(x.shape), x.type.static_shape)
+    image = Value(TensorType(op.result.dtype, (*whole[:2], *x.type.static_shape[2:])))
+    plan.aliases[image] = lying.value
+
+    def made(primitive: Primitive, operands: tuple[Value, ...], extents: Sequence[int], **attributes: Any) -> Op:
+        return Op(primitive, operands, attributes, [TensorType(op.result.dtype, tuple(extents))], op.location)
+
+    sums = Value(TensorType(op.result.dtype, (sizes.area, *whole[:-1])))
+    pairs = []
+    for number, place in enumerate(np.ndindex(*sizes.places)):
+        start = [index * stride for index, stride in zip(place, strides, strict=True)]
+        limit = [
+            first + (size - 1) * step + 1 for first, size, step in zip(start, sizes.kernel, dilations, strict=True)
+        ]
+        box = {"start": (0, 0, *start), "limit": (*whole[:2], *limit), "strides": (1, 1, *dilations)}
+        product = made(multiply, (made(slice_, (image,), whole, **box).result, weights), whole)
+        found = made(reduce_sum, (product.result,), whole[:-1], axes=(last,))
+        plan.regions[found.result] = Region(sums, (number, *[0] * last), (1,) * (last + 1), (None, *range(last)))
+        pairs.append((product, found))
+    target = Value(TensorType(op.result.dtype, (sizes.groups, sizes.area)))
+    plan.aliases[target] = op.result
+    total = made(reduce_sum, (sums,), (sizes.area, sizes.groups), axes=tuple(range(2, last + 1)))
+    plan.regions[total.result] = Region(target, (0, 0), (1, 1), (1, 0))
+    plan.stored |= {total.result, *(found.result for _, found in pairs)}
+    for first in range(0, len(pairs), SUMS_AT_A_TIME):
+        chosen = pairs[first : first + SUMS_AT_A_TIME]
+        plan.lower_group(Group(-1, *reduction_domain(chosen[0][1]), [op for pair in chosen for op in pair]))
+    plan.lower_group(Group(-1, *reduction_domain(total), [total]))
 
 
 # Where no product reads through windows ------------------------------------------------------------------

@@ -68,6 +68,13 @@ def squeezed(shape: Sequence[Any]) -> Domain:
     return tuple(extent for extent in shape if extent != 1)
 
 
+def reduction_domain(op: Op) -> tuple[Domain, frozenset[int]]:
+    """A reduction's domain, and which of its axes are reduced."""
+    shape, axes = op.operands[0].type.static_shape, op.attributes["axes"]
+    long = [axis for axis, extent in enumerate(shape) if extent != 1]
+    return squeezed(shape), frozenset(number for number, axis in enumerate(long) if axis in axes)
+
+
 def home_index(shape: Sequence[Any], axes: Sequence[int] | None = None) -> Index:
     """The index of a value at its own point: one axis for each extent other than 1."""
     return _home_index(tuple([extent != 1 for extent in shape]), None if axes is None else tuple(axes))

@@ -52,6 +52,7 @@ from .fusion import (
     is_alias,
     is_fusible,
     is_symbolic,
+    reduction_domain,
     runs_in_kernels,
     source_of,
     squeezed,
@@ -508,7 +509,7 @@ class _Plan:
         for op in group.ops:
             alone = Group(-1, squeezed(op.result.shape), ops=[op])
             if isinstance(op.primitive, Reduction):
-                alone.domain, alone.reduced = _reduction_domain(op)
+                alone.domain, alone.reduced = reduction_domain(op)
             self.lower_group(alone)
 
     def _lower_gathered_axes(self, op: Op) -> None:
@@ -523,7 +524,7 @@ class _Plan:
         inner = tuple(range(len(shape) - len(axes), len(shape)))
         again = Op(op.primitive, (moved,), {"axes": inner}, [op.result.type], op.location)
         again.results = op.results
-        domain, reduced = _reduction_domain(again)
+        domain, reduced = reduction_domain(again)
         self.lower_group(Group(-1, domain, reduced, [again]))
 
     def _lower_empty(self, group: Group) -> None:
@@ -566,7 +567,7 @@ class _Plan:
         self.append(first, op)
         again = Op(op.primitive, (partial,), {"axes": (op.result.ndim,)}, [op.result.type], op.location)
         again.results = op.results
-        domain, reduced = _reduction_domain(again)
+        domain, reduced = reduction_domain(again)
         self.lower_group(Group(-1, domain, reduced, [again]))
 
     # Ops with calls of their own --------------------------------------------------------------------
@@ -682,7 +683,7 @@ class _Plan:
 
         again = Op(reduce_sum, (product,), {"axes": (len(shape) - 1,)}, [op.result.type], op.location)
         again.results = op.results
-        reduced_domain, reduced = _reduction_domain(again)
+        reduced_domain, reduced = reduction_domain(again)
         self.lower_group(Group(-1, reduced_domain, reduced, [again]))
 
     # Memory -----------------------------------------------------------------------------------------
@@ -748,12 +749,6 @@ def _around(
 def _reduced_extent(group: Group) -> int:
     """How many elements are reduced to one."""
     return int(np.prod([group.domain[axis] for axis in group.reduced], dtype=np.int64))
-
-
-def _reduction_domain(op: Op) -> tuple[tuple[int, ...], frozenset[int]]:
-    shape, axes = op.operands[0].type.static_shape, op.attributes["axes"]
-    long = [axis for axis, extent in enumerate(shape) if extent != 1]
-    return squeezed(shape), frozenset(number for number, axis in enumerate(long) if axis in axes)
 
 
 def title_of(ops: Sequence[Op]) -> str:

@@ -70,6 +70,15 @@ PROGRAMS = {
         %b = scatter %x, %u, %i {axes=[0], combine=set} : f32[1]
         return %a, %b
     }""",
+    "few sums over rows of single channels": """(%x: f32[1,6,20,41], %g: f32[2,3,18,20], %y: f64[1,1,300], %h: f64[1,1,290])
+                                                -> (f32[1,3,3,2], f32[1,3,3,2], f64[1,1,11]) {
+        %t = transpose %g {permutation=[1, 0, 2, 3]} : f32[3,2,18,20]
+        %a = convolution %x, %t {strides=[1, 1], dilations=[1, 2], groups=3} : f32[1,3,3,3]
+        %b = slice %a {start=[0, 0, 0, 0], limit=[1, 3, 3, 2], strides=[1, 1, 1, 1]} : f32[1,3,3,2]
+        %n = negate %b : f32[1,3,3,2]
+        %c = convolution %y, %h {strides=[1], dilations=[1], groups=1} : f64[1,1,11]
+        return %b, %n, %c
+    }""",
     "every second element, read and written": """(%x: f32[3,70], %p: bool[3,41], %h: f16[67])
                                                   -> (f32[3,35], f32[3,35,2], bool[3,20], f64[33], f64[67]) {
         %a = slice %x {start=[0, 0], limit=[3, 69], strides=[1, 2]} : f32[3,35]
