@@ -70,7 +70,8 @@ PROGRAMS = {
         %b = scatter %x, %u, %i {axes=[0], combine=set} : f32[1]
         return %a, %b
     }""",
-    "few sums over rows of single channels": """(%x: f32[1,6,20,41], %g: f32[2,3,18,20], %y: f64[1,1,300], %h: f64[1,1,290])
+    "few long sums of single channels": """(%x: f32[1,6,20,41], %g: f32[2,3,18,20], %y: f64[1,1,300],
+            %h: f64[1,1,290])
                                                 -> (f32[1,3,3,2], f32[1,3,3,2], f64[1,1,11]) {
         %t = transpose %g {permutation=[1, 0, 2, 3]} : f32[3,2,18,20]
         %a = convolution %x, %t {strides=[1, 1], dilations=[1, 2], groups=3} : f32[1,3,3,3]
