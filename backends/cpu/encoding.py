@@ -336,8 +336,9 @@ class Encoding:
             count += len(places)
         self.most_arguments = max(self.most_arguments, walker.SWEEP_ARGUMENTS + count)
         self.is_parallel = self.is_parallel or sweep.bands > 1
+        seams = sweep.bands - (not sweep.is_cyclic)
         most = max(stage.lag for stage in sweep.stages)
-        head = [sweep.repeat, sweep.bands, sweep.rows, sweep.block, most, len(sweep.stages)]
+        head = [sweep.repeat, sweep.bands, seams, sweep.rows, sweep.block, most, len(sweep.stages)]
         return [walker.SWEEP, 2 + len(head) + len(records), *head, *records]
 
     def _carry(self, carry: Carry) -> list[int]:

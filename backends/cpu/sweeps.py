@@ -71,13 +71,17 @@ class Stage:
 
 @facts(frozen=True)
 class Sweep:
-    """Some steps of a loop, ``repeat`` times; ``rows`` in ``bands``, ``block`` rows at a time."""
+    """Some steps of a loop, ``repeat`` times; ``rows`` in ``bands``, ``block`` rows at a time.
+
+    ``is_cyclic``: the first row is a neighbour of the last, and there is a seam between them too.
+    """
 
     stages: Sequence[Stage]
     repeat: int
     rows: int
     bands: int
     block: int
+    is_cyclic: bool
 
 
 def sweeps_of(call: LoopCall, places: Mapping[Value, Place], workers: int) -> list[Sweep]:
@@ -195,40 +199,40 @@ class _Body:
         return all(before[1] <= after[0] for before, after in pairwise(spans))
 
     def _part(self, call: KernelCall) -> Part | None:
-        loop = call.kernel.parallel_loop  # without one, all is done at once
+        loop = call.kernel.parallel_loop
         if loop is not None and len(call.kernel.body) != 1:
             return None
         numbers = dict(zip(call.kernel.parameters, call.parameters, strict=True))
         values = dict(zip((buffer.name for buffer in call.kernel.buffers), call.buffers, strict=True))
-        axis = None if loop is None else loop.axis
         found: list[tuple[Value, Walked]] = []
-        unit = 1 if axis is None else 0
         for access in _accesses(call.kernel.body, {}, numbers):
             if access is None or access.is_unknown:
                 return None
-            value = values[access.buffer]
-            if self._buffer(value) not in self.written | self.carries.keys():
-                continue  # the same in all steps
-            if axis is not None:
-                stride, row = access.strides.get(axis, 0), _row(value)
-                if stride <= 0 or row % stride or (unit and unit != row // stride):
-                    return None
-                unit = row // stride
-            found.append((value, access))
+            if self._buffer(values[access.buffer]) in self.written | self.carries.keys():  # else the same in all steps
+                found.append((values[access.buffer], access))
+        axis = "" if loop is None else loop.axis
         extent = 1 if loop is None else _number(loop.extent, numbers)
-        if not unit or extent % unit:
-            return None
+        steps = {(_row(value), access.strides.get(axis, 0)) for value, access in found}
+        units = {row // stride if stride > 0 and row % stride == 0 else 0 for row, stride in steps}
+        unit = min(units)
+        if len(units) > 1 or unit == 0 or extent % unit:  # it does not go from row to row: all at once
+            axis, unit = "", extent
         accesses = []
         for value, access in found:
             low, high = access.span(axis)
-            high += access.strides.get(axis or "", 0) * (unit - 1)
+            high += access.strides.get(axis, 0) * (unit - 1)
             accesses.append(Access(value, access.is_written, low // _row(value), high // _row(value)))
         first = min(access.low for access in accesses if access.is_written)
-        moved = (Access(a.value, a.is_written, a.low - first, a.high - first) for a in accesses)
+        moved = (self._nearest(a.value, a.is_written, a.low - first, a.high - first) for a in accesses)
         rows = extent // unit
         if first < 0 or first + rows > self.rows:
             return None
-        return Part(call, first, rows, unit, tuple(moved), self._settles(call, found))
+        return Part(call, first, rows, unit, tuple(dict.fromkeys(moved)), self._settles(call, found))
+
+    def _nearest(self, value: Value, is_written: bool, low: int, high: int) -> Access:
+        """An access to rows that may as well be counted from the other end."""
+        turns = round((low + high) / 2 / self.rows) * self.rows
+        return Access(value, is_written, low - turns, high - turns)
 
     def _settles(self, call: KernelCall, found: list[tuple[Value, Walked]]) -> int:
         """From which step on all buffers of a carry have what a kernel writes; the number of steps if none.
@@ -288,6 +292,11 @@ class _Body:
         bands = max(1, min(workers, self.rows // (4 * steps * reach))) if work * steps >= SHARED_WORK else 1
         if 4 * steps * reach > self.rows and not self.rows * row_bytes <= CACHE_BYTES:
             return []  # each row depends on most others
+        is_cyclic = any(
+            part.first + access.low < 0 or part.first + part.rows - 1 + access.high >= self.rows
+            for part in parts
+            for access in part.accesses
+        )
         in_order = bands == 1 and self.rows * row_bytes <= CACHE_BYTES
         block = self.rows if in_order else max(block, min(MOST_BLOCK, CACHE_BYTES // row_bytes - steps * reach))
 
@@ -295,7 +304,7 @@ class _Body:
             stages = self._stages(parts, range(first, first + count))
             if in_order:
                 stages = [replace(stage, lag=0) for stage in stages]
-            return Sweep(stages, repeat, self.rows, bands, block)
+            return Sweep(stages, repeat, self.rows, bands, block, is_cyclic and not in_order)
 
         if length <= steps:
             return [sweep(0, length)]
@@ -338,7 +347,7 @@ class Walked:
     extents: dict[str, int]
     is_unknown: bool  # where, until the kernel runs
 
-    def span(self, without: str | None = None) -> tuple[int, int]:
+    def span(self, without: str = "") -> tuple[int, int]:
         """The first and the last element, where an axis is at 0."""
         low = high = self.offset
         for axis, stride in self.strides.items():

@@ -12,7 +12,7 @@ COPY    the target's place, the source's, bytes
 CASE    the selector's place, whether it is a bool, number of regions; for each, where its block is
 LOOP    see the names of its words below, then a record for each carry, input and stacked result
 SHARED  parts, rows, words of the frame, arguments of a kernel at the most; a LOOP (:mod:`.sharing`)
-SWEEP   how often, bands, rows, rows of a block, the largest lag, number of stages; the stages (:mod:`.sweeping`)
+SWEEP   how often, bands, seams, rows, rows of a block, the largest lag, number of stages; the stages (:mod:`.sweeping`)
 ======  ===================================================================================================
 
 A *place* is two words: a word of the *frame* and an offset in bytes to add to what it holds.  The frame holds the
@@ -647,11 +647,12 @@ define internal void @sweep(ptr %instruction, ptr %frame, ptr %context) nounwind
 entry:
   %repeat.at = getelementptr i64, ptr %instruction, i64 2
   %bands.at = getelementptr i64, ptr %instruction, i64 3
-  %stages.at = getelementptr i64, ptr %instruction, i64 7
+  %seams.at = getelementptr i64, ptr %instruction, i64 4
+  %stages.at = getelementptr i64, ptr %instruction, i64 8
   %repeat = load i64, ptr %repeat.at
   %bands = load i64, ptr %bands.at
   %stages = load i64, ptr %stages.at
-  %seams = sub i64 %bands, 1
+  %seams = load i64, ptr %seams.at
   %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
   %pool.at = getelementptr i64, ptr %context, i64 $POOL
   %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
@@ -660,7 +661,7 @@ entry:
   %pool = load ptr, ptr %pool.at
   %parallel.for.cell = load ptr, ptr %parallel.for.at
   store ptr %instruction, ptr %arguments
-  %first.stage = getelementptr i64, ptr %instruction, i64 8
+  %first.stage = getelementptr i64, ptr %instruction, i64 9
   %first.slot = getelementptr i64, ptr %arguments, i64 $SWEEP_ARGUMENTS
   br label %stage
 stage:
@@ -695,10 +696,11 @@ step:
   %left = icmp slt i64 %i, %repeat
   br i1 %left, label %go, label %stop
 go:
-  %several = icmp sgt i64 %seams, 0
+  %several = icmp sgt i64 %bands, 1
   br i1 %several, label %share, label %alone
 alone:
   call void @tj_bands(ptr %arguments, i64 0, i64 1, i64 0)
+  call void @tj_seams(ptr %arguments, i64 0, i64 %seams, i64 0)
   br label %look
 share:
   %parallel.for = load ptr, ptr %parallel.for.cell

@@ -28,6 +28,7 @@ from .hoist import hoist
 from .inline import inline
 from .lookup import lookup
 from .narrow import narrow
+from .pieces import pieces
 from .relax import relax
 from .rematerialize import rematerialize
 from .reroll import reroll
@@ -123,6 +124,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "depthwise",
-    "fold", "hoist", "inline", "lookup", "narrow", "optimize", "relax", "rematerialize", "reroll", "simplify", "split",
-    "strength", "unroll",
+    "fold", "hoist", "inline", "lookup", "narrow", "optimize", "pieces", "relax", "rematerialize", "reroll", "simplify",
+    "split", "strength", "unroll",
 ]  # fmt: skip

@@ -65,6 +65,15 @@ def remembering_three(u: tj.Tensor, steps: int) -> tj.Tensor:
     return u - 2 * first + 3 * second
 
 
+def around_a_ring(u: tj.Tensor, steps: int) -> tj.Tensor:
+    v = u * u
+    for _ in range(steps):
+        reaction = 0.01 * u * v * v
+        spread = tj.roll(u, 1, axis=0) + tj.roll(u, -2, axis=0) - 2 * u
+        u, v = u + 0.1 * spread - reaction, v + 0.1 * (tj.roll(v, (1, -1), axis=(0, 1)) - v) + reaction
+    return u + 2 * v
+
+
 def weighed(u: tj.Tensor, steps: int) -> tj.Tensor:
     weights, edge = u * 0.3, u[0]
     for _ in range(steps):
@@ -102,6 +111,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[sweeps.Sweep]:
         (wave, (171, 33), 13),
         (remembering_three, (210, 8), 22),
         (remembering_three, (211, 8), 9),
+        (around_a_ring, (683, 19), 18),
+        (around_a_ring, (650, 23), 11),
     ],
 )
 def test_a_sweep_computes_what_the_steps_do(
