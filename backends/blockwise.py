@@ -13,6 +13,7 @@ that is not finite.  Beyond, a 0 is added, which changes no sum but -0.0: where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -103,31 +104,37 @@ class Chain:
     inside: set[Value]
 
 
-def chains(plan: _Plan, groups: Sequence[Group]) -> list[Chain]:
-    """Products whose rows a kernel takes to another product, with what gives the first one its rows."""
-    place = {group.number: position for position, group in enumerate(groups)}
+def lower_chains(plan: _Plan, groups: Sequence[Group]) -> tuple[dict[int, list[BlockwiseCall]], set[int]]:
+    """Products whose rows a kernel takes to another product, with what gives the first one its rows: their calls, by
+    the number of the group before which they run, and the numbers of the groups that they make up."""
+    place: dict[int, float] = {group.number: position for position, group in enumerate(groups)}
     maker = {result: group for group in groups for op in group.ops for result in op.results}
     readers: dict[Value, dict[int, Group]] = {}
     for group in groups:
         for op in group.ops:
             for operand in op.operands:
                 readers.setdefault(source_of(op, operand, plan.whole), {})[group.number] = group
-    found: list[Chain] = []
+    calls: dict[int, list[BlockwiseCall]] = {}
     taken: set[int] = set()
     for first in groups:
         chain = _chain(plan, first, maker, readers)
         if chain is None or not taken.isdisjoint(group.number for group in chain.groups):
             continue
-        # It runs where its last group stands: nothing in between may wait for it.
+        # It runs where its last group stands, or before, where another one waits for it.
         numbers = {group.number for group in chain.groups}
-        positions = [place[number] for number in numbers]
-        between = {group.number for group in groups[min(positions) : max(positions)]} - numbers
-        made = [op.result for group in chain.groups for op in group.ops]
-        if any(not between.isdisjoint(readers.get(value, ())) for value in made):
+        ops = [op for group in chain.groups for op in group.ops]
+        read = {source_of(op, operand, plan.whole) for op in ops for operand in op.operands}
+        needed = {maker[value].number for value in read if value in maker} - numbers
+        waiting = {number for op in ops for number in readers.get(op.result, ())} - numbers
+        start = math.floor(min(place[number] for number in {chain.groups[-1].number, *waiting}))
+        if max((place[number] for number in needed), default=-1) >= start or not waiting.isdisjoint(taken):
             continue
-        found.append(chain)
-        taken |= numbers
-    return found
+        call = _Lowering(plan, chain).run()
+        if call is not None:
+            calls.setdefault(groups[start].number, []).append(call)
+            taken |= numbers
+            place |= dict.fromkeys(numbers, start - 0.5)
+    return calls, taken
 
 
 def _chain(
@@ -195,11 +202,6 @@ def _goes_by_rows(plan: _Plan, group: Group, result: Value, scores: Value) -> bo
     )
 
 
-def lower_chain(plan: _Plan, chain: Chain) -> BlockwiseCall | None:
-    """The chain's call; ``None`` where some of it cannot be computed block by block."""
-    return _Lowering(plan, chain).run()
-
-
 class _Refused(Exception):
     """A group that does not go by rows."""
 
@@ -219,6 +221,7 @@ class _Lowering:
         self._turned_ones: set[Value] = set()
 
     def run(self) -> BlockwiseCall | None:
+        """The chain's call; ``None`` where some of it cannot be computed block by block."""
         plan, calls = self.plan, self.plan.calls
         for value in self.chain.inside:
             self.blocks[value] = self._scratch(self.rows, value.type.static_shape[-1], value)
@@ -229,12 +232,9 @@ class _Lowering:
             return None
         finally:
             plan.calls = calls
-        size = 1
-        for extent in self.batch:
-            size *= extent
         last = self.chain.groups[-1].ops[-1]
         return BlockwiseCall(
-            self.prologue, steps, size, self.m, self.n, self.rows, limits, steps[-1].limited == "k",
+            self.prologue, steps, math.prod(self.batch), self.m, self.n, self.rows, limits, steps[-1].limited == "k",
             self.scratch_bytes, last.location,
         )  # fmt: skip
 

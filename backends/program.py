@@ -26,7 +26,7 @@ from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import Symbol, bool_, int64, short_name
 
 from .attention import has_kernel, lower_attention
-from .blockwise import BlockwiseCall, chains, lower_chain
+from .blockwise import BlockwiseCall, lower_chains
 from .control import (
     Body,
     BranchCall,
@@ -304,24 +304,12 @@ class _Plan:
             if value not in self.aliases and not {value, total} & self.regions.keys():
                 self.aliases[value] = total
         self.columns_read = columns_read(self, self.graph.ops)
-        blockwise = self._blockwise(groups) if self.host else {}
+        blockwise, in_chains = lower_chains(self, groups) if self.host else ({}, set[int]())
         for group in groups:
-            if group.number not in blockwise:
+            self.calls += blockwise.get(group.number, [])
+            if group.number not in in_chains:
                 self.lower_group(group)
-            elif (call := blockwise[group.number]) is not None:
-                self.calls.append(call)
         self.calls += copies
-
-    def _blockwise(self, groups: Sequence[Group]) -> dict[int, BlockwiseCall | None]:
-        """The calls of groups that go through blocks of rows together, by the number of the last; ``None`` by those of
-        the others."""
-        found: dict[int, BlockwiseCall | None] = {}
-        for chain in chains(self, groups):
-            call = lower_chain(self, chain)
-            if call is not None:
-                found |= dict.fromkeys([group.number for group in chain.groups])
-                found[chain.groups[-1].number] = call
-        return found
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:
         """The values that must stand in memory: results, and what another group or an unfused op reads."""
