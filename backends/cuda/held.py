@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracejit.ir.primitives.reduction import LANES
-from tracejit.ir.types import HALF_DTYPES
+from tracejit.ir.types import HALF_DTYPES, DType
 
 from .. import kernel as k
 from .analysis import is_ordered, operands_of
@@ -51,6 +51,10 @@ class Held:
     kept: Mapping[Key, k.Instruction | k.Call]
     shared_bytes: int
 
+    def is_paired(self, dtype: DType) -> bool:
+        """Whether two numbers of that dtype are held in one register."""
+        return dtype in HALF_DTYPES and self.width > 1
+
     @property
     def capacity(self) -> int:
         """The longest row's elements."""
@@ -78,8 +82,9 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
     if not loads:
         return None
     dtypes = {buffer.name: buffer.dtype for buffer in kernel.buffers}
-    size = sum(dtypes[load.buffer].itemsize for load in loads.values())
-    live = max(size, sum(node.result.dtype.itemsize for node in kept.values()))
+    read = [dtypes[load.buffer] for load in loads.values()]
+    made = [node.result.dtype for node in kept.values()]
+    live = max(_register_bytes(read, False), _register_bytes(made, False))
     ordered = max(
         sum(c.result.dtype.itemsize for c in reduce.combinations if is_ordered(c)) for reduce in reduces
     )  # exchanged between the threads of a block, for each element
@@ -91,8 +96,9 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
     width = BYTES // max(dtypes[access.buffer].itemsize for access in accesses)
     if extent % width or any(_steps(access.address, axis, values, width) for access in accesses):
         width = 1
+    live = max(_register_bytes(read, width > 1), _register_bytes(made, width > 1))
     for threads in (128, 256, 512, 1024):
-        elements = REGISTER_BYTES // max(live, 4) // (2 if threads == 1024 else 1)
+        elements = REGISTER_BYTES // live // (2 if threads == 1024 else 1)
         enough = 16 if threads < 1024 else elements  # more threads rather than more for each of them
         chunks = 1 << max(0, -(-extent // (threads * width)) - 1).bit_length()
         shared = threads * chunks * width * ordered
@@ -103,6 +109,11 @@ def find(kernel: k.Kernel, extent: int, values: Mapping[str, int], most_shared: 
     if needed > most_shared:
         return None
     return Held(0, 0, width, planned, keys, loads, {}, needed)
+
+
+def _register_bytes(dtypes: Sequence[DType], in_pairs: bool) -> int:
+    """What one element of each takes in a thread's registers; halves may share one."""
+    return sum(2 if in_pairs and dtype in HALF_DTYPES else max(dtype.itemsize, 4) for dtype in dtypes)
 
 
 def _steps(address: k.Address, axis: str, values: Mapping[str, int], width: int) -> bool:

@@ -35,6 +35,26 @@ template <int N, typename T> __device__ __forceinline__ tj_vector<T, N> tj_load(
   return elements;
 }
 """,
+    "tj_load_pairs": """\
+// The same for halves, of which a register holds two.
+template <int N> __device__ __forceinline__ tj_vector<unsigned int, N> tj_load_pairs(
+    const unsigned short *from, bool aligned) {
+  if (aligned) return *(const tj_vector<unsigned int, N> *)from;
+  tj_vector<unsigned int, N> pairs;
+  #pragma unroll
+  for (int e = 0; e < N; ++e) pairs.e[e] = from[2 * e] | (unsigned int)from[2 * e + 1] << 16;
+  return pairs;
+}
+""",
+    "tj_get": """\
+__device__ __forceinline__ unsigned short tj_get(unsigned int pair, int place) { return pair >> place % 2 * 16; }
+""",
+    "tj_put": """\
+// The first of a pair is put there first.
+__device__ __forceinline__ void tj_put(unsigned int &pair, int place, unsigned short bits) {
+  pair = place % 2 ? pair | (unsigned int)bits << 16 : bits;
+}
+""",
     "tj_store": """\
 template <int N, typename T>
 __device__ __forceinline__ void tj_store(T *to, const tj_vector<T, N> &elements, bool aligned) {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracejit.ir.primitives.reduction import BLOCK, LANES
-from tracejit.ir.types import short_name
+from tracejit.ir.types import DType, short_name
 
 from .. import kernel as k
 from . import instructions
@@ -202,10 +202,22 @@ class HeldEmitter(RowEmitter):
         held = self.held
         count = held.chunks * held.width
         for number, load in enumerate(held.loads.values()):
-            self.line(f"{instructions.memory_type(self.dtypes[load.buffer])} read{number}[{count}];")
+            self._hold(f"read{number}", self.dtypes[load.buffer], instructions.memory_type, count)
         for number, node in enumerate(held.kept.values()):
-            self.line(f"{instructions.element_type(node.result.dtype)} kept{number}[{count}];")
+            self._hold(f"kept{number}", node.result.dtype, instructions.element_type, count)
         super().point()
+
+    def _hold(self, name: str, dtype: DType, type: Callable[[DType], str], count: int) -> None:
+        """An array in registers."""
+        in_pairs = self.held.is_paired(dtype)
+        self.line(f"{'unsigned int' if in_pairs else type(dtype)} {name}[{count // 2 if in_pairs else count}];")
+
+    def _place(self, name: str, dtype: DType) -> str:
+        """Where the thread's element is."""
+        width = self.held.width
+        if self.held.is_paired(dtype):
+            return f"{name}[c * {width // 2} + e / 2]"
+        return f"{name}[c * {width} + e]"
 
     def block(self, statements: Sequence[k.Statement]) -> None:
         """What is kept for a later pass is written down, and read there."""
@@ -215,12 +227,14 @@ class HeldEmitter(RowEmitter):
             if key is None or key not in kept or not isinstance(statement, k.Instruction | k.Call):
                 super().block([statement])
                 continue
-            place = f"kept{kept.index(key)}[c * {self.held.width} + e]"
+            dtype = statement.result.dtype
+            place, in_pairs = self._place(f"kept{kept.index(key)}", dtype), self.held.is_paired(dtype)
             if self.held.kept[key] is statement:
                 super().block([statement])
-                self.line(f"{place} = {name_of(statement.result)};")
+                name = name_of(statement.result)
+                self.line(f"tj_put({place}, e, {name});" if in_pairs else f"{place} = {name};")
             else:
-                self.define(statement.result, place)
+                self.define(statement.result, f"tj_get({place}, e)" if in_pairs else place)
 
     def inner_loop(self, loop: k.Loop) -> None:
         with self.split_between_lanes():
@@ -297,7 +311,9 @@ class HeldEmitter(RowEmitter):
         accesses = self._accesses(one) if width > 1 else []
         for load in one.body:
             if isinstance(load, k.Load) and held.keys[id(load.result)] in held.loads:
-                self.known[id(load)] = f"read{keys.index(held.keys[id(load.result)])}[c * {width} + e]"
+                dtype = self.dtypes[load.buffer]
+                place = self._place(f"read{keys.index(held.keys[id(load.result)])}", dtype)
+                self.known[id(load)] = f"tj_get({place}, e)" if held.is_paired(dtype) else place
         thread = "lane" if self.is_warp else "threadIdx.x"
         self.line("#pragma unroll")
         with self.braces(f"for (int c = 0; c < {held.chunks}; ++c)"):
@@ -328,10 +344,13 @@ class HeldEmitter(RowEmitter):
             self.known[id(access)] = f"w{number}.e[e]"
             return
         source = f"{access.buffer} + {address_text(access.address)}"
-        self.line(f"const tj_vector<{type}, {width}> w{number} = tj_load<{width}>({source}, aligned);")
+        in_pairs = held.is_paired(self.dtypes[access.buffer])
+        count, verb = (width // 2, "tj_load_pairs") if in_pairs else (width, "tj_load")
+        type = "unsigned int" if in_pairs else type
+        self.line(f"const tj_vector<{type}, {count}> w{number} = {verb}<{count}>({source}, aligned);")
         if id(access) not in self.known:
-            self.known[id(access)] = f"w{number}.e[e]"
+            self.known[id(access)] = f"tj_get(w{number}.e[e / 2], e)" if in_pairs else f"w{number}.e[e]"
             return
         self.line("#pragma unroll")
         place = f"read{keys.index(held.keys[id(access.result)])}"
-        self.line(f"for (int e = 0; e < {width}; ++e) {place}[c * {width} + e] = w{number}.e[e];")
+        self.line(f"for (int e = 0; e < {count}; ++e) {place}[c * {count} + e] = w{number}.e[e];")
