@@ -84,7 +84,7 @@ from .products import (
     lower_product,
     summed_in_place,
 )  # fmt: skip
-from .recomputation import recompute
+from .recomputation import recompute, widen_where_read
 from .recurrences import lower_recurrence
 from .scans import is_scan, lower_scan
 
@@ -296,7 +296,7 @@ class _Plan:
         self.additions = additions(self.graph, self.whole)
         groups = fuse(self.graph, self.whole, self.additions, host=self.host)
         if not self.host:
-            groups = recompute(self.graph, groups)
+            groups = widen_where_read(self.graph, recompute(self.graph, groups))
         self.stored = self._stored_values(groups)
         self.copied = {op.result for group in groups for op in group.ops if isinstance(op.primitive, View)}
         self._find_regions()
@@ -471,6 +471,8 @@ class _Plan:
         for op in ops:  # also those that are not stored: asked for in order, no element is far from those it needs
             value = op.result
             full = not reduced or squeezed(value.shape) == tuple(domain)
+            if squeezed(value.shape) != (tuple(domain) if full else tuple(domain[axis] for axis in kept)):
+                continue  # it is widened where it is read
             index = home_index(value.shape, None if full else kept)
             element = elements.element(value, index)
             if value in self.stored:

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from tracejit.ir import Block, Constant, Op, Value
 from tracejit.ir.primitive import Elementwise
+from tracejit.ir.primitives.elementwise import convert
+from tracejit.ir.types import HALF_DTYPES, is_floating
 
-from .fusion import MAX_GROUP, Group, source_of, squeezed
+from .fusion import MAX_GROUP, Group, is_fusible, source_of, squeezed
 
 CHEAP = frozenset(
     ("add", "subtract", "multiply", "divide", "negate", "convert", "select", "compare", "maximum", "minimum")
@@ -59,6 +61,32 @@ def recompute(graph: Block, groups: Sequence[Group]) -> list[Group]:
         else:
             merged.append(group)
     return merged
+
+
+def widen_where_read(graph: Block, groups: Sequence[Group]) -> list[Group]:
+    """The groups, in which those that read halves as float32 widen them themselves: so halves stand in memory."""
+    kept = set(graph.results)
+    homes = {op: group for group in groups for op in group.ops if is_widening(op) and op.result not in kept}
+    readers: dict[Op, dict[Group, None]] = {op: {} for op in homes}
+    for group in groups:
+        for op in group.ops:
+            for operand in op.operands:
+                made_by = source_of(op, operand).op
+                if made_by in readers:
+                    readers[made_by][group] = None
+    for op, found in readers.items():
+        if all(is_fusible(member, host=False) for group in found for member in group.ops):
+            if homes[op] not in found:
+                homes[op].ops.remove(op)
+            for group in found:
+                if group is not homes[op]:
+                    group.ops.insert(0, op)
+    return [group for group in groups if group.ops]
+
+
+def is_widening(op: Op) -> bool:
+    """Whether an op makes wider floats of halves."""
+    return op.primitive is convert and op.operands[0].dtype in HALF_DTYPES and is_floating(op.result.dtype)
 
 
 def _sums_columns(group: Group) -> bool:

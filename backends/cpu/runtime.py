@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit.ir import Builder, Constant, Graph, Op, Primitive, TensorType, Value, type_of
-from tracejit.ir.primitive import Elementwise
+from tracejit.ir.primitive import Contraction, Elementwise
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.types import HALF_DTYPES, KERNEL_DTYPES, Symbol, bfloat16, float32
 
@@ -354,7 +354,8 @@ def evaluate(primitive: Primitive, arrays: Sequence[np.ndarray], attributes: Map
     executable = _one_op.get(key)
     if executable is None:
         if not _runs_in_a_kernel(primitive, arrays, attributes):
-            if isinstance(primitive, Elementwise) and not primitive.exact and _has_half(arrays):
+            is_ours = isinstance(primitive, Elementwise | Contraction) and not primitive.exact
+            if is_ours and _has_half(arrays):
                 return _by_floats(primitive, arrays, attributes)
             if "regions" not in attributes:
                 primitive.infer([type_of(array) for array in arrays], attributes)  # which compiling does, and refuses

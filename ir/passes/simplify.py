@@ -268,7 +268,7 @@ def _transpose(op: _Candidate) -> Value | None:
         inner = _attribute(x, "permutation")
         return op.make(transpose, _operand(x), permutation=tuple(inner[axis] for axis in permutation))
     is_swap = permutation == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-    if is_swap and op.reads_alone and _is_made_by(x, dot) and x.dtype in KERNEL_DTYPES:
+    if is_swap and op.reads_alone and _is_made_by(x, dot) and x.dtype in KERNEL_DTYPES | HALF_DTYPES:
         assert x.op is not None
         lhs, rhs = (
             x.op.operands

@@ -232,9 +232,9 @@ SIMPLIFICATIONS = {
         "%z = dot %y, %x {transpose_rhs} : f32[2,2] return %z",
     ),
     "transpose of a dot of NumPy's": (
-        "%x: bf16[2,3], %y: bf16[2,3]", "bf16[2,2]",
-        "%a = dot %x, %y {transpose_rhs} : bf16[2,2] %z = transpose %a {permutation=[1, 0]} : bf16[2,2] return %z",
-        "%a = dot %x, %y {transpose_rhs} : bf16[2,2] %z = transpose %a {permutation=[1, 0]} : bf16[2,2] return %z",
+        "%x: c64[2,3], %y: c64[2,3]", "c64[2,2]",
+        "%a = dot %x, %y {transpose_rhs} : c64[2,2] %z = transpose %a {permutation=[1, 0]} : c64[2,2] return %z",
+        "%a = dot %x, %y {transpose_rhs} : c64[2,2] %z = transpose %a {permutation=[1, 0]} : c64[2,2] return %z",
     ),
     "transpose of a dot that is read elsewhere": (
         XY, "f32[2,2]",
