@@ -7,7 +7,7 @@ template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
 }
 
 // One warp for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) held_32x4x1_reduce_max_subtract_exponential_etc_90c83f497660(
+extern "C" __global__ void __launch_bounds__(256, 1) held_32x4x1_reduce_max_subtract_exponential_etc_8cb20e53cf17(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long n0,
@@ -51,29 +51,29 @@ extern "C" __global__ void __launch_bounds__(256, 1) held_32x4x1_reduce_max_subt
           const float v3 = v2 - v1;
           const bool v4 = v3 > 89.0f;
           const float v5 = v4 ? 89.0f : v3;
-          const bool v6 = v5 < -104.0f;
-          const float v7 = v6 ? -104.0f : v5;
-          const float v8 = fmaf(v7, 0x1.715476p+0f, 12582912.0f);
-          const float v9 = v8 - 12582912.0f;
-          const float v10 = fmaf(v9, -0x1.62e43p-1f, v7);
-          const float v11 = fmaf(v9, 0x1.05c61p-29f, v10);
-          const float v12 = fmaf(v11, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-          const float v13 = fmaf(v11, v12, 0x1.5556f4p-5f);
-          const float v14 = fmaf(v11, v13, 0x1.5554b4p-3f);
-          const float v15 = fmaf(v11, v14, 0x1.fffffep-2f);
-          const float v16 = fmaf(v11, v15, 1.0f);
-          const float v17 = fmaf(v11, v16, 1.0f);
-          const unsigned int v18 = (unsigned int)__float_as_int(v8);
-          const unsigned int v19 = v18 >> 1u;
-          const unsigned int v20 = v19 << 23u;
-          const unsigned int v21 = v18 << 23u;
-          const unsigned int v22 = v21 - v20;
-          const unsigned int v23 = v20 + 1065353216u;
-          const float v24 = __int_as_float(v23);
-          const float v25 = v17 * v24;
-          const unsigned int v26 = v22 + 1065353216u;
-          const float v27 = __int_as_float(v26);
-          const float v28 = v25 * v27;
+          const float v6 = fmaf(v5, 0x1.715476p+0f, 12582912.0f);
+          const float v7 = v6 - 12582912.0f;
+          const float v8 = fmaf(v7, -0x1.62e43p-1f, v5);
+          const float v9 = fmaf(v7, 0x1.05c61p-29f, v8);
+          const bool v10 = v3 < -104.0f;
+          const float v11 = fmaf(v9, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+          const float v12 = fmaf(v9, v11, 0x1.5556f4p-5f);
+          const float v13 = fmaf(v9, v12, 0x1.5554b4p-3f);
+          const float v14 = fmaf(v9, v13, 0x1.fffffep-2f);
+          const float v15 = fmaf(v9, v14, 1.0f);
+          const float v16 = fmaf(v9, v15, 1.0f);
+          const unsigned int v17 = (unsigned int)__float_as_int(v6);
+          const unsigned int v18 = v17 >> 1u;
+          const unsigned int v19 = v18 << 23u;
+          const unsigned int v20 = v17 << 23u;
+          const unsigned int v21 = v20 - v19;
+          const unsigned int v22 = v19 + 1065353216u;
+          const float v23 = __int_as_float(v22);
+          const float v24 = v16 * v23;
+          const unsigned int v25 = v21 + 1065353216u;
+          const float v26 = __int_as_float(v25);
+          const float v27 = v24 * v26;
+          const float v28 = v10 ? 0.0f : v27;
           kept0[c * 1 + e] = v28;
           v29 = v29 + v28;
         }

@@ -26,7 +26,7 @@ template <typename T> __device__ __forceinline__ T tj_maximum(T x, T y) {
 }
 
 // One block for each i0.
-extern "C" __global__ void __launch_bounds__(512, 1) shared_reduce_max_subtract_exponential_etc_dafb20b61e05(
+extern "C" __global__ void __launch_bounds__(512, 1) shared_reduce_max_subtract_exponential_etc_edb1421b00b9(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long n1,
@@ -89,29 +89,29 @@ extern "C" __global__ void __launch_bounds__(512, 1) shared_reduce_max_subtract_
               const float v3 = v2 - v1;
               const bool v4 = v3 > 89.0f;
               const float v5 = v4 ? 89.0f : v3;
-              const bool v6 = v5 < -104.0f;
-              const float v7 = v6 ? -104.0f : v5;
-              const float v8 = fmaf(v7, 0x1.715476p+0f, 12582912.0f);
-              const float v9 = v8 - 12582912.0f;
-              const float v10 = fmaf(v9, -0x1.62e43p-1f, v7);
-              const float v11 = fmaf(v9, 0x1.05c61p-29f, v10);
-              const float v12 = fmaf(v11, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-              const float v13 = fmaf(v11, v12, 0x1.5556f4p-5f);
-              const float v14 = fmaf(v11, v13, 0x1.5554b4p-3f);
-              const float v15 = fmaf(v11, v14, 0x1.fffffep-2f);
-              const float v16 = fmaf(v11, v15, 1.0f);
-              const float v17 = fmaf(v11, v16, 1.0f);
-              const unsigned int v18 = (unsigned int)__float_as_int(v8);
-              const unsigned int v19 = v18 >> 1u;
-              const unsigned int v20 = v19 << 23u;
-              const unsigned int v21 = v18 << 23u;
-              const unsigned int v22 = v21 - v20;
-              const unsigned int v23 = v20 + 1065353216u;
-              const float v24 = __int_as_float(v23);
-              const float v25 = v17 * v24;
-              const unsigned int v26 = v22 + 1065353216u;
-              const float v27 = __int_as_float(v26);
-              const float v28 = v25 * v27;
+              const float v6 = fmaf(v5, 0x1.715476p+0f, 12582912.0f);
+              const float v7 = v6 - 12582912.0f;
+              const float v8 = fmaf(v7, -0x1.62e43p-1f, v5);
+              const float v9 = fmaf(v7, 0x1.05c61p-29f, v8);
+              const bool v10 = v3 < -104.0f;
+              const float v11 = fmaf(v9, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+              const float v12 = fmaf(v9, v11, 0x1.5556f4p-5f);
+              const float v13 = fmaf(v9, v12, 0x1.5554b4p-3f);
+              const float v14 = fmaf(v9, v13, 0x1.fffffep-2f);
+              const float v15 = fmaf(v9, v14, 1.0f);
+              const float v16 = fmaf(v9, v15, 1.0f);
+              const unsigned int v17 = (unsigned int)__float_as_int(v6);
+              const unsigned int v18 = v17 >> 1u;
+              const unsigned int v19 = v18 << 23u;
+              const unsigned int v20 = v17 << 23u;
+              const unsigned int v21 = v20 - v19;
+              const unsigned int v22 = v19 + 1065353216u;
+              const float v23 = __int_as_float(v22);
+              const float v24 = v16 * v23;
+              const unsigned int v25 = v21 + 1065353216u;
+              const float v26 = __int_as_float(v25);
+              const float v27 = v24 * v26;
+              const float v28 = v10 ? 0.0f : v27;
               part_v29 = part_v29 + v28;
             }
           }
@@ -121,29 +121,29 @@ extern "C" __global__ void __launch_bounds__(512, 1) shared_reduce_max_subtract_
             const float v3 = v2 - v1;
             const bool v4 = v3 > 89.0f;
             const float v5 = v4 ? 89.0f : v3;
-            const bool v6 = v5 < -104.0f;
-            const float v7 = v6 ? -104.0f : v5;
-            const float v8 = fmaf(v7, 0x1.715476p+0f, 12582912.0f);
-            const float v9 = v8 - 12582912.0f;
-            const float v10 = fmaf(v9, -0x1.62e43p-1f, v7);
-            const float v11 = fmaf(v9, 0x1.05c61p-29f, v10);
-            const float v12 = fmaf(v11, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-            const float v13 = fmaf(v11, v12, 0x1.5556f4p-5f);
-            const float v14 = fmaf(v11, v13, 0x1.5554b4p-3f);
-            const float v15 = fmaf(v11, v14, 0x1.fffffep-2f);
-            const float v16 = fmaf(v11, v15, 1.0f);
-            const float v17 = fmaf(v11, v16, 1.0f);
-            const unsigned int v18 = (unsigned int)__float_as_int(v8);
-            const unsigned int v19 = v18 >> 1u;
-            const unsigned int v20 = v19 << 23u;
-            const unsigned int v21 = v18 << 23u;
-            const unsigned int v22 = v21 - v20;
-            const unsigned int v23 = v20 + 1065353216u;
-            const float v24 = __int_as_float(v23);
-            const float v25 = v17 * v24;
-            const unsigned int v26 = v22 + 1065353216u;
-            const float v27 = __int_as_float(v26);
-            const float v28 = v25 * v27;
+            const float v6 = fmaf(v5, 0x1.715476p+0f, 12582912.0f);
+            const float v7 = v6 - 12582912.0f;
+            const float v8 = fmaf(v7, -0x1.62e43p-1f, v5);
+            const float v9 = fmaf(v7, 0x1.05c61p-29f, v8);
+            const bool v10 = v3 < -104.0f;
+            const float v11 = fmaf(v9, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+            const float v12 = fmaf(v9, v11, 0x1.5556f4p-5f);
+            const float v13 = fmaf(v9, v12, 0x1.5554b4p-3f);
+            const float v14 = fmaf(v9, v13, 0x1.fffffep-2f);
+            const float v15 = fmaf(v9, v14, 1.0f);
+            const float v16 = fmaf(v9, v15, 1.0f);
+            const unsigned int v17 = (unsigned int)__float_as_int(v6);
+            const unsigned int v18 = v17 >> 1u;
+            const unsigned int v19 = v18 << 23u;
+            const unsigned int v20 = v17 << 23u;
+            const unsigned int v21 = v20 - v19;
+            const unsigned int v22 = v19 + 1065353216u;
+            const float v23 = __int_as_float(v22);
+            const float v24 = v16 * v23;
+            const unsigned int v25 = v21 + 1065353216u;
+            const float v26 = __int_as_float(v25);
+            const float v27 = v24 * v26;
+            const float v28 = v10 ? 0.0f : v27;
             part_v29 = part_v29 + v28;
           }
         }
@@ -170,29 +170,29 @@ extern "C" __global__ void __launch_bounds__(512, 1) shared_reduce_max_subtract_
       const float v31 = v30 - v1;
       const bool v32 = v31 > 89.0f;
       const float v33 = v32 ? 89.0f : v31;
-      const bool v34 = v33 < -104.0f;
-      const float v35 = v34 ? -104.0f : v33;
-      const float v36 = fmaf(v35, 0x1.715476p+0f, 12582912.0f);
-      const float v37 = v36 - 12582912.0f;
-      const float v38 = fmaf(v37, -0x1.62e43p-1f, v35);
-      const float v39 = fmaf(v37, 0x1.05c61p-29f, v38);
-      const float v40 = fmaf(v39, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-      const float v41 = fmaf(v39, v40, 0x1.5556f4p-5f);
-      const float v42 = fmaf(v39, v41, 0x1.5554b4p-3f);
-      const float v43 = fmaf(v39, v42, 0x1.fffffep-2f);
-      const float v44 = fmaf(v39, v43, 1.0f);
-      const float v45 = fmaf(v39, v44, 1.0f);
-      const unsigned int v46 = (unsigned int)__float_as_int(v36);
-      const unsigned int v47 = v46 >> 1u;
-      const unsigned int v48 = v47 << 23u;
-      const unsigned int v49 = v46 << 23u;
-      const unsigned int v50 = v49 - v48;
-      const unsigned int v51 = v48 + 1065353216u;
-      const float v52 = __int_as_float(v51);
-      const float v53 = v45 * v52;
-      const unsigned int v54 = v50 + 1065353216u;
-      const float v55 = __int_as_float(v54);
-      const float v56 = v53 * v55;
+      const float v34 = fmaf(v33, 0x1.715476p+0f, 12582912.0f);
+      const float v35 = v34 - 12582912.0f;
+      const float v36 = fmaf(v35, -0x1.62e43p-1f, v33);
+      const float v37 = fmaf(v35, 0x1.05c61p-29f, v36);
+      const bool v38 = v31 < -104.0f;
+      const float v39 = fmaf(v37, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+      const float v40 = fmaf(v37, v39, 0x1.5556f4p-5f);
+      const float v41 = fmaf(v37, v40, 0x1.5554b4p-3f);
+      const float v42 = fmaf(v37, v41, 0x1.fffffep-2f);
+      const float v43 = fmaf(v37, v42, 1.0f);
+      const float v44 = fmaf(v37, v43, 1.0f);
+      const unsigned int v45 = (unsigned int)__float_as_int(v34);
+      const unsigned int v46 = v45 >> 1u;
+      const unsigned int v47 = v46 << 23u;
+      const unsigned int v48 = v45 << 23u;
+      const unsigned int v49 = v48 - v47;
+      const unsigned int v50 = v47 + 1065353216u;
+      const float v51 = __int_as_float(v50);
+      const float v52 = v44 * v51;
+      const unsigned int v53 = v49 + 1065353216u;
+      const float v54 = __int_as_float(v53);
+      const float v55 = v52 * v54;
+      const float v56 = v38 ? 0.0f : v55;
       const float v57 = v56 / v29;
       b1[i0 * s1 + i1] = v57;
     }

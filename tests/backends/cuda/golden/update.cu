@@ -4,7 +4,7 @@
 template <typename T, int N> struct alignas(sizeof(T) * N) tj_vector { T e[N]; };
 
 // One thread for each i0.
-extern "C" __global__ void __launch_bounds__(256, 1) exponential_9ee256fb35be(
+extern "C" __global__ void __launch_bounds__(256, 1) exponential_c11f45835135(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long n0
@@ -23,29 +23,29 @@ extern "C" __global__ void __launch_bounds__(256, 1) exponential_9ee256fb35be(
         const float v0 = w0.e[e];
         const bool v1 = v0 > 89.0f;
         const float v2 = v1 ? 89.0f : v0;
-        const bool v3 = v2 < -104.0f;
-        const float v4 = v3 ? -104.0f : v2;
-        const float v5 = fmaf(v4, 0x1.715476p+0f, 12582912.0f);
-        const float v6 = v5 - 12582912.0f;
-        const float v7 = fmaf(v6, -0x1.62e43p-1f, v4);
-        const float v8 = fmaf(v6, 0x1.05c61p-29f, v7);
-        const float v9 = fmaf(v8, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-        const float v10 = fmaf(v8, v9, 0x1.5556f4p-5f);
-        const float v11 = fmaf(v8, v10, 0x1.5554b4p-3f);
-        const float v12 = fmaf(v8, v11, 0x1.fffffep-2f);
-        const float v13 = fmaf(v8, v12, 1.0f);
-        const float v14 = fmaf(v8, v13, 1.0f);
-        const unsigned int v15 = (unsigned int)__float_as_int(v5);
-        const unsigned int v16 = v15 >> 1u;
-        const unsigned int v17 = v16 << 23u;
-        const unsigned int v18 = v15 << 23u;
-        const unsigned int v19 = v18 - v17;
-        const unsigned int v20 = v17 + 1065353216u;
-        const float v21 = __int_as_float(v20);
-        const float v22 = v14 * v21;
-        const unsigned int v23 = v19 + 1065353216u;
-        const float v24 = __int_as_float(v23);
-        const float v25 = v22 * v24;
+        const float v3 = fmaf(v2, 0x1.715476p+0f, 12582912.0f);
+        const float v4 = v3 - 12582912.0f;
+        const float v5 = fmaf(v4, -0x1.62e43p-1f, v2);
+        const float v6 = fmaf(v4, 0x1.05c61p-29f, v5);
+        const bool v7 = v0 < -104.0f;
+        const float v8 = fmaf(v6, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+        const float v9 = fmaf(v6, v8, 0x1.5556f4p-5f);
+        const float v10 = fmaf(v6, v9, 0x1.5554b4p-3f);
+        const float v11 = fmaf(v6, v10, 0x1.fffffep-2f);
+        const float v12 = fmaf(v6, v11, 1.0f);
+        const float v13 = fmaf(v6, v12, 1.0f);
+        const unsigned int v14 = (unsigned int)__float_as_int(v3);
+        const unsigned int v15 = v14 >> 1u;
+        const unsigned int v16 = v15 << 23u;
+        const unsigned int v17 = v14 << 23u;
+        const unsigned int v18 = v17 - v16;
+        const unsigned int v19 = v16 + 1065353216u;
+        const float v20 = __int_as_float(v19);
+        const float v21 = v13 * v20;
+        const unsigned int v22 = v18 + 1065353216u;
+        const float v23 = __int_as_float(v22);
+        const float v24 = v21 * v23;
+        const float v25 = v7 ? 0.0f : v24;
         w1.e[e] = v25;
       }
       *(tj_vector<float, 4> *)(b1 + i0) = w1;
@@ -55,29 +55,29 @@ extern "C" __global__ void __launch_bounds__(256, 1) exponential_9ee256fb35be(
     const float v0 = b0[i0];
     const bool v1 = v0 > 89.0f;
     const float v2 = v1 ? 89.0f : v0;
-    const bool v3 = v2 < -104.0f;
-    const float v4 = v3 ? -104.0f : v2;
-    const float v5 = fmaf(v4, 0x1.715476p+0f, 12582912.0f);
-    const float v6 = v5 - 12582912.0f;
-    const float v7 = fmaf(v6, -0x1.62e43p-1f, v4);
-    const float v8 = fmaf(v6, 0x1.05c61p-29f, v7);
-    const float v9 = fmaf(v8, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
-    const float v10 = fmaf(v8, v9, 0x1.5556f4p-5f);
-    const float v11 = fmaf(v8, v10, 0x1.5554b4p-3f);
-    const float v12 = fmaf(v8, v11, 0x1.fffffep-2f);
-    const float v13 = fmaf(v8, v12, 1.0f);
-    const float v14 = fmaf(v8, v13, 1.0f);
-    const unsigned int v15 = (unsigned int)__float_as_int(v5);
-    const unsigned int v16 = v15 >> 1u;
-    const unsigned int v17 = v16 << 23u;
-    const unsigned int v18 = v15 << 23u;
-    const unsigned int v19 = v18 - v17;
-    const unsigned int v20 = v17 + 1065353216u;
-    const float v21 = __int_as_float(v20);
-    const float v22 = v14 * v21;
-    const unsigned int v23 = v19 + 1065353216u;
-    const float v24 = __int_as_float(v23);
-    const float v25 = v22 * v24;
+    const float v3 = fmaf(v2, 0x1.715476p+0f, 12582912.0f);
+    const float v4 = v3 - 12582912.0f;
+    const float v5 = fmaf(v4, -0x1.62e43p-1f, v2);
+    const float v6 = fmaf(v4, 0x1.05c61p-29f, v5);
+    const bool v7 = v0 < -104.0f;
+    const float v8 = fmaf(v6, 0x1.6b99c4p-10f, 0x1.12253ep-7f);
+    const float v9 = fmaf(v6, v8, 0x1.5556f4p-5f);
+    const float v10 = fmaf(v6, v9, 0x1.5554b4p-3f);
+    const float v11 = fmaf(v6, v10, 0x1.fffffep-2f);
+    const float v12 = fmaf(v6, v11, 1.0f);
+    const float v13 = fmaf(v6, v12, 1.0f);
+    const unsigned int v14 = (unsigned int)__float_as_int(v3);
+    const unsigned int v15 = v14 >> 1u;
+    const unsigned int v16 = v15 << 23u;
+    const unsigned int v17 = v14 << 23u;
+    const unsigned int v18 = v17 - v16;
+    const unsigned int v19 = v16 + 1065353216u;
+    const float v20 = __int_as_float(v19);
+    const float v21 = v13 * v20;
+    const unsigned int v22 = v18 + 1065353216u;
+    const float v23 = __int_as_float(v22);
+    const float v24 = v21 * v23;
+    const float v25 = v7 ? 0.0f : v24;
     b1[i0] = v25;
   }
 }
