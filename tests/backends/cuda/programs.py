@@ -77,6 +77,7 @@ def _numbers(random: np.random.Generator, type: TensorType) -> np.ndarray:
             0.5,
             1.0,
             -1.0,
+            1 + 2**-11 + 2**-40,  # which is not rounded twice to float16
         ]
         numbers[: len(special)] = special
     return numbers
@@ -443,8 +444,8 @@ for _half in ("f16", "bf16"):
     _add(f"softmax of rows of {_half}", _softmax, f"{_half}[19,33]")
     _add(f"scatter add of rows of {_half}", _scatter("add", 0), f"{_half}[12,33]", f"{_half}[40,33]", "i64[40]")
     _add(f"running sums of {_half}", lambda e, x: e.cumulative_sum(x, axis=1), f"{_half}[5,70]")
-for _extent in (4096, 20000, 32768, 60000):
-    _add(f"softmax of rows of {_extent} bf16", _softmax, f"bf16[3,{_extent}]")
+for _extent in (4096, 32768, 60000):
+    _add(f"softmax of rows of {_extent} bf16", _softmax, f"bf16[8,{_extent}]")
 _add("layer norm bf16", _normalize, "bf16[5,2048]", "bf16[2048]")
 _add("gradients of a layer norm bf16", _norm_backward, "bf16[70,129]", "bf16[129]", "bf16[70,129]")
 _add("sum of a long vector bf16", _sum(0), "bf16[70001]")

@@ -90,6 +90,8 @@ def test_long_rows_by_warps(shim_folder: Path, monkeypatch: pytest.MonkeyPatch) 
         ("softmax of rows of 9000", "held", 1024),
         ("softmax of rows of 20000", "shared row", 0),
         ("softmax of rows of 60000", "row", None),
+        ("softmax of rows of 32768 bf16", "held", 1024),
+        ("softmax of rows of 60000 bf16", "shared row", 0),
     ],
 )
 def test_where_rows_are_held(name: str, kind: str, threads: int | None) -> None:
@@ -271,6 +273,18 @@ FAULTS = {
     "a tile read too early": ("transpose", BARRIER, "", 1),
     "a tile overwritten": ("transpose of four axes", f"}}\n    {BARRIER}\n  }}", "}\n  }", 1),
     "a tile read across": ("transpose", "[side][step]", "[step][side]", 1),
+    "halves of a register in the wrong order": (
+        "layer norm bf16",
+        "tj_get(w0.e[e / 2], e)",
+        "tj_get(w0.e[e / 2], e + 1)",
+        1,
+    ),
+    "a half that is not rounded": ("mixed precision", "tj_from_bf16(v6)", "v5", 2),
+    "a half that is cut off": ("mixed precision", "tj_to_bf16(v5)", "(unsigned short)(__float_as_int(v5) >> 16)", 2),
+    "a sum of halves in halves": ("row reductions of bf16", "+ other", "+ tj_from_bf16(tj_to_bf16(other))", 1),
+    "float64 rounded twice": ("conversions to f16", "tj_odd(v", "(float)(v", 1),
+    "steps that are not rounded": ("running sums of f16", "const float v2 = tj_from_f16(v0)", "const float v2 = v0", 1),
+    "parts of complex numbers mixed up": ("arithmetic c64", ".e[1]", ".e[0]", 1),
     "a result left out": ("layer norm", "if (lane == 0) b1", "if (lane == 32) b1", 1),
     "sum without an end": ("arithmetic i32", "(int)((unsigned int)v0 + (unsigned int)v1)", "v0 + v1", 1),
 }
@@ -331,6 +345,10 @@ GOLDEN_CASES = {
     "logic": "logic",
     "random": "random bits",
     "integer_product": "integer product",
+    "rows_of_halves": "layer norm bf16",
+    "mixed_precision": "mixed precision",
+    "scatter_of_halves": "scatter add of rows of f16",
+    "complex_numbers": "arithmetic c64",
 }
 
 
