@@ -45,19 +45,20 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), sli
 
 
 @contextmanager
-def _collecting_later() -> Iterator[None]:
-    """No search for garbage, which would look at all that is recorded again and again while that grows."""
+def _undisturbed() -> Iterator[None]:
+    """No search for garbage, which would look at all that is recorded again and again while that grows, and no work
+    in the background."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with compiler.undisturbed():
+            yield
     finally:
         if was_enabled:
             gc.enable()
 
 
-@_collecting_later()
-@compiler.undisturbed()
+@_undisturbed()
 def compile_call(
     function: Callable[..., Any],
     name: str,
