@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracejit.ir import Constant, Op, TensorType, Value
+from tracejit.ir.facts import facts
 from tracejit.ir.primitive import Primitive
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import multiply
@@ -87,7 +87,7 @@ class _Sizes:
 Axes = tuple[tuple[int, ...], ...]  # the offsets of the points along each axis
 
 
-@dataclass
+@facts
 class _Image:
     """Where the input is: its memory, an offset, the steps from example to example and from group to group; and where
     the places of the windows are, and the places within one."""

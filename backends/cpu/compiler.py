@@ -194,25 +194,30 @@ def _load_with_llvm(code: bytes, names: Sequence[str]) -> list[int]:
     return [engine.get_function_address(name) for name in names]
 
 
-def _parsed(text: str, machine: Any) -> Any:
+@cache
+def _head() -> str:
+    """What a module says of the processor."""
+    machine = _machine(FAST)  # as good as any
+    return f'target triple = "{machine.triple}"\ntarget datalayout = "{machine.target_data}"\n'
+
+
+def _parsed(text: str) -> Any:
     import llvmlite.binding as llvm
 
-    module = llvm.parse_assembly(text)
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    return module
+    return llvm.parse_assembly(_head() + text)
 
 
 def emit_object(text: str, level: int = FULL) -> bytes:
     """Machine code for a module."""
-    machine = _machine(level)
-    return machine.emit_object(_parsed(text, machine))
+    machine, module = _machine(level), _parsed(text)
+    _compiler.note_native()
+    return machine.emit_object(module)
 
 
 def assembly(text: str) -> str:
     """A module as assembly, to read."""
     found: list[str] = []
-    _compiler.run(lambda: found.append(_machine(FULL).emit_assembly(_parsed(text, _machine(FULL)))))
+    _compiler.run(lambda: found.append(_machine(FULL).emit_assembly(_parsed(text))))
     return found[0]
 
 
@@ -221,6 +226,7 @@ class _Job:
 
     def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
+        self.native = threading.Event()  # LLVM is at work on it, or it is done
         self.done = threading.Event()
         self.error: BaseException | None = None
 
@@ -238,6 +244,7 @@ class _Compiler:
         self._state = threading.Condition()
         self._working = threading.Lock()  # held while LLVM is at work, so that no fork happens in its midst
         self._pending = 0
+        self._job: _Job | None = None  # at work
         self._hurry = 0  # how many wait for all that is left
         self._traced = 0  # how many functions are being compiled, for which somebody waits
         self._last_request = 0.0
@@ -255,8 +262,17 @@ class _Compiler:
             raise job.error
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Have the thread do ``work``, before what is asked of it from now on."""
-        self._submit(self._urgent, _Job(work))
+        """Have the thread do ``work``, and wait until that is done, or LLVM at it: nothing holds that up then."""
+        if threading.current_thread() is self._thread:
+            return
+        job = _Job(work)
+        self._submit(self._urgent, job)
+        job.native.wait()
+
+    def note_native(self) -> None:
+        """From here on LLVM is at work."""
+        if self._job is not None:
+            self._job.native.set()
 
     def run_later(self, work: Callable[[], object], *, first: bool = False) -> None:
         """Have the thread do ``work`` when nothing has been asked of it for a while."""
@@ -278,11 +294,14 @@ class _Compiler:
     def _serve(self) -> None:
         while (job := self._next()) is not None:
             with self._working:
+                self._job = job
                 try:
                     if not self._stopped:
                         job.work()
                 except BaseException as error:
                     job.error = error
+            self._job = None
+            job.native.set()
             job.done.set()
             with self._state:
                 self._pending -= 1
