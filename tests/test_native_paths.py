@@ -14,7 +14,7 @@ import pytest
 
 import tracejit as tj
 from tracejit import native_calls, nn
-from tracejit.backends.cpu import entry, objects
+from tracejit.backends.cpu import compiler, entry, objects
 from tracejit.jit import JittedFunction
 
 from .test_native_calls import described, in_python, random, warm
@@ -513,6 +513,7 @@ def test_reference_counts_balance(case: str) -> None:
 
     for _ in range(3):
         f(x, y)
+    compiler.wait()
     before = counts()
     for _ in range(500):
         f(x, y)
@@ -530,6 +531,7 @@ def test_a_million_decisions_keep_no_memory(request: pytest.FixtureRequest) -> N
     warm(g, x4)
     count = 300_000 if request.config.getoption("--all") else 3_000
     negative = -x4
+    compiler.wait()
     tracemalloc.start()
     try:
         for _ in range(100):
