@@ -16,7 +16,7 @@ from functools import cache
 from tracejit.ir.types import DType, bool_, int64
 
 from .. import kernel as k
-from . import across, chains, halves, instructions, pairs, reductions, windows
+from . import across, chains, halves, instructions, pairs, reductions, unrolling, windows
 from .emitter import (
     VECTOR_LANES,
     Context,
@@ -374,13 +374,17 @@ class KernelEmitter:
             with self.e.loop(start, whole, str(lanes)) as steps:
                 body(steps.index, lanes, None)
             start = whole
-        lanes = COLUMN_LANES if reduced else chains.lanes_of_chains(loop, walked) if walked else VECTOR_LANES
-        self._vector_steps(start, stop, extent, lanes, body)
+        lanes = (
+            COLUMN_LANES if reduced else chains.lanes_of_chains(loop, walked) if walked else unrolling.map_lanes(loop)
+        )
+        rest = min(lanes, COLUMN_LANES if reduced or walked else VECTOR_LANES)
+        self._vector_steps(start, stop, extent, lanes, rest, body)
 
     def _vector_steps(
-        self, start: str, stop: str, extent: k.Extent | None, lanes: int, body: Callable[[str, int, str | None], None]
-    ) -> None:
-        """Whole vectors first, then one step with a mask for the rest."""
+        self, start: str, stop: str, extent: k.Extent | None, lanes: int, rest: int,
+        body: Callable[[str, int, str | None], None],
+    ) -> None:  # fmt: skip
+        """Whole vectors first, then steps with a mask, of fewer lanes if that is enough for the ``rest``."""
         e = self.e
         if isinstance(extent, int) and extent <= lanes:
             width = power_of_two(extent)
@@ -389,9 +393,9 @@ class KernelEmitter:
         whole = self.whole_vectors(start, stop, lanes)
         with e.loop(start, whole, str(lanes)) as steps:
             body(steps.index, lanes, None)
-        if lanes > COLUMN_LANES:  # side by side as far as that costs nothing
-            with e.loop(whole, stop, str(COLUMN_LANES)) as steps:
-                body(steps.index, COLUMN_LANES, self.mask(steps.index, stop, COLUMN_LANES))
+        if lanes > rest:
+            with e.loop(whole, stop, str(rest)) as steps:
+                body(steps.index, rest, self.mask(steps.index, stop, rest))
             return
         with e.when(e.compare("slt", whole, stop)):
             body(whole, lanes, self.mask(whole, stop, lanes))
