@@ -6,17 +6,19 @@ steps of the prologue are taken, then for each block those of the body.
 ======  ====================================================================================================
 words   meaning
 ======  ====================================================================================================
-HEAD    how many arguments a step has at the most, parts that a matrix is cut into, blocks in each, blocks,
+HEAD    how many arguments all steps have, parts that a matrix is cut into, blocks in each, blocks,
         rows in a block, rows in a matrix, steps of the prologue, steps of the body, columns
 REACH   bytes of an element if the reach is to be found out, else 0; matrices in a stack; columns of the last
         product; of its right operand and of its result: the address of the first, and what comes to it for each
         stack, each matrix and each row
         the limit of each block
-steps   where the kernel's address stands, matrices in a stack, number of arguments, the step's words
+steps   where the kernel's address stands, matrices in a stack, number of arguments, the step's words, how many
+        arguments steps before have, how many of its own change from block to block
         the extent of the kernel's parallel axis in each block
-        the arguments, as summands: a number, and what comes to it for each stack of matrices before this one, each
-        matrix before it in its stack, each row before the block, the worker's number, each row of the block, each
-        column of the limit, each column of the reach
+        the arguments of a matrix: a number, and what comes to it for each stack of matrices before this one, each
+        matrix before it in its stack, and the worker's number
+        what changes: which argument, and what comes to it for each row before the block, each row of the block,
+        each column of the limit, each column of the reach
 ======  ====================================================================================================
 """
 
@@ -26,7 +28,7 @@ from .writer import Writer
 
 NAME = "tj_blockwise"
 VECTOR_BYTES = 64
-HEAD, REACH, STEP_HEAD, SUMMANDS = 9, 11, 4, 8
+HEAD, REACH, STEP_HEAD, SUMMANDS, CHANGES = 9, 11, 6, 4, 5
 EXPONENT = {4: 0x7F800000, 8: 0x7FF0000000000000}  # the bits that are set where an element is not finite
 ALL = {4: 0xFFFFFFFF, 8: 0xFFFFFFFFFFFFFFFF}
 SIGN = {4: 0x80000000, 8: 0x8000000000000000}  # the only bit of -0.0
@@ -35,6 +37,7 @@ SIGN = {4: 0x80000000, 8: 0x8000000000000000}  # the only bit of -0.0
 def blockwise_module() -> str:
     """LLVM IR of the kernel."""
     writer = _BlockwiseWriter()
+    writer.prepare()
     writer.steps()
     for size in SIGN:
         writer.search(size)
@@ -51,14 +54,19 @@ class _BlockwiseWriter(Writer):
     def kernel(self) -> None:
         with self.function(f"void @{NAME}(ptr %arguments, i64 %begin, i64 %end, i64 %worker)", hot=True):
             most, parts, share, blocks, rows, m, before, count, n = (self.word("%arguments", i) for i in range(HEAD))
-            own = self.let("own", f"alloca i64, i64 {most}, align 64")
+            fixed, own = (self.let(name, f"alloca i64, i64 {most}, align 64") for name in ("fixed", "own"))
             reach = self.offset("%arguments", HEAD, unit="i64")
             limits = self.offset(reach, REACH, unit="i64")
             prologue = self.offset(limits, blocks, unit="i64")
             with self.loop("%begin", "%end", 1) as units:
                 matrix = self.let("matrix", f"udiv i64 {units.index}, {parts}")
                 first = self.mul(self.let("part", f"urem i64 {units.index}, {parts}"), share)
-                same = f"ptr {own}, i64 {matrix}, i64 {blocks}, i64 %worker"
+                steps = self.add(before, count)
+                self.do(
+                    f"call void @prepare(ptr {prologue}, i64 {steps}, ptr {fixed}, ptr {own}, i64 {matrix}, "
+                    f"i64 {blocks}, i64 %worker)"
+                )
+                same = f"ptr {fixed}, ptr {own}, i64 {blocks}, i64 %worker"
                 none = f"i64 0, i64 0, i64 {rows}, i64 {n}, i64 {n}"
                 body = self.let("body", f"call ptr @steps(ptr {prologue}, i64 {before}, {same}, {none})")
                 least = self.least(reach, matrix, n)
@@ -138,17 +146,15 @@ class _BlockwiseWriter(Writer):
         element = self.let("element", f"load {kind}, ptr {pointer}, align {size}")
         return self.let("has", f"icmp eq {kind} {self.let('some', f'and {kind} {element}, {among}')}, {wanted}")
 
-    def steps(self) -> None:
-        """Take some steps for one block; returns what comes after them in the table."""
-        parameters = (
-            "ptr %first, i64 %count, ptr %own, i64 %matrix, i64 %blocks, i64 %worker, i64 %block, i64 %row, i64 %rows, "
-            "i64 %limit, i64 %reach"
-        )
-        self.lines.append(f"define internal ptr @steps({parameters}) nounwind {{")
-        self.begin("entry")
-        with self.loop("0", "%count", 1, [("ptr", "%first")]) as steps:
+    def prepare(self) -> None:
+        """Find the arguments of all steps for the first block of a matrix."""
+        parameters = "ptr %first, i64 %count, ptr %fixed, ptr %own, i64 %matrix, i64 %blocks, i64 %worker"
+        with (
+            self.function(f"internal void @prepare({parameters})", hot=True),
+            self.loop("0", "%count", 1, [("ptr", "%first")]) as steps,
+        ):
             (step,) = steps.carried
-            cell, inner = self.word(step, 0, "ptr"), self.word(step, 1)
+            inner, at = self.word(step, 1), self.word(step, 4)
             stack = self.let("stack", f"udiv i64 %matrix, {inner}")
             within = self.let("within", f"urem i64 %matrix, {inner}")
             extents = self.offset(step, STEP_HEAD, unit="i64")
@@ -156,12 +162,39 @@ class _BlockwiseWriter(Writer):
             with self.loop("0", self.word(step, 2), 1, start) as arguments:
                 (summands,) = arguments.carried
                 value = self.word(summands, 0)
-                for number, factor in enumerate((stack, within, "%row", "%worker", "%rows", "%limit", "%reach"), 1):
+                for number, factor in enumerate((stack, within, "%worker"), 1):
                     value = self.add(value, self.mul(self.word(summands, number), factor))
-                self.do(f"store i64 {value}, ptr {self.offset('%own', arguments.index, unit='i64')}, align 8")
+                for table in ("%fixed", "%own"):
+                    place = self.offset(table, self.add(at, arguments.index), unit="i64")
+                    self.do(f"store i64 {value}, ptr {place}, align 8")
                 arguments.next = [self.offset(summands, SUMMANDS, unit="i64")]
-            address = self.let("address", f"load ptr, ptr {cell}, align 8")
-            self.do(f"call void {address}(ptr %own, i64 0, i64 {self.word(extents, '%block')}, i64 %worker)")
+            steps.next = [self.offset(step, self.word(step, 3), unit="i64")]
+
+    def steps(self) -> None:
+        """Take some steps for one block; returns what comes after them in the table."""
+        parameters = (
+            "ptr %first, i64 %count, ptr %fixed, ptr %own, i64 %blocks, i64 %worker, i64 %block, i64 %row, i64 %rows, "
+            "i64 %limit, i64 %reach"
+        )
+        self.lines.append(f"define internal ptr @steps({parameters}) nounwind {{")
+        self.begin("entry")
+        with self.loop("0", "%count", 1, [("ptr", "%first")]) as steps:
+            (step,) = steps.carried
+            count, at = self.word(step, 2), self.word(step, 4)
+            fixed, own = (self.offset(table, at, unit="i64") for table in ("%fixed", "%own"))
+            extents = self.offset(step, STEP_HEAD, unit="i64")
+            summands = self.offset(extents, "%blocks", unit="i64")
+            start = [("ptr", self.offset(summands, self.mul(count, SUMMANDS), unit="i64"))]
+            with self.loop("0", self.word(step, 5), 1, start) as changing:
+                (changes,) = changing.carried
+                which = self.word(changes, 0)
+                value = self.word(fixed, which)
+                for number, factor in enumerate(("%row", "%rows", "%limit", "%reach"), 1):
+                    value = self.add(value, self.mul(self.word(changes, number), factor))
+                self.do(f"store i64 {value}, ptr {self.offset(own, which, unit='i64')}, align 8")
+                changing.next = [self.offset(changes, CHANGES, unit="i64")]
+            address = self.let("address", f"load ptr, ptr {self.word(step, 0, 'ptr')}, align 8")
+            self.do(f"call void {address}(ptr {own}, i64 0, i64 {self.word(extents, '%block')}, i64 %worker)")
             steps.next = [self.offset(step, self.word(step, 3), unit="i64")]
         self.do(f"ret ptr {steps.carried[0]}")
         self.lines += ["}", ""]

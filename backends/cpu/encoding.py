@@ -176,10 +176,13 @@ class Encoding:
         share = -(-blocks // parts)
         parts = -(-blocks // share)
         grain = 1 if call.work >= 4 * SERIAL_WORK and self._workers > 1 else 0
-        steps = [self._step(call, step) for step in (*call.prologue, *call.body)]
-        most = max(step[2][1] for step in steps)
+        steps, count = [], 0
+        for step in (*call.prologue, *call.body):
+            words, arguments_of_step = self._step(call, step, count)
+            steps.append(words)
+            count += arguments_of_step
         counts = len(call.prologue), len(call.body)
-        numbers = [most, parts, share, blocks, call.rows, call.m, *counts, call.n]
+        numbers = [count, parts, share, blocks, call.rows, call.m, *counts, call.n]
         arguments = [*map(self._number, numbers), *self._reach(call), *map(self._number, call.limits)]
         arguments += [place for step in steps for place in step]
         return self._instruction(self._cell(self._blockwise_kernel()), call.batch * parts, grain, arguments)
@@ -197,8 +200,8 @@ class Encoding:
             words += map(self._number, (*move[:2], matrices.strides[2] * size))
         return words
 
-    def _step(self, call: BlockwiseCall, step: Step) -> list[Position]:
-        """A step as words, see :mod:`.blockwise`."""
+    def _step(self, call: BlockwiseCall, step: Step, before: int) -> tuple[list[Position], int]:
+        """A step as words, see :mod:`.blockwise`, and how many arguments it has; ``before``: those of steps before."""
         own = step.call
         places = [self.position(value) for value in own.buffers]
         of_thread = [self._scratch if self._program.places[value].space == "scratch" else 0 for value in own.buffers]
@@ -225,15 +228,20 @@ class Encoding:
                 -(-rows // height) * -(-(limit if step.limited == "n" else own.n) // width) for rows, limit in blocks
             ]
         arguments: list[Position] = []
+        changes: list[int] = []
         for number, ((word, base), (by_row, by_limit, by_reach)) in enumerate(zip(places, slopes, strict=True)):
             stack, within, row, column = moves[number] if number < len(moves) else (0, 0, 0, 0)
             thread = of_thread[number] if number < len(of_thread) else 0
             start = base - by_row * call.rows - (by_limit + by_reach) * call.n
-            summands = stack, within, row, thread, by_row, by_limit + column, by_reach
-            arguments += [(word, start), *map(self._number, summands)]
-        words = blockwise.STEP_HEAD + len(extents) + len(arguments)
-        head = [(self._arena + 1, cell), *map(self._number, (step.inner, len(places), words))]
-        return [*head, *map(self._number, extents), *arguments]
+            arguments += [(word, start), *map(self._number, (stack, within, thread))]
+            change = row, by_row, by_limit + column, by_reach
+            if any(change):
+                changes += number, *change
+        words = blockwise.STEP_HEAD + len(extents) + len(arguments) + len(changes)
+        head = step.inner, len(places), words, before, len(changes) // blockwise.CHANGES
+        numbers = map(self._number, extents)
+        own_words = [(self._arena + 1, cell), *map(self._number, head), *numbers, *arguments]
+        return [*own_words, *map(self._number, changes)], len(places)
 
     def _cell(self, kernel: str) -> int:
         return self.kernels.setdefault(kernel, _Cell(len(self.kernels)))
