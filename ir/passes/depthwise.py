@@ -18,6 +18,7 @@ from ..primitives.view import reshape, slice_
 from ..types import float32, float64
 
 MOST_PRODUCTS = 64  # in a chain
+MOST_APART = 2  # so far apart, elements are still read by vectors
 
 
 def depthwise(graph: Graph) -> Graph:
@@ -56,7 +57,7 @@ def _is_depthwise(op: Op) -> bool:
         return False
     channels, inner, *kernel = op.operands[1].type.static_shape
     is_one = inner == 1 and channels == op.attributes["groups"]
-    return is_one and op.attributes["strides"][-1] == 1 and math.prod(kernel) <= MOST_PRODUCTS
+    return is_one and op.attributes["strides"][-1] <= MOST_APART and math.prod(kernel) <= MOST_PRODUCTS
 
 
 def _written_out(op: Op, x: Value, weights: Value, emit: Emit) -> Value:
