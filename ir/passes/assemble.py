@@ -3,6 +3,9 @@
 The gradient of ``x[0], x[1], …`` is such a sum (of which a concatenation with zeros may be a part already), and adding
 whole arrays for every part would cost the square of what it yields.  A part that is added to zeros stays what it is,
 but for -0.0, which becomes 0.0: so 0.0 is added to floating-point parts once.
+
+Parts may also take turns, as in the gradient of ``x[::2], x[1::2]``: they are side by side once each stretch of a turn
+is a row of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from ..facts import facts
 from ..graph import Block, Constant, Emit, Graph, Op, Value
 from ..primitives.elementwise import add
 from ..primitives.placement import concatenate, pad
-from ..primitives.view import broadcast_in_dim
+from ..primitives.view import broadcast_in_dim, reshape
 from ..types import is_differentiable
 
 
@@ -50,14 +53,15 @@ def assemble(graph: Graph) -> Graph:
 
 @facts
 class _Parts:
-    """What is not zero in a value: operands of pads, by where they start along the axis."""
+    """What is not zero in a value: operands of pads, by where they start along the axis, or within turns so long."""
 
     axis: int
     starts: list[int]  # in order
     by_start: dict[int, Value]
+    turn: int = 1
 
     def stop(self, start: int) -> int:
-        return start + self.by_start[start].type.static_shape[self.axis]
+        return start + (self.by_start[start].type.static_shape[self.axis] if self.turn == 1 else 1)
 
     def has_room(self, other: _Parts) -> bool:
         """Whether no part of ``other`` overlaps one of these."""
@@ -102,7 +106,9 @@ class _Sums:
     def _add(self, op: Op) -> None:
         x, y = op.operands
         left, right = self.parts.get(x), self.parts.get(y)
-        if left is None or right is None or x.shape != y.shape or left.axis != right.axis:
+        if left is None or right is None or x.shape != y.shape:
+            return
+        if (left.axis, left.turn) != (right.axis, right.turn):
             return
         if len(left.by_start) < len(right.by_start):
             left, right, x, y = right, left, y, x
@@ -114,7 +120,9 @@ class _Sums:
             if value.op in self.found:
                 del self.found[value.op]
         if len(left.by_start) == 1:
-            left = _Parts(left.axis, [*left.starts], {**left.by_start})  # a pad may be a part of several sums
+            left = _Parts(
+                left.axis, [*left.starts], {**left.by_start}, left.turn
+            )  # a pad may be a part of several sums
         left.join(right)
         self.parts[op.result] = self.found[op] = left
 
@@ -123,11 +131,14 @@ def _padded(op: Op) -> _Parts | None:
     """The operand of a pad with zeros along one axis."""
     x, fill = op.operands
     low, high, interior = (op.attributes[name] for name in ("low", "high", "interior"))
-    axes = [axis for axis in range(x.ndim) if low[axis] or high[axis]]
-    if len(axes) != 1 or any(interior) or not is_zero(fill) or 0 in x.shape:
+    axes = [axis for axis in range(x.ndim) if low[axis] or high[axis] or interior[axis]]
+    if len(axes) != 1 or not is_zero(fill) or 0 in x.shape:
         return None
     (axis,) = axes
-    return _Parts(axis, [low[axis]], {low[axis]: x})
+    turn = interior[axis] + 1
+    if turn > 1 and low[axis] + high[axis] != interior[axis]:
+        return None  # it does not have its turn each time
+    return _Parts(axis, [low[axis]], {low[axis]: x}, turn)
 
 
 def _concatenated(op: Op) -> _Parts | None:
@@ -153,6 +164,8 @@ def is_zero(value: Value) -> bool:
 def _assembled(parts: _Parts, whole: Value, emit: Emit) -> Value:
     zero = Constant(np.zeros((), whole.dtype))
     shape, axis = whole.type.static_shape, parts.axis
+    if parts.turn > 1:
+        shape, axis = (*shape[:axis], shape[axis] // parts.turn, parts.turn, *shape[axis + 1 :]), axis + 1
     operands: list[Value] = []
     position = 0
 
@@ -164,7 +177,11 @@ def _assembled(parts: _Parts, whole: Value, emit: Emit) -> Value:
     for start in parts.starts:
         fill(start)
         part = emit.rewriter.now(parts.by_start[start])
-        operands.append(emit(add, [part, zero], {}) if is_differentiable(part.dtype) else part)
+        part = emit(add, [part, zero], {}) if is_differentiable(part.dtype) else part
+        if parts.turn > 1:
+            part = emit(reshape, [part], {"shape": (*shape[:axis], 1, *shape[axis + 1 :])})
+        operands.append(part)
         position = parts.stop(start)
     fill(shape[axis])
-    return emit(concatenate, operands, {"dimension": axis})
+    found = emit(concatenate, operands, {"dimension": axis})
+    return found if parts.turn == 1 else emit(reshape, [found], {"shape": whole.shape})

@@ -716,6 +716,28 @@ ASSEMBLED = {
            %z = concatenate %v0, %v1, %v2, %v3 {dimension=1} : f32[2,8]
            return %z""",
     ),
+    "in turns": (
+        """%s = slice %x {start=[0, 1], limit=[2, 3], strides=[1, 1]} : f32[2,2]
+           %p = pad %s, 0.0 {low=[0, 0], high=[0, 3], interior=[0, 3]} : f32[2,8]
+           %q = pad %s, 0.0 {low=[0, 2], high=[0, 1], interior=[0, 3]} : f32[2,8]
+           %z = add %q, %p : f32[2,8] return %z""",
+        """%s = slice %x {start=[0, 1], limit=[2, 3], strides=[1, 1]} : f32[2,2]
+           %v0 = add %s, 0.0 : f32[2,2]
+           %v1 = reshape %v0 {shape=[2, 2, 1]} : f32[2,2,1]
+           %v2 = broadcast_in_dim 0.0 {shape=[2, 2, 1], dimensions=[]} : f32[2,2,1]
+           %v3 = add %s, 0.0 : f32[2,2]
+           %v4 = reshape %v3 {shape=[2, 2, 1]} : f32[2,2,1]
+           %v5 = broadcast_in_dim 0.0 {shape=[2, 2, 1], dimensions=[]} : f32[2,2,1]
+           %v6 = concatenate %v1, %v2, %v4, %v5 {dimension=2} : f32[2,2,4]
+           %z = reshape %v6 {shape=[2, 8]} : f32[2,8]
+           return %z""",
+    ),
+    "in turns that are not all": (
+        """%p = pad %y, 0.0 {low=[0, 0], high=[0, 3], interior=[0, 1]} : f32[2,8]
+           %q = pad %x, 0.0 {low=[0, 1], high=[0, 2], interior=[0, 1]} : f32[2,8]
+           %z = add %q, %p : f32[2,8] return %z""",
+        None,
+    ),
     "overlapping": ("%z = add %a, %c : f32[2,8] return %z", None),
     "negative zeros": ("%z = add %d, %b : f32[2,8] return %z", None),
     "twice the same": ("%z = add %a, %a : f32[2,8] return %z", None),
