@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from .. import kernel as k
-from . import attention, instructions, tensor_cores
+from . import attention, instructions, sorting, tensor_cores
 from .attention import AttentionEmitter
 from .columns import ColumnEmitter
 from .emission import Emitter, expression, name_of, read
@@ -22,7 +22,8 @@ from .forms import ARCH, Form, form_of, shared_bytes
 from .maps import EachEmitter, MapEmitter
 from .rows import HeldEmitter, RowEmitter, SharedRowEmitter, WarpEmitter
 from .scans import ScanEmitter
-from .scatters import ScatterEmitter
+from .scatters import ScatterEmitter, ScatterKeysEmitter, SortedScatterEmitter
+from .sorting import SortEmitter
 from .tiles import TileEmitter
 from .totals import ColumnTotalEmitter, RowTotalEmitter
 
@@ -43,8 +44,13 @@ EMITTERS: dict[str, type[Emitter]] = {
     "row total": RowTotalEmitter,
     "column total": ColumnTotalEmitter,
     "attention": AttentionEmitter,
+    "scatter keys": ScatterKeysEmitter,
+    "scatter sorted": SortedScatterEmitter,
+    "sort counts": SortEmitter,
+    "sort offsets": SortEmitter,
+    "sort places": SortEmitter,
 }
-HELPERS = instructions.HELPERS | tensor_cores.HELPERS | attention.HELPERS
+HELPERS = instructions.HELPERS | tensor_cores.HELPERS | attention.HELPERS | sorting.HELPERS
 
 
 @dataclass(eq=False)
@@ -77,11 +83,18 @@ class Launch:
     grid: int
     counters: int = 0  # of four bytes, 0 before and after, and
     partial_bytes: int = 0  # of memory: what follows the parameters, where blocks share points
+    numbers: tuple[int, ...] = ()  # that follow those
+    before: tuple[Launch, ...] = ()  # what is to be done first, with the same arguments
 
     @property
     def threads(self) -> int:
         """The threads of a block."""
         return self.entry.form.threads
+
+    @property
+    def stages(self) -> tuple[Launch, ...]:
+        """All launches, in order."""
+        return (*self.before, self)
 
 
 def launch_of(kernel: k.Kernel, parameters: Sequence[int], arch: str = ARCH) -> Launch:
@@ -92,7 +105,9 @@ def launch_of(kernel: k.Kernel, parameters: Sequence[int], arch: str = ARCH) -> 
         if len(_launches) >= LIMIT:
             _launches.clear()
         form = form_of(kernel, dict(zip(kernel.parameters, parameters, strict=True)), shared_bytes(arch))
-        found = _launches[key] = Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes)
+        before = tuple([Launch(Entry(kernel, one), one.grid, numbers=numbers) for one, numbers in form.before])
+        found = Launch(Entry(kernel, form), form.grid, form.counters, form.partial_bytes, before=before)
+        _launches[key] = found
     return found
 
 

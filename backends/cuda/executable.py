@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ def entries_of(orders: Iterable[Sequence[Call | Batch]], arch: str) -> list[code
         if isinstance(call, Batch):
             found[call.entry.name] = call.entry
         elif isinstance(call, KernelCall):
-            entry = codegen.launch_of(call.kernel, call.parameters, arch).entry
-            found[entry.name] = entry
+            stages = codegen.launch_of(call.kernel, call.parameters, arch).stages
+            found.update({stage.entry.name: stage.entry for stage in stages})
     return list(found.values())
 
 
@@ -78,9 +78,9 @@ class Executable:
         counters = max((launch.counters for launch in launches), default=0)
         partial_bytes = max((launch.partial_bytes for launch in launches), default=0)
         device = self.device
-        if not counters:
+        if not partial_bytes:
             return None, None
-        return device.upload(np.zeros(counters, np.uint32)), device.empty((partial_bytes,), np.dtype(np.uint8))
+        return device.upload(np.zeros(max(counters, 1), np.uint32)), device.empty((partial_bytes,), np.dtype(np.uint8))
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         with self._lock:
@@ -323,7 +323,7 @@ class _Frame:
                 case Batch():
                     work.append(self._launch_of_many(call))
                 case KernelCall():
-                    work.append(self._launch(call))
+                    work += self._launches(call)
                 case DotCall():
                     work.append(Product(call, self._words, [self._place(value) for value in call.buffers]))
                 case CopyCall():
@@ -344,13 +344,16 @@ class _Frame:
     def _arguments(self, call: KernelCall) -> list[int]:
         return [self._place(value) for value in call.buffers] + [self._number(number) for number in call.parameters]
 
-    def _launch(self, call: KernelCall) -> Launch:
+    def _launches(self, call: KernelCall) -> Iterator[Launch]:
         launch = codegen.launch_of(call.kernel, call.parameters, self._device.arch)
         slots = self._arguments(call)
-        if launch.counters:
+        if launch.partial_bytes:
             for name, memory in (("counters", self._counters), ("partials", self._partials)):
                 slots.append(self._slot((name, 0), self._device.address(memory)))
-        return Launch(launch.entry, self._executable.functions[launch.entry.name], launch.grid, self._words, slots)
+        for stage in launch.stages:
+            numbers = [self._number(number) for number in stage.numbers]
+            function = self._executable.functions[stage.entry.name]
+            yield Launch(stage.entry, function, stage.grid, self._words, [*slots, *numbers])
 
     def _launch_of_many(self, batch: Batch) -> Launch:
         slots = [slot for call in batch.calls for slot in self._arguments(call)]

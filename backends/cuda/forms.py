@@ -24,12 +24,20 @@ LONG_ROW = 8 * BLOCK  # elements: from here on there is work for most warps of a
 FEW_ROWS = 1024  # too few to give each a warp
 FEW_TILES = 128  # blocks that leave parts of the largest devices idle
 FEW_POINTS = 256  # too few to give each a block, or to give one to each tile of them
+FEW_UPDATES = 2048  # for which each may look at all others
+STARTS = 8  # places in the sorted order that a warp looks at for where a target begins
+WINDOW = 128  # elements of a window that a warp takes
+SORT_TILE = 4096  # elements, of eight warps
+PASSES = 5  # of a sort by eight bits each: keys have up to 40
+KEY_BLOCKS = 256  # that find the keys; each tells which bits its keys have
 ATTENTION_ROWS = 64  # queries, or keys, that a block works on: 16 for each warp
 ARCH = "sm_90"  # the architecture that is printed for where none is named
 TABLES_BYTES = 4 << 10  # of shared memory, for what is not a row
 SHARED_KIB = {"80": 163, "87": 163, "90": 227, "100": 227, "103": 227, "110": 227}  # of a block, by architecture
 LEAST_SHARED_KIB = 99  # of the others since 2020
-PREFIXES = {"row": "rows_", "shared row": "shared_", "row total": "total_", "column total": "total_", "tile": "tiles_"}
+PREFIXES = {"row": "rows_", "shared row": "shared_", "row total": "total_", "column total": "total_", "tile": "tiles_",
+    "scatter keys": "keys_", "sort counts": "counts_", "sort offsets": "offsets_", "sort places": "places_",
+    "scatter sorted": "sorted_"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class Form:
     partial_bytes: int = 0
     sets: int = 0  # of buffers, for which the same is done at once
     dynamic_bytes: int = 0  # of shared memory, whose size a launch decides
+    before: tuple[tuple[Form, tuple[int, ...]], ...] = ()  # launches that come first, with numbers after the arguments
 
     @property
     def prefix(self) -> str:
@@ -83,8 +92,7 @@ def form_of(kernel: k.Kernel, values: Mapping[str, int], most_shared: int) -> Fo
     if any(isinstance(statement, k.Store) and statement.address.dynamic for statement in statements):
         loops = tuple(statement for statement in statements if isinstance(statement, k.Loop))
         if loops and not any(loop.carries for loop in loops):
-            updates = math.prod(value_of(loop.extent, values) for loop in loops[: update_loops(loops)])
-            return Form("scatter", "A block for each update that is the first with its target", loops, 128, 1, updates)
+            return _of_scatters(loops, values)
     reduces = [statement for statement in statements if isinstance(statement, k.Reduce)]
     loops = tuple(_kept_loops(kernel.body, {reduce.axis for reduce in reduces}))
     extents = {loop.axis: value_of(loop.extent, values) for loop in loops}
@@ -100,6 +108,35 @@ def form_of(kernel: k.Kernel, values: Mapping[str, int], most_shared: int) -> Fo
     if any(reduce.vector for reduce in reduces):
         return _of_rows(kernel, loops, points, extent, values, most_shared)
     return _of_columns(kernel, loops, points, extent)
+
+
+def _of_scatters(loops: tuple[k.Loop, ...], values: Mapping[str, int]) -> Form:
+    """Many updates are sorted by their targets."""
+    count = update_loops(loops)
+    updates, window = (
+        math.prod(value_of(loop.extent, values) for loop in part) for part in (loops[:count], loops[count:])
+    )
+    if updates <= FEW_UPDATES:
+        return Form("scatter", "A block for each update that is the first with its target", loops, 128, 1, updates)
+    steps = {"sort counts": 256, "sort offsets": 1024, "sort places": 256}
+    tiles = _quotient(updates, SORT_TILE)
+    before: list[tuple[Form, tuple[int, ...]]] = [
+        (Form("scatter keys", "A thread for each update", loops, 256, 1, KEY_BLOCKS), ())
+    ]
+    for number in range(PASSES):
+        for kind, threads in steps.items():
+            who, blocks = ("One block", 1) if kind == "sort offsets" else ("A block for each tile", tiles)
+            before.append((Form(kind, who, loops[:count], threads, 1, blocks), (number,)))
+    items = _quotient(updates, STARTS) * _quotient(window, WINDOW)
+    who, partial_bytes = "A warp for each target and part of its window", sort_bytes(updates)
+    return Form(
+        "scatter sorted", who, loops, 128, 1, _quotient(items, 4), partial_bytes=partial_bytes, before=tuple(before)
+    )
+
+
+def sort_bytes(count: int) -> int:
+    """The memory that it takes to sort so many elements."""
+    return 8 * KEY_BLOCKS + 24 * count + 4 * 256 * _quotient(count, SORT_TILE) + 8
 
 
 def _of_attention(found: k.Attention, values: Mapping[str, int]) -> Form:

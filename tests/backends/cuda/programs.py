@@ -385,6 +385,10 @@ _add("scatter add of elements", _scatter("add", 0), "f32[12]", "f32[100]", "i64[
 _add("scatter add of columns", _scatter("add", 1), "i32[9,12]", "i32[30,9]", "i64[30]")
 _add("scatter set of rows", _scatter("set", 0), "f64[12,33]", "f64[40,33]", "i32[40]")
 _add("scatter set of bools", _scatter("set", 0, 1), "bool[12,9]", "bool[50]", "i64[50]", "i64[50]")
+_add("scatter add of thousands of rows", _scatter("add", 0), "f32[12,3]", "f32[9000,3]", "i64[9000]")
+_add("scatter add of wide rows", _scatter("add", 0), "f32[12,150]", "f32[2100,150]", "i64[2100]")
+_add("scatter set of thousands of elements", _scatter("set", 0, 1), "f64[9,12]", "f64[3000]", *["i64[3000]"] * 2)
+_add("scatter add of thousands of columns", _scatter("add", 1), "bf16[5,12]", "bf16[2500,5]", "i32[2500]")
 _add("concatenate", lambda e, x, y: e.concatenate(x, y, x, dimension=1), "f32[20,7]", "f32[20,30]")
 _add("pad", lambda e, x, v: e.pad(x, v, low=(1, 2), high=(3, 0), interior=(0, 2)), "f32[30,7]", "f32[]")
 _add(

@@ -54,6 +54,17 @@ inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) {
   shim::barrier(line);
   return found;
 }
+template <typename T> unsigned int __match_any_sync(unsigned int mask, T value, int line = __builtin_LINE()) {
+  const uint64_t *shown = shim::exchange(mask, (uint64_t)value, line);
+  unsigned int bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= (mask >> lane & 1 & (unsigned int)(shown[lane] == (uint64_t)value)) << lane;
+  return bits;
+}
+inline void __syncwarp(int line = __builtin_LINE()) { shim::exchange(0xffffffffu, 0, line); }
+template <typename T> T __shfl_up_sync(unsigned mask, T value, int step, int line = __builtin_LINE()) {
+  return shim_shuffle(mask, value, [=](int lane) { return lane < step ? lane : lane - step; }, line);
+}
+inline int __popc(unsigned int bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 template <typename T> T __shfl_down_sync(unsigned mask, T value, int step, int line = __builtin_LINE()) {
   return shim_shuffle(mask, value, [=](int lane) { return lane + step < 32 ? lane + step : lane; }, line);

@@ -157,7 +157,7 @@ class ShimDevice(devices.Device):
         sets = [values[first : first + own] for first in range(0, own * max(1, len(launch.ends)), own)]
         buffers = entry.kernel.buffers
         written = [value for one in sets for buffer, value in zip(buffers, one, strict=False) if buffer.written]
-        written += values[own * len(sets) :]
+        written += values[own * len(sets) :][:2]  # then there may be numbers
         arguments = [launch.table().tobytes()] if launch.ends else values
         memory = {id(m): m for m in (self._memory_of(address) for address in written)}
         before = [m.bytes.copy() for m in memory.values()]

@@ -62,7 +62,7 @@ _KERNEL = re.compile(r"__global__ void __launch_bounds__\([\d, ]+\) (\w+)\((.*?)
 
 def _is_plain(body: str) -> bool:
     """Whether a kernel's threads wait for nobody."""
-    return "__sync" not in body and "__shfl" not in body and "tj_warp" not in body and "tj_block" not in body
+    return not any(name in body for name in ("__sync", "__shfl", "_sync(", "tj_warp", "tj_block"))
 
 
 class Module:
@@ -173,11 +173,14 @@ def run(
         assert isinstance(call, KernelCall), "the shim has no matrix product"
         launch = codegen.launch_of(call.kernel, call.parameters)
         arguments = [at(program.places[value], value.type).address for value in call.buffers]
-        waiting = [Guarded(4 * launch.counters), Guarded(launch.partial_bytes)] if launch.counters else []
+        waiting = (
+            [Guarded(4 * launch.counters), Guarded(launch.partial_bytes, multiple=8)] if launch.partial_bytes else []
+        )
         for counters in waiting[:1]:
             counters.bytes[...] = 0
         arguments += [*call.parameters, *(memory.address for memory in waiting)]
-        module.launch(launch.entry, min(launch.grid, most_blocks), arguments, order)
+        for stage in launch.stages:
+            module.launch(stage.entry, min(stage.grid, most_blocks), [*arguments, *stage.numbers], order)
         if waiting and waiting[0].bytes.any():
             raise ShimError(f"{launch.entry.name}: leaves counters that are not 0")
     types = {"input": program.inputs, "output": program.outputs, "constant": list(map(type_of, program.constants))}
