@@ -22,6 +22,7 @@ from tracejit.backends.devices import Device, on_host
 from tracejit.backends.program import plan
 from tracejit.ir import Builder, Graph, Primitive, TensorType
 from tracejit.ir.primitive import View
+from tracejit.ir.types import DType, bfloat16, float16, is_differentiable
 
 pytestmark = pytest.mark.usefixtures("gpusim")
 
@@ -31,6 +32,10 @@ ON_TWO_DEVICES = (
     "bincount weighted", "histogram weighted", "linalg.cholesky", "diff prepend=0.5, append=[[", "ediff1d [",
 )  # fmt: skip
 TESTED = [row for row in ROWS if not str(row).startswith(ON_TWO_DEVICES)]
+
+
+# NumPy decomposes and transforms no halves.
+HALVES = [row for row in TESTED if row.name.split(".")[0] not in ("linalg", "fft")][::6]
 
 
 class Kernels:
@@ -63,8 +68,9 @@ def kernels(request: pytest.FixtureRequest) -> Callable[[Device], None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(evaluation, "evaluate", found)
             for item in request.session.items:
-                if item.path == Path(__file__) and "row" in getattr(item, "callspec", NO_PARAMETERS).params:
-                    results(item.callspec.params["row"], DEVICE)  # type: ignore[attr-defined]
+                parameters = getattr(item, "callspec", NO_PARAMETERS).params
+                if item.path == Path(__file__) and "row" in parameters:
+                    results(parameters["row"], DEVICE, parameters.get("half"))
         device.load(list(found.found.values()))
 
     return compile
@@ -77,22 +83,28 @@ def leaves(found: Any) -> list[Any]:
     return [leaf for item in found for leaf in leaves(item)] if isinstance(found, list | tuple) else [found]
 
 
-def results(row: Row, device: str) -> list[Any]:
-    """What a row's function gives for its first shapes, and the gradients of its operands."""
+def results(row: Row, device: str, half: DType | None = None) -> list[Any]:
+    """What a row's function gives for its first shapes, and the gradients of its operands; floats may be halves."""
     dtype = row.differentiated_in if row.gradient else row.dtypes[0]
     arrays = row.operands(row.shapes[0], dtype)
-    operands = [tj.tensor(array, device=device, requires_grad=row.gradient) for array in arrays]
+    if half is not None:
+        arrays = [array.astype(half) if array.dtype.kind == "f" else array for array in arrays]
+    operands = [
+        tj.tensor(array, device=device, requires_grad=row.gradient and is_differentiable(array.dtype))
+        for array in arrays
+    ]
     found = leaves(row.call(*operands))
     wanted = [leaf for leaf in found if isinstance(leaf, tj.Tensor) and leaf.requires_grad]
     gradients: Any = ()
     if wanted:
         ones = [tj.ones_like(leaf) for leaf in wanted]
-        gradients = tj.autograd.grad(wanted, operands, ones, allow_unused=True)
+        needed = [operand for operand in operands if operand.requires_grad]
+        gradients = tj.autograd.grad(wanted, needed, ones, allow_unused=True)
     return [*found, *gradients]
 
 
-def check(row: Row) -> None:
-    for found, expected in zip(results(row, DEVICE), results(row, "cpu"), strict=True):
+def check(row: Row, half: DType | None = None) -> None:
+    for found, expected in zip(results(row, DEVICE, half), results(row, "cpu", half), strict=True):
         if isinstance(expected, tj.Tensor):
             assert found.device == GPU
             assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
@@ -105,3 +117,11 @@ def check(row: Row) -> None:
 def test_a_function(row: Row, gpusim: Device, kernels: Callable[[Device], None]) -> None:
     kernels(gpusim)
     check(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "half"), [(row, (bfloat16, float16)[number % 2]) for number, row in enumerate(HALVES)], ids=str
+)
+def test_a_function_of_halves(row: Row, half: DType, gpusim: Device, kernels: Callable[[Device], None]) -> None:
+    kernels(gpusim)
+    check(row, half)
