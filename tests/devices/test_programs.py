@@ -12,6 +12,7 @@ import tracejit as tj
 import tracejit.nn.functional as F
 from tests.devices import DEVICE, GPU, agree
 from tracejit import nn, optim
+from tracejit.backends.program import HostCall, walk
 
 pytestmark = pytest.mark.usefixtures("gpusim")
 
@@ -218,3 +219,40 @@ def test_modules_move() -> None:
     assert all(
         agree(values(a), values(b)) for (_, a), (_, b) in zip(model.named_tensors(), other.named_tensors(), strict=True)
     )
+
+
+def trained_in_halves(device: str, *, cast: bool) -> tuple[list[np.ndarray], Any]:
+    """Losses and weights: all in bfloat16, or weights in float32 that are cast for the products."""
+    tj.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to(device)
+    model = model if cast else model.bfloat16()
+    optimizer = optim.AdamW(model.parameters(), lr=1e-2)
+
+    @tj.jit
+    def step(x: tj.Tensor, y: tj.Tensor) -> tj.Tensor:
+        if cast:
+            for layer in model:
+                weights = [parameter.bfloat16() for parameter in layer.parameters()]
+                x = F.linear(x, *weights) if isinstance(layer, nn.Linear) else layer(x.float()).bfloat16()
+        loss = F.cross_entropy((x if cast else model(x)).float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x, y = drawn(5, 6, device=device).bfloat16(), tj.arange(5, device=device) % 3
+    losses = [step(x, y) for _ in range(3)]
+    programs = [root.code.program for signature in step._signatures.values() for root in signature.roots]
+    return [values(tensor.detach().float()) for tensor in (*losses, *model.parameters())], programs
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_training_in_halves(cast: bool) -> None:
+    found, programs = trained_in_halves(DEVICE, cast=cast)
+    expected, _ = trained_in_halves("cpu", cast=cast)
+    assert len(set(map(float, found[:3]))) == 3
+    for one, other in zip(found, expected, strict=True):
+        assert agree(one, other) or (DEVICE != "gpusim" and np.allclose(one, other, rtol=0.05, atol=0.05))
+    calls = [call for program in programs for call in walk(program.calls)]
+    assert calls
+    assert not any(isinstance(call, HostCall) for call in calls)
