@@ -87,6 +87,7 @@ from .products import (
 from .recomputation import recompute, widen_where_read
 from .recurrences import lower_recurrence
 from .scans import is_scan, lower_scan
+from .small_states import lower_small_state
 
 
 @facts
@@ -405,7 +406,7 @@ class _Plan:
         if len(group.ops) == 1:
             primitive = first.primitive
             if first.regions and runs_natively(first):
-                if not (self.host and lower_recurrence(self, first)):
+                if not (self.host and (lower_recurrence(self, first) or lower_small_state(self, first))):
                     lower_control(self, first)
                 return
             if first in self.whole:

@@ -40,7 +40,7 @@ def lower_recurrence(plan: _Plan, op: Op) -> bool:
     if not _may_be_one_kernel(op):
         return False
     try:
-        steps = _Steps(plan, op)
+        steps = Steps(plan, op)
         lowered = steps.kernel()
     except NotOneLoop:
         return False
@@ -74,13 +74,14 @@ def _may_be_one_kernel(op: Op) -> bool:
     return all(value.type.is_static and value.dtype in KERNEL_DTYPES for value in (*op.operands, *op.results))
 
 
-class _Steps(Elements):
+class Steps(Elements):
     """The elements of what a step computes."""
 
     def __init__(self, plan: _Plan, op: Op) -> None:
         (self.body,) = op.regions
         super().__init__([inner for inner in self.body.ops if not isinstance(inner.primitive, View)], plan.regions)
         assert isinstance(op.primitive, Control)
+        self.inside = set(self.body.ops)
         self.plan, self.op, self.layout = plan, op, op.primitive.layout_of(op)
         self.length, reverse = op.attributes["length"], op.attributes.get("reverse", False)
         self.domain = squeezed(self.body.results[0].shape)
