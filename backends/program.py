@@ -16,7 +16,7 @@ from tracejit.ir import Block, Constant, Graph, Location, Op, TensorType, Value
 from tracejit.ir.composites import decomposed
 from tracejit.ir.facts import facts
 from tracejit.ir.interpreter import Evaluate, interpret, own_symbols
-from tracejit.ir.passes import pieces, split, unroll
+from tracejit.ir.passes import ahead, pieces, split, unroll
 from tracejit.ir.primitive import Composite, Placement, Reduction, View
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.convolution import convolution
@@ -254,7 +254,7 @@ def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program
     walk axes in order and know complex numbers.
     """
     graph = decomposed(graph, lambda op: not host and has_kernel(op))
-    graph = pieces(split(graph)) if host else unroll(graph)
+    graph = ahead(pieces(split(graph))) if host else unroll(graph)
     root = _Plan(graph, specialize, host, Memory(), {})
     root.lower([])
     return root.program(graph)

@@ -60,7 +60,7 @@ def _is_small(op: Op) -> bool:
         if isinstance(inner.primitive, View | Placement):
             continue
         if isinstance(inner.primitive, Reduction) or is_product(inner):
-            terms += inner.operands[0].type.size * (inner.result.shape[-1] if is_product(inner) else 1)
+            terms += inner.operands[0].type.size * (inner.result.type.static_shape[-1] if is_product(inner) else 1)
         elif isinstance(inner.primitive, Elementwise | Generation) and not inner.regions:
             terms += inner.result.type.size
         else:
@@ -114,7 +114,7 @@ class _Numbers(Steps):
         if isinstance(op.primitive, Placement):
             return self._placed(op, op.primitive, _place(index))
         if isinstance(op.primitive, Reduction):
-            return self._reduced(op, op.primitive, _place(index))
+            return self._total(op, op.primitive, _place(index))
         return super().apply(op, index)
 
     def _placed(self, op: Op, primitive: Placement, place: Place) -> Any:
@@ -130,7 +130,7 @@ class _Numbers(Steps):
             raise NotOneLoop
         return self.element(op.operands[primitive.fill], ())
 
-    def _reduced(self, op: Op, primitive: Reduction, place: Place) -> Any:
+    def _total(self, op: Op, primitive: Reduction, place: Place) -> Any:
         """One block of the order that the language fixes."""
         (operand,), axes = op.operands, op.attributes["axes"]
         shape = operand.type.static_shape

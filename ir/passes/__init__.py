@@ -18,6 +18,7 @@ from ..graph import Graph
 from ..interpreter import Evaluate
 from ..verifier import VerificationError, verify
 from .absorb import absorb
+from .ahead import ahead
 from .assemble import assemble
 from .contract import contract
 from .cse import cse
@@ -123,7 +124,7 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 
 __all__ = [
-    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "assemble", "contract", "cse", "dce", "depthwise",
-    "fold", "hoist", "inline", "lookup", "narrow", "optimize", "pieces", "relax", "rematerialize", "reroll", "simplify",
-    "split", "strength", "unroll",
+    "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "ahead", "assemble", "contract", "cse", "dce",
+    "depthwise", "fold", "hoist", "inline", "lookup", "narrow", "optimize", "pieces", "relax", "rematerialize",
+    "reroll", "simplify", "split", "strength", "unroll",
 ]  # fmt: skip
