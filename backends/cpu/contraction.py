@@ -16,7 +16,8 @@ is left open.)
 arbitrary strides.  Operands that already lie well in memory are read in place; others are first copied to scratch
 memory: B where its rows are not contiguous, or are far apart or cross the lines of the cache, and there are enough rows
 of A to repay the copy.  Where A has a single row or very few, B is read but once, as it lies: by rows, or by columns
-that are transposed in registers.  One of the operands may be what windows show of an image (a convolution): no strides
+that are transposed in registers, few columns but some of their blocks at a time; and of a product with few columns the
+transpose is computed.  One of the operands may be what windows show of an image (a convolution): no strides
 lead through it, but tables; it is read in place, but for a B whose vectors would show few of its columns, and asked for
 before.  What will be needed of A and of C soon is asked for while a strip of B goes by.
 
@@ -125,6 +126,8 @@ def kernel_name(
     by_row = along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
     by_column = along_k == 1 and width >= shape.lanes
     few = "" if m > shape.low or not (by_row or by_column) else "stream" if by_row else "columns"
+    if sizes[:2] == (1, 1) and a_strides[1] == b_strides[0] == 1:
+        few = "single"
     few = few and f"{few}_{1 if m == 1 else shape.low}_"
     return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
@@ -200,12 +203,13 @@ class ContractionWriter(TileWriter, PackingWriter):
         return self.size
 
     def module(self, name: str) -> str:
-        few = next((way for way in ("stream", "columns") if f"_{way}_" in name), None)
+        ways = {"stream": self.stream, "columns": self.columns, "single": self.single}
+        few = next((way for way in ways if f"_{way}_" in name), None)
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         self.in_place = windows if windows and "copied" not in name else ""
         if few:
             height = int(name.split("_")[2])
-            self.stream(height) if few == "stream" else self.columns(height)
+            ways[few](height)
             self.write()
             self.write_apart()
             few = f"@{few}_{height}"

@@ -548,10 +548,7 @@ class TileWriter(VectorWriter):
                 self.prefetch(self.offset(ahead, self.mul(byte, count)), count, str(self.vector_bytes))
             starts = [self.offset(column, byte) for column in columns]
             vectors = [self.load(self.offset(p, b * DEPTH * self.size)) for p in starts for b in range(count)]
-            # In place of lane i * part + j there is element (i, j) of a vector: shuffles across, then within parts.
-            part = PART_BYTES // self.size
-            across = [self.parts(vectors[number::part]) for number in range(part)]
-            elements = [y for group in zip(*across, strict=True) for y in self.transposed([*group])]
+            elements = self.elements(vectors)
             sums, at = [*ks.carried], self.mul(byte, count)
             for number, y in enumerate(elements):
                 for i, row in enumerate(rows):
@@ -561,6 +558,56 @@ class TileWriter(VectorWriter):
                     sums[i] = self.fma(x, y, sums[i])
             ks.next = sums
         return ks.carried
+
+    def elements(self, vectors: list[str]) -> list[str]:
+        """As many vectors as there are lanes, transposed: shuffled across, then within parts."""
+        part = PART_BYTES // self.size
+        across = [self.parts(vectors[number::part]) for number in range(part)]
+        return [y for group in zip(*across, strict=True) for y in self.transposed([*group])]
+
+    def single(self, height: int) -> None:
+        """Multiply one row of A by one column of B, both contiguous: as many blocks side by side as there are lanes."""
+        depth = self.lanes * DEPTH
+        with self.function(f"internal void @single_{height}({TILE_PARAMETERS})", hot=True):
+            # One vector more, for what is filled up may end anywhere.
+            copies = [self.buffer(DEPTH + 1) for _ in range(2)]
+            sums = self.buffer(1)
+            with self.loop("0", "%depth", depth, [(self.scalar, "-0.0")]) as stretches:
+                count = self.min(self.sub("%depth", stretches.index), depth)
+                whole = self.compare("eq", count, depth)
+                starts = [self.offset(p, self.mul(stretches.index, self.size)) for p in ("%a", "%b")]
+                with self.when(self.negate(whole)):
+                    self.fill_up(starts, copies, count)
+                pointers = [self.select(whole, "ptr", *pair) for pair in zip(starts, copies, strict=True)]
+                with self.loop("0", self.min(count, DEPTH), self.lanes, [(self.vector, "zeroinitializer")]) as ks:
+                    here = [self.offset(p, self.mul(ks.index, self.size)) for p in pointers]
+                    blocks = range(0, depth * self.size, DEPTH * self.size)
+                    x, y = (self.elements([self.load(self.offset(p, byte)) for byte in blocks]) for p in here)
+                    (total,) = ks.carried
+                    for pair in zip(x, y, strict=True):
+                        total = self.fma(*pair, total)
+                    ks.next = [total]
+                self.store(ks.carried[0], sums, aligned=True)
+                with self.loop(
+                    "0", self.ceil_div(count, DEPTH), 1, [(self.scalar, stretches.carried[0])]
+                ) as blocks_left:
+                    new = self.load_scalar(self.offset(sums, self.mul(blocks_left.index, self.size)))
+                    blocks_left.next = [self.let("total", f"fadd {self.scalar} {blocks_left.carried[0]}, {new}")]
+                stretches.next = blocks_left.carried
+            self.do(f"store {self.scalar} {stretches.carried[0]}, ptr {sums}, align {self.size}")
+            self.write_few(sums, "%columns", Corner(), "1")
+
+    def fill_up(self, starts: list[str], copies: list[str], count: str) -> None:
+        """Copy what is no whole stretch, and fill up its last block: with what changes no sum, see ``copy_piece``."""
+        end = self.mul(self.ceil_div(count, DEPTH), DEPTH)
+        for start, copy, filler in zip(starts, copies, ("@minus_zeros", ""), strict=True):
+            self.do(
+                f"call void @llvm.memcpy.p0.p0.i64(ptr {copy}, ptr {start}, i64 {self.mul(count, self.size)}, i1 false)"
+            )
+            with self.loop(count, end, self.lanes) as ks:
+                self.store(
+                    self.load(filler) if filler else "zeroinitializer", self.offset(copy, self.mul(ks.index, self.size))
+                )
 
     # One block of as many columns as there are lanes
 
