@@ -297,9 +297,7 @@ def _contiguous(plan: _Plan, operand: Value) -> Matrices:
     expected = 1
     for extent, step in zip(reversed(shape), reversed(steps), strict=True):
         if extent != 1 and step != expected:
-            copy, home = Value(operand.type), home_index(shape)
-            plan.copy(operand, home, copy, home, shape)
-            return Matrices(copy, 0, (0, 0, 0, 1))
+            return Matrices(plan.laid_out(operand, range(len(shape))), 0, (0, 0, 0, 1))
         expected *= extent
     return Matrices(base, offset, (0, 0, 0, 1))
 

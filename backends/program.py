@@ -280,6 +280,8 @@ class _Plan:
         self.regions: dict[Value, Region] = {}  # a value → where in another it lies
         self.joined: set[Op] = set()  # what is computed along with other ops
         self.turned: dict[Matrix, Value] = {}  # what lies in columns → a copy that lies in rows
+        # Where something lies, with extents and how far apart elements are along each axis → a contiguous copy of it.
+        self.copies: dict[tuple[Value, int, tuple[tuple[int, int], ...]], Value] = {}
 
     def nested(self, region: Block) -> _Plan:
         return _Plan(region, self.specialize, self.host, self.memory, self.symbols)
@@ -398,6 +400,22 @@ class _Plan:
         domain = squeezed(shape)
         self.append(build_kernel(elements, [store], domain, frozenset(), title=title, specialize=self.specialize), *ops)
 
+    def laid_out(self, operand: Value, order: Sequence[int], *ops: Op) -> Value:
+        """A contiguous copy of a value with its axes in some order: one copy for all that ask for it."""
+        shape = operand.type.static_shape
+        own = tuple(Affine(((axis, 1),)) for axis in range(len(shape)))
+        whole, address = in_memory(*through_views(operand, own), self.regions)
+        steps = dict(address.terms)
+        key = whole, address.constant, tuple((shape[axis], steps.get(axis, 0)) for axis in order if shape[axis] != 1)
+        moved = Value(TensorType(operand.dtype, tuple(shape[axis] for axis in order)))
+        if not address.dynamic and (copy := self.copies.setdefault(key, moved)) is not moved:
+            self.aliases[moved] = copy
+            return moved
+        home = home_index(moved.shape)
+        turned = tuple(home[list(order).index(axis)] for axis in range(len(shape)))
+        self.copy(operand, turned, moved, home, moved.type.static_shape, *ops, title="transpose")
+        return moved
+
     def lower_group(self, group: Group) -> None:
         first, last = group.ops[0], group.ops[-1]
         if is_product(first, self.host) and first not in self.whole:
@@ -507,11 +525,7 @@ class _Plan:
         """A reduction over axes that are not neighbours: they are brought together in a copy first."""
         (operand,) = op.operands
         shape, axes = operand.type.static_shape, op.attributes["axes"]
-        order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
-        moved = Value(TensorType(operand.dtype, tuple(shape[axis] for axis in order)))
-        home = home_index(moved.shape)
-        turned = tuple(home[order.index(axis)] for axis in range(len(shape)))
-        self.copy(operand, turned, moved, home, moved.type.static_shape, op, title="transpose")
+        moved = self.laid_out(operand, [axis for axis in range(len(shape)) if axis not in axes] + list(axes), op)
         inner = tuple(range(len(shape) - len(axes), len(shape)))
         again = Op(op.primitive, (moved,), {"axes": inner}, [op.result.type], op.location)
         again.results = op.results
