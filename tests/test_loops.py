@@ -648,3 +648,43 @@ def test_loading_the_compiler_is_not_the_functions_doing(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TRACEJIT_CACHE_DIR": str(tmp_path)}
     result = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
     assert result.stdout == "False\n", result.stderr
+
+
+def ends_in_parentheses(x):
+    while x.sum() < 100:
+        x = x * 2
+    return (
+        x
+        # the end of the source leaves no trace in the code
+    )
+
+
+def ends_in_dead_code(x):
+    while x.sum() < 100:
+        x = x * 2
+    if True:
+        return x
+    else:  # noqa: RET505
+        return (
+            1,  # never
+        )
+
+
+def ends_in_a_function(x):
+    while x.sum() < 100:
+        x = x * 2
+
+    def last(y):
+        return (
+            y
+        )  # fmt: skip
+
+    return last(x) if False else x
+
+
+@pytest.mark.parametrize("function", [ends_in_parentheses, ends_in_dead_code, ends_in_a_function])
+def test_a_loop_is_found_wherever_the_source_ends(function):
+    x = tj.tensor([1.0, 2.0])
+    jitted = tj.jit(function)
+    assert jitted(x).tolist() == function(x).tolist()
+    assert " = while " in str(jitted.ir(x, stage="trace"))

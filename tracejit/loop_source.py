@@ -136,11 +136,26 @@ def _tree(file: str, source: str) -> ast.Module | None:
         return None
 
 
+def _module_of(frame: types.FrameType) -> ast.Module | None:
+    """The source that a frame runs, where it stands in its file: of a function alone, for a file may be long."""
+    code = frame.f_code
+    lines = linecache.getlines(code.co_filename, frame.f_globals)
+    if not code.co_name.startswith("<"):
+        last = max((last or 0 for _, last, _, _ in code.co_positions()), default=0)
+        above, own = code.co_firstlineno - 1, lines[code.co_firstlineno - 1 : last]
+        if own and above and own[0][:1].isspace():
+            own.insert(0, "if True:\n")
+            above -= 1
+        found = _tree(code.co_filename, "\n" * above + "".join(own)) if own else None
+        if found is not None:  # it is not where the end of the source leaves no trace in the code
+            return found
+    return _tree(code.co_filename, "".join(lines)) if lines else None
+
+
 def asked_at(frame: types.FrameType) -> tuple[ast.Module, Any, Any] | None:
     """The source whose condition the frame is evaluating, and where in it that begins and ends."""
     code = frame.f_code
-    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-    module = _tree(code.co_filename, source) if source else None
+    module = _module_of(frame)
     first, last, left, right = list(code.co_positions())[frame.f_lasti // 2]
     if module is None or first is None or left is None:
         return None
@@ -150,11 +165,11 @@ def asked_at(frame: types.FrameType) -> tuple[ast.Module, Any, Any] | None:
 def find_for(frame: types.FrameType, offset: int) -> Loop | None:
     """The ``for`` whose trips begin with the instruction at an offset, if nothing but its iterator ends it."""
     code = frame.f_code
-    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
-    module = _tree(code.co_filename, source) if source else None
+    module = _module_of(frame)
     line, _, column, _ = list(code.co_positions())[offset // 2]
-    for node in ast.walk(module) if module is not None else ():
-        if isinstance(node, ast.For) and (node.lineno, node.col_offset) == (line, column):
+    start = line or 0, column or 0
+    for node in _around(module, start, start) if module is not None else ():
+        if isinstance(node, ast.For) and (node.lineno, node.col_offset) == start:
             is_plain = not any(map(leaves, node.body))
             loop = Loop(ast.Constant(True), True, True, node.body, [], None, False, code.co_filename, node.lineno,
                         node.target)  # fmt: skip
@@ -163,10 +178,18 @@ def find_for(frame: types.FrameType, offset: int) -> Loop | None:
 
 
 def find_loop(module: ast.Module, file: str, start: Any, end: Any) -> Loop | None:
-    loops = ast.While | ast.For
-    around = [node for node in ast.walk(module) if isinstance(node, loops) and contains(node, start, end)]
+    around = [node for node in _around(module, start, end) if isinstance(node, ast.While | ast.For)]
     innermost = max(around, key=lambda node: (node.lineno, node.col_offset), default=None)
     return None if innermost is None else _as_loop(innermost, file, start, end)
+
+
+def _around(node: ast.AST, start: Any, end: Any) -> Iterator[ast.AST]:
+    """The nodes below one that contain a place in the source."""
+    for child in ast.iter_child_nodes(node):
+        is_there = not hasattr(child, "end_lineno") or contains(child, start, end)
+        if is_there:
+            yield child
+            yield from _around(child, start, end)
 
 
 def _as_loop(node: ast.While | ast.For, file: str, start: Any, end: Any) -> Loop | None:
