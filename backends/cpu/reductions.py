@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tracejit.ir.primitives.reduction import BLOCK, LANES
-from tracejit.ir.types import is_floating
+from tracejit.ir.types import DType, float32, float64, int32, int64, is_floating
 
 from .. import kernel as k
 from . import instructions
@@ -74,6 +76,7 @@ def _row_block(
 ) -> list[str]:
     """The reduced axis is the vector's: one lane of the register for each lane of the order."""
     e = kernel.e
+    combinations = [*map(_of_keys, reduce.combinations)]
 
     def values(position: str, lanes: int, mask: str | None) -> list[str]:
         inner = kernel.opened(c, reduce.axis, position, lanes, mask)
@@ -85,23 +88,29 @@ def _row_block(
                 dtype = combination.result.dtype
                 identity = e.constant(combination.identity.value, dtype, lanes)
                 register = instructions.select(e, mask, register, identity, dtype=dtype, lanes=lanes)
-            registers.append(register)
+            registers.append(_key(kernel, register, combination, lanes) if _has_keys(combination) else register)
         return registers
+
+    def fold(registers: Sequence[str], lanes: int) -> list[str]:
+        totals = [_fold(kernel, *each, lanes) for each in zip(combinations, registers, strict=True)]
+        return [
+            _number(kernel, total, combination) if _has_keys(combination) else total
+            for combination, total in zip(reduce.combinations, totals, strict=True)
+        ]
 
     if isinstance(extent, int) and extent <= LANES:  # lanes beyond hold the neutral element: leave them out
         width = power_of_two(extent)
         mask = None if width == extent else leading_lanes(extent, width)
-        registers = values(start, width, mask)
-        return [_fold(kernel, c_, r, width) for c_, r in zip(reduce.combinations, registers, strict=True)]
+        return fold(values(start, width, mask), width)
     width = _row_lanes(reduce)
-    types = [instructions.register_type(x.result.dtype, width) for x in reduce.combinations]
-    identities = [e.constant(x.identity.value, x.result.dtype, width) for x in reduce.combinations]
+    types = [instructions.register_type(x.result.dtype, width) for x in combinations]
+    identities = [e.constant(x.identity.value, x.result.dtype, width) for x in combinations]
     whole = kernel.whole_vectors(start, stop, width)
     with e.loop(start, whole, str(width), list(zip(types, identities, strict=True))) as steps:
         found = values(steps.index, width, None)
         steps.next = [
             _combine(kernel, combination, total, value, width)
-            for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
+            for combination, total, value in zip(combinations, steps.carried, found, strict=True)
         ]
     before = e.block
     rest, done = e.labels("rest", "done")
@@ -110,16 +119,61 @@ def _row_block(
     found = values(whole, width, kernel.mask(whole, stop, width))
     masked = [
         _combine(kernel, combination, total, value, width)
-        for combination, total, value in zip(reduce.combinations, steps.carried, found, strict=True)
+        for combination, total, value in zip(combinations, steps.carried, found, strict=True)
     ]
     last = e.block
     e.do(f"br label %{done}")
     e.begin(done)
-    results = []
-    for combination, type, total, value in zip(reduce.combinations, types, steps.carried, masked, strict=True):
-        register = e.assign(f"phi {type} [ {total}, %{before} ], [ {value}, %{last} ]")
-        results.append((combination, register))
-    return [_fold(kernel, combination, register, width) for combination, register in results]
+    results = [
+        e.assign(f"phi {type} [ {total}, %{before} ], [ {value}, %{last} ]")
+        for type, total, value in zip(types, steps.carried, masked, strict=True)
+    ]
+    return fold(results, width)
+
+
+# The greatest and the least of floats are found among integers in the same order, each of which is one instruction
+# where -0.0 and NaN take several: negative numbers have all bits but the sign turned, and a NaN is beyond all others.
+
+KEYS = {float32: int32, float64: int64}
+
+
+def _has_keys(combination: k.Combination) -> bool:
+    return combination.combine in ("maximum", "minimum") and combination.result.dtype in KEYS
+
+
+def _of_keys(combination: k.Combination) -> k.Combination:
+    """What is done to the keys."""
+    if not _has_keys(combination):
+        return combination
+    key = KEYS[combination.result.dtype]
+    bits = int(np.asarray(combination.identity.value, combination.result.dtype).view(key))
+    neutral = k.Literal(bits if bits >= 0 else bits ^ int(np.iinfo(key).max), key)
+    return k.Combination(combination.combine, combination.value, neutral, k.Scalar(key))
+
+
+def _key(kernel: KernelEmitter, register: str, combination: k.Combination, lanes: int) -> str:
+    e, dtype = kernel.e, combination.result.dtype
+    key = KEYS[dtype]
+    bounds = np.iinfo(key)
+    is_nan = e.assign(f"fcmp uno {instructions.register_type(dtype, lanes)} {register}, {register}")
+    turned = _turned(kernel, instructions.bitcast(e, register, dtype, key, lanes), key, lanes)
+    beyond = e.constant(int(bounds.max if combination.combine == "maximum" else bounds.min), key, lanes)
+    return instructions.select(e, is_nan, beyond, turned, dtype=key, lanes=lanes)
+
+
+def _number(kernel: KernelEmitter, register: str, combination: k.Combination) -> str:
+    """The number that a key stands for."""
+    dtype = combination.result.dtype
+    key = KEYS[dtype]
+    return instructions.bitcast(kernel.e, _turned(kernel, register, key, 1), key, dtype, 1)
+
+
+def _turned(kernel: KernelEmitter, bits: str, key: DType, lanes: int) -> str:
+    e, type = kernel.e, instructions.register_type(key, lanes)
+    width = 8 * key.itemsize
+    sign = e.assign(f"ashr {type} {bits}, {e.constant(width - 1, key, lanes)}")
+    rest = e.assign(f"and {type} {sign}, {e.constant(int(np.iinfo(key).max), key, lanes)}")
+    return e.assign(f"xor {type} {bits}, {rest}")
 
 
 def _row_lanes(reduce: k.Reduce) -> int:
