@@ -24,6 +24,7 @@ from .contract import contract
 from .cse import cse
 from .dce import dce
 from .depthwise import depthwise
+from .fission import fission
 from .fold import fold
 from .hoist import hoist
 from .inline import inline
@@ -43,7 +44,7 @@ Observe = Callable[[str, Graph, float], None]
 
 FIRST: list[Pass] = [absorb, reroll]  # on what has been traced: there the loops are
 PASSES: list[Pass] = [simplify, strength, lookup, narrow, fold, inline, hoist, cse, dce, assemble]
-LAST: list[Pass] = [rematerialize, depthwise, dce]  # what these compute twice, the others would compute once
+LAST: list[Pass] = [fission, rematerialize, depthwise, dce]  # what these compute twice, the others would compute once
 ROUNDS = 3
 
 _log = logging.getLogger("tracejit.passes")
@@ -125,6 +126,6 @@ def _verify_after(name: str, graph: Graph) -> None:
 
 __all__ = [
     "FIRST", "LAST", "PASSES", "ROUNDS", "Observe", "Pass", "absorb", "ahead", "assemble", "contract", "cse", "dce",
-    "depthwise", "fold", "hoist", "inline", "lookup", "narrow", "optimize", "pieces", "relax", "rematerialize",
-    "reroll", "simplify", "split", "strength", "unroll",
+    "depthwise", "fission", "fold", "hoist", "inline", "lookup", "narrow", "optimize", "pieces", "relax",
+    "rematerialize", "reroll", "simplify", "split", "strength", "unroll",
 ]  # fmt: skip
