@@ -145,3 +145,21 @@ def test_interrupts(shared):
     timer.join()
     assert shared[-1] == 64
     assert time.monotonic() - begin < 5
+
+
+@needs_threads
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda layer: layer.__name__)
+def test_gradients_of_weights_are_added_up_in_loops_of_their_own(layer, shared):
+    found = []
+    for wrap in (lambda f: f, tj.jit):
+        tj.manual_seed(0)
+        model, x = layer(10, 24), random(13, 20, 10)
+
+        def gradients(x, model=model):
+            (model(x)[0] ** 2).sum().backward()
+            return [parameter.grad for parameter in model.parameters()]
+
+        found.append([*map(bits, wrap(gradients)(x))])
+    assert found[0] == found[1]
+    gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[layer]
+    assert shared == [20, 20, 24 * gates]
