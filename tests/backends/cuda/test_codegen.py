@@ -18,7 +18,18 @@ from tracejit.backends.cpu import runtime
 from tracejit.backends.cuda import codegen, forms, instructions
 from tracejit.backends.cuda.executable import entries
 from tracejit.backends.program import KernelCall, Program, plan
-from tracejit.ir.types import DTYPES_BY_SHORT_NAME, DType, bool_, complex64, float32, float64, int32, uint8
+from tracejit.ir.types import (
+    DTYPES_BY_SHORT_NAME,
+    DType,
+    bfloat16,
+    bool_,
+    complex64,
+    float16,
+    float32,
+    float64,
+    int32,
+    uint8,
+)
 
 from .programs import CASES, INTEGERS, Case, entries_of, functions, programs, reference
 from .shim import shim
@@ -184,26 +195,30 @@ def test_integer_instructions(shim_folder: Path) -> None:
 # Random programs --------------------------------------------------------------------------------------------
 
 DTYPES = (float32, float32, float64, int32, bool_, uint8)
-FAMILIES = {  # the number of ops, the extents, and the size of the largest value
-    "small": (12, (0, 1, 1, 2, 3, 5, 16, 17, 31, 33, 64), 3000),
-    "long": (6, (1, 2, 3, 100, 1021, 4096, 4097, 5000), 20_000),
+FAMILIES = {  # the number of ops, the extents, the size of the largest value, and the dtypes
+    "small": (12, (0, 1, 1, 2, 3, 5, 16, 17, 31, 33, 64), 3000, DTYPES),
+    "long": (6, (1, 2, 3, 100, 1021, 4096, 4097, 5000), 20_000, DTYPES),
+    "halves": (8, (1, 2, 3, 17, 33, 64, 1024), 3000, (bfloat16, bfloat16, float16, float32, int32, bool_)),
 }
 
 
-def random_programs(family: str) -> list[tuple[Program, list[np.ndarray]]]:
-    """Programs made of kernels alone, and inputs; the same ones each time."""
+def random_programs(family: str) -> list[tuple[Program, list[np.ndarray], Program | None]]:
+    """Programs made of kernels alone, inputs, and what the CPU runs in their place; the same ones each time."""
     drawn = []
 
     @settings(max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def draw(data: st.DataObject) -> None:
-        max_ops, extents, max_size = FAMILIES[family]
-        graph = data.draw(random_graphs(max_ops, DTYPES, extents, max_size, BACKEND_OPS, all_alive=True))
-        drawn.append((plan(graph, host=False), data.draw(random_arguments(graph))))
+        max_ops, extents, max_size, dtypes = FAMILIES[family]
+        graph = data.draw(random_graphs(max_ops, dtypes, extents, max_size, BACKEND_OPS, all_alive=True))
+        others = plan(graph) if family == "halves" else None
+        drawn.append((plan(graph, host=False), data.draw(random_arguments(graph)), others))
 
     draw()
     return [
-        (program, inputs) for program, inputs in drawn if all(isinstance(call, KernelCall) for call in program.calls)
+        (program, inputs, others)
+        for program, inputs, others in drawn
+        if all(isinstance(call, KernelCall) for call in program.calls)
     ]
 
 
@@ -211,9 +226,10 @@ def random_programs(family: str) -> list[tuple[Program, list[np.ndarray]]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_programs(family: str, shim_folder: Path) -> None:
     drawn = random_programs(family)
-    module = Module(codegen.module_source([entry for program, _ in drawn for entry in functions(program)]), shim_folder)
-    for program, inputs in drawn:
-        assert differences(program, module, inputs) == [], program
+    entries = [entry for program, _, _ in drawn for entry in functions(program)]
+    module = Module(codegen.module_source(entries), shim_folder)
+    for program, inputs, others in drawn:
+        assert differences(program, module, inputs, others) == [], program
 
 
 # What the shim would notice ---------------------------------------------------------------------------------
