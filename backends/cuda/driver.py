@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import DType
+from tracejit.ir.types import DType, bfloat16, uint16
 
 from ..devices import Copy, Device, Launch, Product, Work
 from . import cubins
@@ -111,7 +111,11 @@ class CupyDevice(Device):
 
     def copied(self, array: Any) -> Any:
         with self._here():
-            return array.copy(order="C")
+            if array.dtype != bfloat16:
+                return array.copy(order="C")
+            # As integers: CuPy's own kernels of bfloat16 need CUDA's headers.
+            bits = self._cupy.ndarray(array.shape, uint16, memptr=array.data, strides=array.strides).copy(order="C")
+            return self._cupy.ndarray(array.shape, bfloat16, memptr=bits.data)
 
     def write(self, address: int, array: np.ndarray) -> None:
         with self._here():

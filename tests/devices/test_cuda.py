@@ -36,6 +36,7 @@ def test_tensors(gpu: GPU) -> None:
     assert repr(x[0, :2]).endswith("device='cuda:0')")
     assert (x.mT[1:] * 2).tolist() == (x.cpu().mT[1:] * 2).tolist()
     assert x.cpu().numpy().tobytes() == drawn(3, 4).tobytes()
+    assert (x.bfloat16().mT[1:] * 2).tolist() == (x.cpu().bfloat16().mT[1:] * 2).tolist()
     assert gpu.launches >= 1
     assert gpu.threads
     with pytest.raises(RuntimeError, match="device 'cuda:1' is not available: there are 1 CUDA devices"):
