@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROWS = 48  # in a block: whole tiles of a product, whose scores leave room for its other operands in the cache
 PADDING = 64  # bytes between the rows of a block, so that they fall into different sets of the cache
 WORTHWHILE_BYTES = 1 << 18  # of a matrix of scores: fewer are in the cache anyway
+LEAST_BLOCKS = 6  # in all: so few are not shared evenly by threads, each of which would turn the weights for itself
 
 Move = tuple[int, int, int, int]  # in bytes: for each stack of matrices, matrix, row, and column of the limit
 Slope = tuple[int, int, int]  # for each row, each column of the limit, and each of the reach
@@ -152,6 +153,8 @@ def _chain(
     *_, m, n = scores.type.static_shape
     between = only_reader(scores)
     if between is None or m <= FEW_ROWS or n == 1 or scores.type.nbytes < WORTHWHILE_BYTES:
+        return None
+    if scores.type.size // (m * n) * -(-m // ROWS) < LEAST_BLOCKS:
         return None
     if not all(is_fusible(op) for op in between.ops) or between.domain != squeezed(scores.shape):
         return None

@@ -151,3 +151,9 @@ def test_without_a_reduction() -> None:
     args = normal(8, 128, 16), normal(8, 128, 16), normal(8, 128, 16)
     assert "rows of each of 8 matrices" in program(f, *map(tj.tensor, args))
     assert_same(f, *args)
+
+
+def test_layers_of_few_rows_stay_apart() -> None:
+    """Their blocks are too few for the threads to share them evenly."""
+    x, w, v = tj.tensor(normal(128, 100)), tj.tensor(normal(100, 600)), tj.tensor(normal(600, 50))
+    assert "rows of each" not in program(lambda x: F.relu(x @ w) @ v, x)
