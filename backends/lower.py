@@ -767,7 +767,7 @@ class _Emission:
         return k.Address(0 if offset == 0 else self._shared("o", offset), terms, steps, shift)
 
     def _stride(self, stride: int) -> k.Extent:
-        return stride if stride in (0, 1, 2) else self._shared("s", stride)
+        return stride if stride in (-1, 0, 1, 2) else self._shared("s", stride)
 
     def _shared(self, letter: str, value: int) -> str:
         """A parameter for all offsets, or all strides, of that value."""

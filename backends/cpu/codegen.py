@@ -16,7 +16,7 @@ from functools import cache
 from tracejit.ir.types import DType, bool_, int64
 
 from .. import kernel as k
-from . import across, chains, halves, instructions, pairs, reductions, unrolling, windows
+from . import across, chains, instructions, pairs, reductions, strided, unrolling, windows
 from .emitter import (
     VECTOR_LANES,
     Context,
@@ -223,7 +223,7 @@ class KernelEmitter:
                     e.assign(f"mul <{lanes} x i64> {register}, {e.splat(extent_text(stride), int64, lanes)}")
                 )
         lane_stride = at.terms.get(c.vector_axis or "", 0) if c.lanes > 1 else 0
-        if lane_stride != 0 and (vectors or lane_stride != 1) and not self.takes_every_second(statement, c):
+        if lane_stride != 0 and (vectors or lane_stride != 1) and not self.short_stride(statement, c):
             counts = f"<{', '.join(f'i64 {lane}' for lane in range(c.lanes))}>"
             step = e.splat(extent_text(lane_stride), int64, c.lanes)
             vectors.append(e.assign(f"mul <{c.lanes} x i64> {counts}, {step}"))
@@ -239,11 +239,12 @@ class KernelEmitter:
         strides = statement.address.terms.get(c.vector_axis or "", 0)
         return strides != 0 or self.lanes([scalar for scalar, _ in statement.address.dynamic], c) > 1
 
-    def takes_every_second(self, statement: k.Load | k.Store, c: Context) -> bool:
-        """Whether the lanes are every second element of memory."""
-        if c.lanes == 1 or statement.imaginary is not None or statement.address.terms.get(c.vector_axis or "", 0) != 2:
-            return False
-        return self.lanes([scalar for scalar, _ in statement.address.dynamic], c) == 1
+    def short_stride(self, statement: k.Load | k.Store, c: Context) -> int:
+        """The distance of the lanes in memory, if it is one of :data:`.strided.STRIDES`; else 0."""
+        stride = statement.address.terms.get(c.vector_axis or "", 0)
+        if c.lanes == 1 or statement.imaginary is not None or stride not in strided.STRIDES:
+            return 0
+        return int(stride) if self.lanes([scalar for scalar, _ in statement.address.dynamic], c) == 1 else 0
 
     def _load(self, statement: k.Load, c: Context) -> tuple[str, int]:
         e, dtype = self.e, statement.result.dtype
@@ -256,8 +257,8 @@ class KernelEmitter:
             register = loaded
         elif tile is not None:
             register = e.assign(f"load {type}, ptr {tile}, align {align * lanes}")
-        elif self.takes_every_second(statement, c):
-            register = halves.load(e, dtype, pointer, lanes, c.mask)
+        elif stride := self.short_stride(statement, c):
+            register = strided.load(e, dtype, pointer, lanes, c.mask, stride)
         elif offsets is not None:
             addresses = e.assign(
                 f"getelementptr {instructions.memory_type(dtype)}, ptr {pointer}, <{lanes} x i64> {offsets}"
@@ -296,8 +297,8 @@ class KernelEmitter:
         if dtype == bool_:
             value = e.assign(f"zext {instructions.register_type(dtype, lanes)} {value} to {type}")
         align = dtype.itemsize
-        if lanes > 1 and self.takes_every_second(statement, c):
-            halves.store(e, dtype, value, pointer, lanes, c.mask)
+        if stride := self.short_stride(statement, c):
+            strided.store(e, dtype, value, pointer, lanes, c.mask, stride)
         elif offsets is not None:
             addresses = e.assign(
                 f"getelementptr {instructions.memory_type(dtype)}, ptr {pointer}, <{lanes} x i64> {offsets}"
