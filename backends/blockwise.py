@@ -117,9 +117,8 @@ def lower_chains(plan: _Plan, groups: Sequence[Group]) -> tuple[dict[int, list[B
                 readers.setdefault(source_of(op, operand, plan.whole), {})[group.number] = group
     calls: dict[int, list[BlockwiseCall]] = {}
     taken: set[int] = set()
-    for first in groups:
-        chain = _chain(plan, first, maker, readers)
-        if chain is None or not taken.isdisjoint(group.number for group in chain.groups):
+    for chain in (chain for first in groups for chain in _candidates(plan, first, maker, readers)):
+        if not taken.isdisjoint(group.number for group in chain.groups):
             continue
         # It runs where its last group stands, or before, where another one waits for it.
         numbers = {group.number for group in chain.groups}
@@ -138,11 +137,12 @@ def lower_chains(plan: _Plan, groups: Sequence[Group]) -> tuple[dict[int, list[B
     return calls, taken
 
 
-def _chain(
+def _candidates(
     plan: _Plan, first: Group, maker: Mapping[Value, Group], readers: Mapping[Value, Mapping[int, Group]]
-) -> Chain | None:
+) -> list[Chain]:
+    """The chains of a first product, the longest first."""
     if not _is_product(plan, first):
-        return None
+        return []
     results = set(plan.graph.results)
 
     def only_reader(value: Value) -> Group | None:
@@ -153,13 +153,13 @@ def _chain(
     *_, m, n = scores.type.static_shape
     between = only_reader(scores)
     if between is None or m <= FEW_ROWS or n == 1 or scores.type.nbytes < WORTHWHILE_BYTES:
-        return None
+        return []
     if scores.type.size // (m * n) * -(-m // ROWS) < LEAST_BLOCKS:
-        return None
+        return []
     if not all(is_fusible(op) for op in between.ops) or between.domain != squeezed(scores.shape):
-        return None
+        return []
     if between.reduced - {len(between.domain) - 1} or between.total:
-        return None
+        return []
     for value in [op.result for op in between.ops if op.result in plan.stored]:
         for last in readers.get(value, {}).values():
             product = last.ops[0]
@@ -170,14 +170,14 @@ def _chain(
             if last.ops[-1].result.shape[-1] == 1:
                 continue
             inside = {scores} | ({value} if only_reader(value) is last else set())
+            found = [Chain([first, between, last], scores, inside)]
             rows = source_of(first.ops[0], first.ops[0].operands[0], plan.whole)
             before = maker.get(rows)
-            groups = [first, between, last]
-            if before is not None and only_reader(rows) is first and _goes_by_rows(plan, before, rows, scores):
-                groups.insert(0, before)
-                inside.add(rows)
-            return Chain(groups, scores, inside)
-    return None
+            if before is not None and _goes_by_rows(plan, before, rows, scores) and _reads_rows(first.ops[0], rows):
+                own = {rows} if only_reader(rows) is first else set()
+                found.insert(0, Chain([before, first, between, last], scores, inside | own))
+            return found
+    return []
 
 
 def _is_product(plan: _Plan, group: Group) -> bool:
