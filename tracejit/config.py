@@ -64,6 +64,35 @@ class Config:
         while_vjp.settings.memory = nbytes
 
 
+def get_num_threads() -> int:
+    """How many threads share the work of large operations, the caller's among them; see :func:`set_num_threads`."""
+    from tracejit.backends.cpu import threads  # here, as below: importing tracejit loads no compiler
+
+    return threads.num_threads()
+
+
+def set_num_threads(number: int) -> None:
+    """Have at most ``number`` threads share the work of large operations, the caller's among them.
+
+    At first there is one for each processor that the process may use (its affinity, and the quota of its control
+    group); more than that are of no use, and not started.  Results do not depend on it, to the bit.
+
+    Raises:
+        TypeError: ``number`` is no int.
+        ValueError: It is below 1.
+
+    >>> import tracejit as tj
+    >>> number = tj.get_num_threads()
+    >>> tj.set_num_threads(1)
+    >>> tj.get_num_threads()
+    1
+    >>> tj.set_num_threads(number)
+    """
+    from tracejit.backends.cpu import threads
+
+    threads.set_num_threads(number)
+
+
 config = Config()
 config.loop_memory = int(os.environ.get("TRACEJIT_LOOP_MEMORY") or config.loop_memory)
 config.masked_where = _is_set("TRACEJIT_MASKED_WHERE", "1")

@@ -45,7 +45,7 @@ class _Runtime:
         self.callback = ctypes.CFUNCTYPE(word, word, pointer)(_called_back)
         self.callback_address = ctypes.cast(self.callback, pointer).value
         self.reads_arrays = _array_layout_is_known()
-        self.workers = threads.available_processors()
+        self.workers = threads.most_threads()
 
     def run(self, *arguments: Any) -> int:
         return self._program(_held(self.run_cell))(*arguments)
@@ -69,7 +69,7 @@ class _Runtime:
         self.parallel_for_cell, worker_cell = compiler.load_module(
             "pool", ["tj_parallel_for", "tj_pool_worker"], _pool_module
         )
-        return threads.ThreadPool(_held(self.parallel_for_cell), _held(worker_cell), self.workers)
+        return threads.ThreadPool(_held(self.parallel_for_cell), _held(worker_cell))
 
 
 def load_walker() -> list[int]:

@@ -80,7 +80,7 @@ def _key_of(graph: Graph, options: str) -> str | None:
 @cache
 def _surroundings() -> str:
     """What programs depend on besides their graphs, which a process asks for once."""
-    return f"{threads.available_processors()}\n{compiler.fingerprint()}"
+    return f"{threads.most_threads()}\n{compiler.fingerprint()}"
 
 
 _CHANGE_PASSES = ("TRACEJIT_CHECK", "TRACEJIT_PASSES_LIMIT")

@@ -37,6 +37,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -414,6 +415,32 @@ def available_processors() -> int:
     return max(1, min(count, math.floor(min(cgroup_quota(), count))))
 
 
+@cache
+def most_threads() -> int:
+    """How many threads there may be: what programs reserve memory for."""
+    return available_processors() if is_supported(platform.machine(), sys.platform == "linux") else 1
+
+
+_wanted = [sys.maxsize]
+
+
+def num_threads() -> int:
+    """How many threads share parallel work, the caller's among them."""
+    return min(_wanted[0], most_threads())
+
+
+def set_num_threads(number: int) -> None:
+    """Have that many threads share parallel work, or as many as there may be, if these are fewer."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"set_num_threads expects an int, but got {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"set_num_threads expects a positive number of threads, but got {number}")
+    _wanted[0] = number
+    for pool in list(_pools):
+        if pool.is_default:
+            pool.set_num_threads(num_threads())
+
+
 class ThreadPool:
     """The threads that share parallel work, started when there first is some.
 
@@ -423,10 +450,10 @@ class ThreadPool:
     Args:
         parallel_for: The address of ``tj_parallel_for``.
         worker: The address of ``tj_pool_worker``.  The code of both must stay loaded as long as the process lives.
-        num_threads: The number of threads, the caller's among them; by default, one for each available processor.
+        size: The number of threads, the caller's among them; by default, what :func:`set_num_threads` says.
     """
 
-    def __init__(self, parallel_for: int, worker: int, num_threads: int | None = None) -> None:
+    def __init__(self, parallel_for: int, worker: int, size: int | None = None) -> None:
         self._supported = is_supported(platform.machine(), sys.platform == "linux")
         self._parallel_for = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)(parallel_for)
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(worker)
@@ -439,8 +466,9 @@ class ThreadPool:
         self._closed = False
         self._lock = threading.RLock()
         self._num_threads = 1
-        self.set_num_threads(available_processors() if num_threads is None else num_threads)
+        self.is_default = size is None
         _pools.add(self)
+        self.set_num_threads(num_threads() if size is None else size)
 
     @property
     def num_threads(self) -> int:

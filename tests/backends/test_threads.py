@@ -14,6 +14,7 @@ import pytest
 
 llvm = pytest.importorskip("llvmlite.binding")
 
+import tracejit as tj  # noqa: E402
 from tracejit.backends.cpu import threads  # noqa: E402
 from tracejit.backends.cpu.target import host_target  # noqa: E402
 from tracejit.backends.cpu.threads import ThreadPool, pool_module  # noqa: E402
@@ -184,3 +185,34 @@ def test_a_platform_without_futex_runs_serially() -> None:
     llvm.parse_assembly(threads.SERIAL_MODULE).verify()
     assert not threads.is_supported("arm64", is_linux=False)
     assert ctypes.sizeof(ctypes.c_void_p) == 8
+
+
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    before = tj.get_num_threads()
+    yield
+    tj.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    x = tj.asarray(np.random.default_rng(0).standard_normal((700, 700), np.float32))
+    step = tj.jit(lambda x: (tj.tanh(x) @ x, tj.softmax(x), x.sum(axis=0)))
+    found = []
+    for number in (1, 2, 1):
+        tj.set_num_threads(number)
+        assert tj.get_num_threads() == min(number, threads.most_threads())
+        found.append([result.numpy().tobytes() for result in step(x)])
+        names = [thread.name for thread in threading.enumerate()]
+        assert sum(name == f"tracejit-{index}" for index in range(1, 9) for name in names) < number
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_no_more_threads_than_processors_and_at_least_one() -> None:
+    tj.set_num_threads(10**6)
+    assert tj.get_num_threads() == threads.most_threads()
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="set_num_threads expects"):
+            tj.set_num_threads(wrong)  # type: ignore[arg-type]
+    assert tj.get_num_threads() == threads.most_threads()
