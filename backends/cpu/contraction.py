@@ -75,6 +75,7 @@ SKEW_TILES, SKEW_BYTES = 2, 1 << 17  # or its vectors cross the lines of the cac
 
 MOST_TILES = 96  # that share a panel of B, where their sums are kept apart
 LEAST_DEPTH = 32  # k of a product whose transpose is computed
+PAIR_DEPTH = 128  # and, for each pair of a row and a column, of one where these are taken one by one
 READ_ONCE = 8  # how much longer a multiplication takes where B is read but once
 
 
@@ -116,7 +117,7 @@ def kernel_name(
     """
     if dtype == bfloat16:
         return "dot_bf16"
-    shape, (m, n, _) = blocking(dtype, target), sizes
+    shape, (m, n, k) = blocking(dtype, target), sizes
     if windows is not None and places is not None:
         copied = "copied_" if windows == "rhs" and places.shape[1] != len(VECTOR_FACTS) else ""
         return f"dot_windows_{windows}_{copied}{'f32' if dtype.itemsize == 4 else 'f64'}"
@@ -125,10 +126,10 @@ def kernel_name(
         m, width, (along_n, along_k) = n, m, a_strides
     by_row = along_n == 1 and (target.has_masked_memory or width % shape.lanes == 0)
     by_column = along_k == 1 and width >= shape.lanes
-    few = "" if m > shape.low or not (by_row or by_column) else "stream" if by_row else "columns"
-    if sizes[:2] == (1, 1) and a_strides[1] == b_strides[0] == 1:
-        few = "single"
-    few = few and f"{few}_{1 if m == 1 else shape.low}_"
+    by_pair = m * width == 1 or (m * width * PAIR_DEPTH <= k and width < shape.lanes and not by_row)
+    by_pair = by_pair and a_strides[1] == b_strides[0] == 1
+    few = "pairs" if by_pair else "stream" if by_row else "columns" if by_column else ""
+    few = f"{few}_{1 if m == 1 else shape.low}_" if few and m <= shape.low else ""
     return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
@@ -203,7 +204,7 @@ class ContractionWriter(TileWriter, PackingWriter):
         return self.size
 
     def module(self, name: str) -> str:
-        ways = {"stream": self.stream, "columns": self.columns, "single": self.single}
+        ways = {"stream": self.stream, "columns": self.columns, "pairs": self.pairs}
         few = next((way for way in ways if f"_{way}_" in name), None)
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         self.in_place = windows if windows and "copied" not in name else ""

@@ -565,37 +565,44 @@ class TileWriter(VectorWriter):
         across = [self.parts(vectors[number::part]) for number in range(part)]
         return [y for group in zip(*across, strict=True) for y in self.transposed([*group])]
 
-    def single(self, height: int) -> None:
-        """Multiply one row of A by one column of B, both contiguous: as many blocks side by side as there are lanes."""
-        depth = self.lanes * DEPTH
-        with self.function(f"internal void @single_{height}({TILE_PARAMETERS})", hot=True):
+    def pairs(self, height: int) -> None:
+        """Multiply a few rows of A by fewer columns of B than there are lanes, all contiguous: one by one."""
+        with self.function(f"internal void @pairs_{height}({TILE_PARAMETERS})", hot=True):
             # One vector more, for what is filled up may end anywhere.
             copies = [self.buffer(DEPTH + 1) for _ in range(2)]
-            sums = self.buffer(1)
-            with self.loop("0", "%depth", depth, [(self.scalar, "-0.0")]) as stretches:
-                count = self.min(self.sub("%depth", stretches.index), depth)
-                whole = self.compare("eq", count, depth)
-                starts = [self.offset(p, self.mul(stretches.index, self.size)) for p in ("%a", "%b")]
-                with self.when(self.negate(whole)):
-                    self.fill_up(starts, copies, count)
-                pointers = [self.select(whole, "ptr", *pair) for pair in zip(starts, copies, strict=True)]
-                with self.loop("0", self.min(count, DEPTH), self.lanes, [(self.vector, "zeroinitializer")]) as ks:
-                    here = [self.offset(p, self.mul(ks.index, self.size)) for p in pointers]
-                    blocks = range(0, depth * self.size, DEPTH * self.size)
-                    x, y = (self.elements([self.load(self.offset(p, byte)) for byte in blocks]) for p in here)
-                    (total,) = ks.carried
-                    for pair in zip(x, y, strict=True):
-                        total = self.fma(*pair, total)
-                    ks.next = [total]
-                self.store(ks.carried[0], sums, aligned=True)
-                with self.loop(
-                    "0", self.ceil_div(count, DEPTH), 1, [(self.scalar, stretches.carried[0])]
-                ) as blocks_left:
-                    new = self.load_scalar(self.offset(sums, self.mul(blocks_left.index, self.size)))
-                    blocks_left.next = [self.let("total", f"fadd {self.scalar} {blocks_left.carried[0]}, {new}")]
-                stretches.next = blocks_left.carried
-            self.do(f"store {self.scalar} {stretches.carried[0]}, ptr {sums}, align {self.size}")
-            self.write_few(sums, "%columns", Corner(), "1")
+            sums, totals = self.buffer(1), self.buffer(height)
+            with self.loop("0", "%rows", 1) as rows, self.loop("0", "%columns", 1) as columns:
+                row = self.offset("%a", self.mul(rows.index, "%a_row"))
+                column = self.offset("%b", self.mul(columns.index, "%b_strip"))
+                at = self.add(self.mul(rows.index, self.vector_bytes), self.mul(columns.index, self.size))
+                total = self.pair(row, column, copies, sums)
+                self.do(f"store {self.scalar} {total}, ptr {self.offset(totals, at)}, align {self.size}")
+            self.write_few(totals, "%columns", Corner(), "%rows")
+
+    def pair(self, row: str, column: str, copies: list[str], sums: str) -> str:
+        """The product of a row and a column: as many blocks side by side as there are lanes."""
+        depth = self.lanes * DEPTH
+        with self.loop("0", "%depth", depth, [(self.scalar, "-0.0")]) as stretches:
+            count = self.min(self.sub("%depth", stretches.index), depth)
+            whole = self.compare("eq", count, depth)
+            starts = [self.offset(p, self.mul(stretches.index, self.size)) for p in (row, column)]
+            with self.when(self.negate(whole)):
+                self.fill_up(starts, copies, count)
+            pointers = [self.select(whole, "ptr", *pair) for pair in zip(starts, copies, strict=True)]
+            with self.loop("0", self.min(count, DEPTH), self.lanes, [(self.vector, "zeroinitializer")]) as ks:
+                here = [self.offset(p, self.mul(ks.index, self.size)) for p in pointers]
+                blocks = range(0, depth * self.size, DEPTH * self.size)
+                x, y = (self.elements([self.load(self.offset(p, byte)) for byte in blocks]) for p in here)
+                (total,) = ks.carried
+                for factors in zip(x, y, strict=True):
+                    total = self.fma(*factors, total)
+                ks.next = [total]
+            self.store(ks.carried[0], sums, aligned=True)
+            with self.loop("0", self.ceil_div(count, DEPTH), 1, [(self.scalar, stretches.carried[0])]) as filled:
+                new = self.load_scalar(self.offset(sums, self.mul(filled.index, self.size)))
+                filled.next = [self.let("total", f"fadd {self.scalar} {filled.carried[0]}, {new}")]
+            stretches.next = filled.carried
+        return stretches.carried[0]
 
     def fill_up(self, starts: list[str], copies: list[str], count: str) -> None:
         """Copy what is no whole stretch, and fill up its last block: with what changes no sum, see ``copy_piece``."""
