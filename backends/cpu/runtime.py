@@ -9,7 +9,7 @@ import ctypes
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what programs are made with is loaded when one is made
     from .entry import Entry
 
 CALLS_WORTH_AN_ENTRY = 2
+WORK_WORTH_WAITING = 1 << 31  # multiplications in products: code that is not optimised takes longer for more
 
 
 class _Runtime:
@@ -110,15 +111,17 @@ def _pool_module() -> str:
     return threads.pool_module(compiler.host_target())
 
 
-def _dot_kernel(call: DotCall) -> str:
-    """Load the kernel of a matrix product; its name."""
+def _dot_kernel(call: DotCall, waits: bool) -> str:
+    """Load the kernel of a matrix product; its name.  ``waits`` for it to be compiled fully."""
     from . import contraction
 
     dtype, target = call.dtype, compiler.host_target()
     sizes = call.m, call.n, call.k
     windows = () if call.windows is None else (call.windows.side, call.windows.places.array)
     name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], *windows)
-    compiler.load_module(name, [name], lambda: contraction.contraction_module(dtype, target, name), hot=True)
+    compiler.load_module(
+        name, [name], lambda: contraction.contraction_module(dtype, target, name), in_background=not waits, hot=True
+    )
     return name
 
 
@@ -143,10 +146,13 @@ class Executable:
         if isinstance(program, Recipe):
             recipe = program
         else:
+            from ..program import DotCall, walk
             from .encoding import Encoding
 
             compiler.compile_kernels(program.kernels)
-            encoding = Encoding(program, _dot_kernel, _blockwise_kernel, self._runtime.workers)
+            work = sum(call.work for call in walk(program.calls) if isinstance(call, DotCall))
+            dot_kernel = partial(_dot_kernel, waits=work >= WORK_WORTH_WAITING)
+            encoding = Encoding(program, dot_kernel, _blockwise_kernel, self._runtime.workers)
             recipe = encoding.recipe()
             if recipe.calls_python:
                 self._host = program, encoding
