@@ -20,8 +20,8 @@ from .target import Target
 from .vectors import blocking
 
 LEAST_WORK = 1 << 20  # scalar operations of a loop
+MOST_WORK = 3 << 21  # multiplications of a step's products: waiting for one another matters little in longer ones
 SHARED_BYTES = 3 << 18  # of what products read in each step, which each thread's cache then holds
-MANY_ROWS = 48  # of a part, which make up for reading more than that
 
 
 def rows_of(call: LoopCall, places: Mapping[Value, Place], target: Target, workers: int) -> int:
@@ -33,11 +33,11 @@ def rows_of(call: LoopCall, places: Mapping[Value, Place], target: Target, worke
     if not products or not all(isinstance(each, KernelCall | DotCall | CopyCall) for each in calls):
         return 0
     rows = products[0].m
-    least = rows // workers
-    if any(least <= blocking(each.dtype, target).low for each in products):
+    if any(rows // workers <= blocking(each.dtype, target).low for each in products):
         return 0
-    read = sum(each.n * each.k * each.dtype.itemsize for each in products)
-    if read > SHARED_BYTES and least < MANY_ROWS:
+    if sum(each.n * each.k * each.dtype.itemsize for each in products) > SHARED_BYTES:
+        return 0
+    if sum(each.work for each in products) > MOST_WORK:
         return 0
     return rows if _Body(call, places, rows).is_by_rows() else 0
 
