@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 ROWS = 48  # in a block: whole tiles of a product, whose scores leave room for its other operands in the cache
 PADDING = 64  # bytes between the rows of a block, so that they fall into different sets of the cache
 WORTHWHILE_BYTES = 1 << 18  # of a matrix of scores: fewer are in the cache anyway
+# Where the products are of longer rows (the inner extent of the first and the columns of the last one, together), what
+# is between them matters less than that their right operands are read, and turned, for each block: all the more where
+# these are the same for all matrices, as weights are.  Where a mask leaves out columns, there is more to be had.
+LONGEST, LONGEST_MASKED = 512, 1024
 LEAST_BLOCKS = 6  # in all: so few are not shared evenly by threads, each of which would turn the weights for itself
 
 Move = tuple[int, int, int, int]  # in bytes: for each stack of matrices, matrix, row, and column of the limit
@@ -222,6 +226,7 @@ class _Lowering:
         self.blocks: dict[Value, Matrices] = {}  # where a block of what is inside is
         self.prologue: list[Step] = []
         self._turned_ones: set[Value] = set()
+        self._reads_weights = False  # whether a right operand is the same for all matrices
 
     def run(self) -> BlockwiseCall | None:
         """The chain's call; ``None`` where some of it cannot be computed block by block."""
@@ -266,6 +271,9 @@ class _Lowering:
             if own and product.addend is None and product.rhs.value not in self._turned_ones:
                 end.limited = "k"  # it can be computed again, and its operand's columns are neighbours
             steps.append(self._rest(self._weights, to_reach=bool(end.limited)))
+        longest = LONGEST_MASKED if is_limited else 0 if self._reads_weights else LONGEST
+        if extents(first.ops[0])[3] + extents(last.ops[0])[2] > longest:
+            raise _Refused
         return [*steps, end]
 
     # Memory of a thread's own ---------------------------------------------------------------------------------
@@ -298,6 +306,7 @@ class _Lowering:
         if any(matrices.value in self.blocks for matrices in (call.rhs, call.addend) if matrices is not None):
             raise _Refused
         lhs, out = self._block(call.lhs, call, call.k), self._block(call.out, call, call.n)
+        self._reads_weights |= not any(call.rhs.strides[:2])
         rhs = call.rhs if call.rhs.strides[3] == 1 or call.n == 1 else self._turned(call)
         operands = [each for each in (lhs, rhs, out, call.addend) if each is not None]
         own = [replace(each, strides=(0, 0, *each.strides[2:])) for each in operands]

@@ -52,7 +52,7 @@ def window(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 SHAPES = [
     (2, 3, 128, 128, 32),  # blocks of 48, 48 and 32 rows
-    (1, 1, 300, 300, 16),  # a matrix in parts
+    (2, 1, 300, 300, 16),  # matrices in parts
     (3, 2, 101, 257, 24),
 ]
 
@@ -67,6 +67,14 @@ def test_attention_is_what_it_is_op_by_op(f: Callable[..., Any], shape: tuple[in
     q[0, 0, 60, 3], k[-1, -1, columns // 2, 1], v[0, 0, columns - 3, 2] = np.nan, np.inf, -np.inf
     assert_same(f, q * 40, k, v)
     assert_same(f, q, k, -abs(v) * 1e-38)
+
+
+def test_one_matrix_is_worth_it_where_a_mask_leaves_out_columns() -> None:
+    q, k, v = (normal(300, 16) for _ in range(3))
+    args = [tj.tensor(x) for x in (q, k, v)]
+    assert "rows of each of 1 matrices" in program(causal, *args)
+    assert "rows of each" not in program(full, *args)
+    assert_same(causal, q, k, v)
 
 
 def test_columns_that_a_mask_leaves_out_are_not_computed() -> None:
