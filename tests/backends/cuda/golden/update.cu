@@ -112,19 +112,18 @@ extern "C" __global__ void __launch_bounds__(256, 1) update_slice_a48bb371956c(
 }
 
 // One thread for each i0, i1.
-extern "C" __global__ void __launch_bounds__(256, 1) update_slice_e6261da0e2b3(
+extern "C" __global__ void __launch_bounds__(256, 1) update_slice_104e9c20f57b(
     const float *__restrict__ b0,
     float *__restrict__ b1,
     const long long s0,
     const long long s1,
-    const long long s2,
-    const long long o3
+    const long long o2
 ) {
   const long long points = 5ll * 8ll;
   for (long long point = blockIdx.x * 256ll + threadIdx.x; point < points; point += gridDim.x * 256ll) {
     const long long i0 = point / 8;
     const long long i1 = point % 8;
     const float v0 = b0[i0 * s0 + i1];
-    b1[i0 * s1 + i1 * s2 + o3] = v0;
+    b1[i0 * s1 + i1 * 2 + o2] = v0;
   }
 }
