@@ -36,7 +36,7 @@ MOST_PHASES = 16  # each is a copy
 COPY = 16  # what the copy of a panel costs, in rows of a product with it
 FEW_SUMS, LONG_SUM = 64, 256  # so few sums, of more products each, are reductions
 SUMS_AT_A_TIME = 10  # which stay in registers
-FEW_PLACES = 48  # up to so many, the places of all examples are the rows of the product, and not the columns
+FEW_PLACES = 64  # up to so many, the places of all examples are the rows of the product, and not the columns
 
 
 def lower_convolution(plan: _Plan, op: Op) -> None:
