@@ -316,7 +316,7 @@ class _Body:
 
     def _stages(self, parts: list[Part], steps: range) -> list[Stage]:
         stages: list[Stage] = []
-        touched: dict[Buffer, list[tuple[int, Access]]] = {}
+        touched: dict[Buffer, dict[tuple[bool, int, int], int]] = {}  # in which way → the latest lag
         for step in steps:
             for part in parts:
                 if step >= part.settles:
@@ -324,12 +324,14 @@ class _Body:
                 lag = 0
                 keys = [self._buffer(self.memory(access.value, step)) for access in part.accesses]
                 for key, own in zip(keys, part.accesses, strict=True):
-                    for before, other in touched.get(key, ()):
-                        if own.is_written or other.is_written:
-                            lag = max(lag, before + max(own.high - other.low, other.high - own.low))
+                    for (is_written, low, high), before in touched.get(key, {}).items():
+                        if own.is_written or is_written:
+                            lag = max(lag, before + max(own.high - low, high - own.low))
                 stages.append(Stage(part, tuple(self.memory(value, step) for value in part.call.buffers), lag))
                 for key, own in zip(keys, part.accesses, strict=True):
-                    touched.setdefault(key, []).append((lag, own))
+                    ways = touched.setdefault(key, {})
+                    way = own.is_written, own.low, own.high
+                    ways[way] = max(lag, ways.get(way, 0))
         return stages
 
 
