@@ -20,6 +20,7 @@ from .facts import facts
 from .graph import Constant, Graph, Op, Value
 from .minimum_cut import SINK, SOURCE, UNLIMITED, Network
 from .primitive import Elementwise, Placement, View
+from .primitives.attention import attention_log_sum
 from .primitives.generation import iota
 from .primitives.indexing import gather
 from .primitives.view import optimization_barrier
@@ -159,13 +160,17 @@ class Partition:
     def _cost(self, value: Value) -> int:
         if value in self.free:
             return 0
-        if value in self.again or (value in self.own and not is_cheap(value.op)):  # type: ignore[arg-type]
+        if value in self.again or (value in self.own and not self._is_early(value.op) and not is_cheap(value.op)):  # type: ignore[arg-type]
             return UNLIMITED
         is_view = value.op is not None and isinstance(value.op.primitive, View)  # what it shows is there already
         return kept_bytes([value.type]) + is_view
 
     def _may_run_backward(self, op: Op) -> bool:
-        return self.is_cheap(op) or op.results[0] in self.own
+        return self.is_cheap(op) or (op.results[0] in self.own and not self._is_early(op))
+
+    def _is_early(self, op: Op | None) -> bool:
+        """Whether the forward graph computes the op along with its own: what is small, and takes long by itself."""
+        return op is not None and op.primitive is attention_log_sum and op.results[0] not in self.again
 
     def leading_to(self, saved: Sequence[Value]) -> list[Op]:
         """The ops of the gradient's part that compute saved values."""

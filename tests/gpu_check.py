@@ -114,6 +114,47 @@ def attention(m: Library, q: Any, k: Any, v: Any) -> Any:
     return softmax(m, q @ m.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5) @ v
 
 
+def attention_of_halves(m: Library, *, gradients: bool) -> Callable[..., Any]:
+    """Each query looks at what comes before it; by the library's own function."""
+    if m.name == "jax":
+        by = "cudnn" if m.jax.default_backend() == "gpu" else None
+
+        def of_jax(*rows: Any) -> Any:
+            turned = [m.swapaxes(x, 1, 2) for x in rows]
+            return m.swapaxes(m.jax.nn.dot_product_attention(*turned, is_causal=True, implementation=by), 1, 2)
+
+        def with_gradients_of_jax(*rows: Any) -> Any:
+            result, pull = m.jax.vjp(of_jax, *rows)
+            return [result, *pull(result)]
+
+        return with_gradients_of_jax if gradients else of_jax
+
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        return m.F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def with_gradients(*rows: Any) -> Any:
+        leaves = [x.detach().requires_grad_() for x in rows]
+        result = attend(*leaves)
+        result.backward(result.detach())
+        return [result.detach(), *(leaf.grad for leaf in leaves)]
+
+    return with_gradients if gradients else attend
+
+
+def embedding_gradient(m: Library) -> Callable[..., Any]:
+    """Rows are added to those of a table that are named, many of them several times."""
+
+    def of_jax(table: Any, rows: Any, names: Any) -> Any:
+        return m.zeros_like(table).at[names].add(rows)
+
+    def gradient(table: Any, rows: Any, names: Any) -> Any:
+        table = table.detach().requires_grad_()
+        m.F.embedding(names, table).backward(rows)
+        return table.grad
+
+    return of_jax if m.name == "jax" else gradient
+
+
 def twenty_kernels(m: Library, x: Any) -> Any:
     for _ in range(10):
         x = x - m.mean(x, 0, keepdims=True)
@@ -188,6 +229,15 @@ WORKLOADS: list[Workload] = [
              of(norm_backward), 12.0 * 16384 * 4096),
     Workload("attention", ((8, 16, 1024, 64),) * 3, ((1, 2, 5, 4),) * 3, of(attention), tolerance=1e-2,
              flops=4.0 * 8 * 16 * 1024**2 * 64),
+    *[
+        Workload(f"attention bf16{', with gradients' if gradients else ''}", ((8, 16, 2048, 64),) * 3,
+                 ((1, 2, 9, 16),) * 3, partial(attention_of_halves, gradients=gradients), dtype=bfloat16,
+                 flops=(14.0 if gradients else 4.0) * 8 * 16 * 2048**2 * 64 / 2, without=("cupy",), tolerance=0.1)
+        for gradients in (False, True)
+    ],
+    Workload("gradient of an embedding, 4M rows", ((1 << 20, 16), (1 << 22, 16), (1 << 22,)),
+             ((12, 3), (40, 3), (40,)), embedding_gradient, 4.0 * 16 * ((1 << 22) + (1 << 20)), labels=1 << 20,
+             without=("cupy",)),
     Workload("20 kernels on 1 MB", ((512, 512),), ((9, 7),), of(twenty_kernels), launch_bound=True),
     Workload("perceptron, a step", ((1024, 784), (1024,)), ((3, 784), (3,)), perceptron(1024), labels=10,
              without=("cupy",), tolerance=1e-2, tiny_program=perceptron(8), launch_bound=True),

@@ -11,7 +11,7 @@ from .gpu_check import main
 
 @pytest.mark.skipif(bool(shim.why_unavailable()), reason=shim.why_unavailable() or "the shim is there")
 def test_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path), "--dry-run", "--only", "tracejit,cupy", "--budget", "240"]) == 0
+    assert main(["--out", str(tmp_path), "--dry-run", "--only", "tracejit,cupy", "--budget", "400"]) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert [phase["phase"] for phase in found["phases"]] == ["tests", "floors", "tracejit", "cupy"]
     assert found["phases"][0]["result"].startswith("exit status 0: 1 passed")
