@@ -41,6 +41,8 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
+from tracejit.ir.primitives import ordering
+
 from .target import Target
 
 # The pool's state: byte offsets of its fields, on cache lines by who writes them when.
@@ -435,7 +437,7 @@ def set_num_threads(number: int) -> None:
         raise TypeError(f"set_num_threads expects an int, but got {type(number).__name__}")
     if number < 1:
         raise ValueError(f"set_num_threads expects a positive number of threads, but got {number}")
-    _wanted[0] = number
+    _wanted[0] = ordering.most_threads[0] = number
     for pool in list(_pools):
         if pool.is_default:
             pool.set_num_threads(num_threads())

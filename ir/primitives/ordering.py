@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 SHARED_SIZE = 1 << 18  # elements from which on several threads sort: one takes a fraction of a millisecond to start
+most_threads = [1 << 16]  # as the user allows
 PACKED_SIZE = 1 << 10  # elements from which on positions are sorted as part of the keys
 
 
@@ -92,7 +93,7 @@ def _sorted(x: np.ndarray, axis: int) -> np.ndarray:
 
 def _sort_rows(x: np.ndarray) -> None:
     """Sort along the last axis, in place."""
-    threads = _processors() if x.size >= SHARED_SIZE else 1
+    threads = min(_processors(), most_threads[0]) if x.size >= SHARED_SIZE else 1
     rows = x.reshape(-1, x.shape[-1])
     if threads == 1:
         x.sort()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tracejit as tj
 from tracejit.ir.primitives import ordering
 
 SHAPES = [(1500,), (300, 11), (6, 7, 30), (2, 700), (600, 2), (1,), (0,), (3, 0)]
@@ -46,3 +47,16 @@ def test_several_threads_share_a_row() -> None:
     x = np.random.default_rng(9).standard_normal(ordering.SHARED_SIZE + 5).astype(np.float32)
     assert np.array_equal(ordering.sorted_alike(x, 0), np.sort(x))
     assert np.array_equal(x[ordering.argsorted(x, 0)], np.sort(x))
+
+
+def test_no_more_threads_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared: list[int] = []
+    monkeypatch.setattr(ordering, "_all_at_once", lambda work: shared.append(len(work)))
+    monkeypatch.setattr(ordering, "_processors", lambda: 3)
+    monkeypatch.setattr(ordering, "most_threads", [ordering.most_threads[0]])
+    number = tj.get_num_threads()
+    for allowed in (1, 2):
+        tj.set_num_threads(allowed)
+        tj.sort(tj.zeros(ordering.SHARED_SIZE))
+    tj.set_num_threads(number)
+    assert shared == [2]
