@@ -2,7 +2,7 @@
 
 ``forms`` decides how a launch deals a kernel out to threads; each form has an emitter: ``maps`` and ``tiles`` where
 there is nothing to reduce, ``rows`` and ``columns`` for one team a point, ``totals`` for many, ``scans`` and
-``scatters`` where the order counts.  ``batches`` finds what one launch can do for many calls, ``executable`` runs
-programs.  What has no kernel is for ``libraries`` (matrix products) or ``functions``.  Neither printing nor compiling
-needs a GPU.
+``scatters`` (many updates by ``sorting``) where the order counts, ``attention`` on ``tensor_cores``.  ``batches`` finds
+what one launch can do for many calls, ``executable`` runs programs.  What has no kernel is for ``libraries`` (matrix
+products) or ``functions``.  Neither printing nor compiling needs a GPU.
 """
