@@ -53,7 +53,7 @@ def _is_small(op: Op) -> bool:
     values = [*op.operands, *op.results, *(value for inner in body.ops for value in inner.results)]
     if any(not value.type.is_static or value.dtype not in KERNEL_DTYPES or 0 in value.shape for value in values):
         return False
-    if sum(value.type.size for value in body.results) > MOST_CARRIED:
+    if not 0 < sum(value.type.size for value in body.results) <= MOST_CARRIED:
         return False
     terms = 0
     for inner in body.ops:

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+from tracejit.backends.cpu.runtime import Executable
+from tracejit.backends.program import plan
+from tracejit.ir import Block, Graph, Op, TensorType, Value
+from tracejit.ir.primitives.control import scan
 
 
 def random(*shape, dtype="float32", seed=0):
@@ -144,3 +148,11 @@ def test_carries_without_elements():
     start, xs = (random(2, 0),), random(3, 2, 0)
     expected = bits(by_steps(step, start, xs, 3))
     assert bits(tj.jit(lambda x, xs: at_once(step, (x,), xs, 3))(*start, xs)) == expected
+
+
+def test_loops_that_give_nothing():
+    x, number = Value(TensorType(np.dtype("float32"), ())), Value(TensorType(np.dtype("int64"), ()))
+    attributes = {"carries": 0, "constants": 0, "length": 3}
+    loop = Op(scan, (), attributes, [], None, [Block([number], [], [])])
+    (found,) = Executable(plan(Graph("nothing", [x], [loop], [x])))([np.array(2, "float32")])
+    assert found == 2
