@@ -20,6 +20,7 @@ from ..primitive import Elementwise, Primitive, Reduction, View
 from ..primitives.contraction import dot
 from ..primitives.elementwise import add, convert, divide, logical_not, multiply, negate, select, subtract
 from ..primitives.placement import concatenate, pad
+from ..primitives.reduction import reduce_product
 from ..primitives.view import broadcast_in_dim, named, reshape, slice_, stop_gradient, transpose
 from ..types import HALF_DTYPES, KERNEL_DTYPES, DType, TensorType, bool_, is_floating
 
@@ -127,8 +128,10 @@ def _view_of_scalar(op: _Candidate) -> Value | None:
 
 
 def _reduce_single_elements(op: _Candidate) -> Value | None:
-    """The reduction of one element is the element."""
+    """The reduction of one element is the element; a complex product by 1 may change the signs of zeros."""
     (x,) = op.operands
+    if op.primitive is reduce_product and x.dtype.kind == "c":
+        return None
     if all(x.shape[axis] == 1 for axis in op.attributes["axes"]):
         return op.make(reshape, x, shape=op.type.shape)
     return None

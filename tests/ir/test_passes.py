@@ -303,11 +303,12 @@ def test_simplify(parameters, results, before, after):
         "integer_power %i, 1000000 : i64[3]",
         "multiply %c, (1.0, 0.0):c64 : c64[2]",
         "add %c, (-0.0, -0.0):c64 : c64[2]",
+        "reduce_product %d {axes=[1]} : c64[2]",
     ],
 )
 def test_left_as_it_is(line):
     type = line.rpartition(": ")[2]
-    graph = function("%x: f32[3], %y: f64[3], %i: i64[3], %c: c64[2]", type, f"%z = {line} return %z")
+    graph = function("%x: f32[3], %y: f64[3], %i: i64[3], %c: c64[2], %d: c64[2,1]", type, f"%z = {line} return %z")
     assert optimize(graph) is graph
 
 
