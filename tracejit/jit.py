@@ -423,6 +423,12 @@ class JittedFunction:
             if segment.ending is not None and segment.ending.backward is not None:
                 yield segment.ending.backward
 
+    def anew(self) -> JittedFunction:
+        """The same function, of which nothing is compiled."""
+        return JittedFunction(
+            self._function, static_argnames=self._static_argnames, check=self._check, numerics=self._numerics
+        )
+
     def _path(self, args: Any, kwargs: Any) -> Segment:
         """The first segment that a call goes through, compiled if need be."""
         call = ArgumentsOfCall(self._static, args, kwargs, ordered=self._ordered)

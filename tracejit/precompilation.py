@@ -13,6 +13,7 @@ from tracejit.ir.types import DTYPES_BY_SHORT_NAME
 from . import tree
 from .jit import JittedFunction
 from .locations import at_user_line
+from .state import thread
 
 _TYPE = re.compile(rf"({'|'.join(DTYPES_BY_SHORT_NAME)})\[([\d, ]*)\]")
 
@@ -38,15 +39,20 @@ def precompile(function: JittedFunction, specs: Iterable[Any], arch: str = "sm_9
     if not isinstance(function, JittedFunction):
         raise at_user_line(TypeError(f"precompile: expected a jitted function, got {type(function).__name__}"))
     needed: dict[str, Entry] = {}
-    for spec in specs:
-        given = spec if isinstance(spec, tuple) else (spec,)
-        arguments = tree.map_leaves(_argument, given)
-        for code in function.codes(arguments, {}):
-            program = code.planned(host=False)
-            dtypes = {call.dtype for call in walk(program.calls) if isinstance(call, DotCall)}
-            needed.update(
-                {entry.name: entry for entry in [*entries(program, arch), *map(libraries.copy_entry, dtypes)]}
-            )
+    recorder = function.anew()  # what it has recorded for the CPU may differ
+    thread.for_device = True
+    try:
+        for spec in specs:
+            given = spec if isinstance(spec, tuple) else (spec,)
+            arguments = tree.map_leaves(_argument, given)
+            for code in recorder.codes(arguments, {}):
+                program = code.planned(host=False)
+                dtypes = {call.dtype for call in walk(program.calls) if isinstance(call, DotCall)}
+                needed.update(
+                    {entry.name: entry for entry in [*entries(program, arch), *map(libraries.copy_entry, dtypes)]}
+                )
+    finally:
+        thread.for_device = False
     cubins.compile_entries(list(needed.values()), arch)
     return cubins.report(list(needed.values()), arch) if needed else []
 

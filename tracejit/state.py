@@ -27,6 +27,7 @@ class ThreadState(threading.local):
     hidden: Level | None = None  # the innermost transformation around the block that is recorded, which knows of none
     region: Recording | None = None  # of a function that will be run again when its derivative is wanted
     grad_enabled: bool = True
+    for_device: bool = False  # what is recorded is for a device, though its tensors are on the CPU
     anomaly: bool = False
     callbacks: list[tuple[Any, list[np.ndarray]]] | None = None  # those that are due at the end of the call under way
     missed: tuple[Segment, np.ndarray] | None = None  # where the last call found no path for an outcome
@@ -50,7 +51,7 @@ class ThreadState(threading.local):
 # code, which looks at this word, leaves operations to Python then.
 busy = array("q", [0])
 unrecorded = array("q", [0])  # how many threads record no gradients
-_ORDINARY = frozenset(("quiet", "arguments", "hidden", "missed"))
+_ORDINARY = frozenset(("quiet", "for_device", "arguments", "hidden", "missed"))
 _lock = lock()
 
 

@@ -168,11 +168,21 @@ def test_precompile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(folder.iterdir()) != []
     cubins.forget()
     monkeypatch.setattr(nvrtc, "compile_to_cubin", lambda *_: pytest.fail("it was compiled again"))
-    codes = f.codes((tj.ones(3, 8), 0.5), {})
+    codes = [code for x in (tj.zeros(16, 8), tj.ones(3, 8)) for code in f.codes((x, 0.5), {})]
     needed = [entry for code in codes for entry in entries(code.planned(host=False))]
     assert all(code.startswith(b"\x7fELF") for code in cubins.compile_entries(needed, "sm_90").values())
     with pytest.raises(TypeError, match="expected a jitted function, got function"):
         tj.precompile(lambda x: x, [])  # type: ignore[arg-type]
+
+
+def test_precompile_chooses_as_on_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEJIT_CACHE_DIR", str(folder))
+    attend = tj.jit(lambda q: tj.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True))
+    q = tj.ones(1, 2, 16, 16, dtype=tj.bfloat16)
+    attend(q)  # on the CPU it is a chain of operations
+    (report,) = tj.precompile(attend, [(q,)], arch="sm_90")
+    assert "attention" in report.name
+    assert "= attention" not in attend.ir(q)
 
 
 @needs_nvrtc

@@ -19,6 +19,7 @@ from tracejit.ir.types import (
 from ...locations import at_user_line
 from ...ops import creation, elementwise, linalg, manipulation, reduction as reductions
 from ...promotion import as_tensor, operands
+from ...state import thread
 from ...tape import apply
 from ...tensor import Tensor
 from .dropout import dropout
@@ -57,7 +58,7 @@ def scaled_dot_product_attention(
         if x.ndim < 2:
             message = f"scaled_dot_product_attention: Expected {name} to have at least 2 dimensions, got {x.ndim}"
             raise at_user_line(RuntimeError(message))
-    if q.device != "cpu" and not dropout_p:
+    if (q.device != "cpu" or thread.for_device) and not dropout_p:
         found = _by_kernel(q, k, v, attn_mask, is_causal, scale, enable_gqa)
         if found is not None:
             return found
