@@ -20,8 +20,8 @@ from tracejit.ir.primitives.attention import (
 from tracejit.ir.types import bfloat16, bool_, float16, float32
 
 from . import kernel as k
+from .addresses import strides_of
 from .fusion import home_index
-from .lower import strides_of
 from .products import place_of
 
 if TYPE_CHECKING:

@@ -22,8 +22,10 @@ from tracejit.ir import Location, Op, TensorType, Value
 from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitive import Reduction
 
+from .addresses import flat_address
+from .elements import Elements, Node, StoreRequest, reachable
 from .fusion import Affine, Group, home_index, is_fusible, source_of, squeezed, through_views
-from .lower import Elements, Node, NotOneLoop, StoreRequest, build_kernel, flat_address, reachable
+from .lower import NotOneLoop, build_kernel
 from .masks import masked_columns
 from .memory import ALIGNMENT
 from .products import FEW_ROWS, DotCall, Matrices, extents, factorized, is_product, lower_product, one_stride

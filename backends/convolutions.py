@@ -23,9 +23,9 @@ from tracejit.ir.primitives.reduction import reduce_sum
 from tracejit.ir.primitives.view import slice_
 from tracejit.ir.types import HALF_DTYPES, DType, float32, float64
 
+from .addresses import Region, strides_of
 from .cpu.target import host_target
 from .fusion import Affine, Group, home_index, reduction_domain
-from .lower import Region, strides_of
 from .products import DotCall, Matrices, Windows, place_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ and consumers, and rows that are read by several reductions (softmax, layer norm
 
 An op joins the group of a producer when it reads that producer's values at the very same point (or, from
 the kept level, at the point's projection), and when no path leads out of the group and back into it.
-Whatever is decided here is about speed alone: :mod:`.lower` computes a member at any index it is asked for.
+Whatever is decided here is about speed alone: :mod:`.elements` computes a member at any index it is asked for.
 """
 
 from __future__ import annotations

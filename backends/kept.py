@@ -15,7 +15,7 @@ from tracejit.ir.types import bool_
 from .kernel import Literal
 
 if TYPE_CHECKING:
-    from .lower import Node, StoreRequest
+    from .elements import Node, StoreRequest
 
 WORTH_KEEPING = 8  # instructions: what takes more is not computed twice
 

@@ -20,8 +20,8 @@ from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
 from tracejit.ir.types import HALF_DTYPES, DType, bfloat16, float32, float64
 
+from .addresses import in_memory
 from .fusion import Affine, Group, Index, home_index, is_fusible, operand_index, squeezed, through_views
-from .lower import in_memory
 
 if TYPE_CHECKING:
     from .control import Body

@@ -25,6 +25,7 @@ from tracejit.ir.primitives.placement import update_slice
 from tracejit.ir.primitives.reduction import BLOCK
 from tracejit.ir.types import Symbol, bool_, int64, short_name
 
+from .addresses import Region, flat_address, in_memory, region_of
 from .attention import has_kernel, lower_attention
 from .blockwise import BlockwiseCall, lower_chains
 from .control import (
@@ -42,6 +43,7 @@ from .control import (
     walk,
 )  # fmt: skip
 from .convolutions import lower_convolution
+from .elements import Elements, StoreRequest
 from .fusion import (
     LARGE_REDUCTION,
     Affine,
@@ -59,18 +61,7 @@ from .fusion import (
     through_views,
 )  # fmt: skip
 from .kernel import Kernel, Literal
-from .lower import (
-    BLOCK_AXIS,
-    Elements,
-    LoweredKernel,
-    NotOneLoop,
-    Region,
-    StoreRequest,
-    build_kernel,
-    flat_address,
-    in_memory,
-    region_of,
-)  # fmt: skip
+from .lower import BLOCK_AXIS, LoweredKernel, NotOneLoop, build_kernel
 from .products import (
     DotCall,
     Matrices,

@@ -18,8 +18,9 @@ from tracejit.ir.primitives.indexing import gather
 from tracejit.ir.types import KERNEL_DTYPES, int64
 
 from . import kernel as k
+from .elements import CarryRequest, Elements, Node
 from .fusion import Affine, Index, home_index, squeezed
-from .lower import SMALL_EXTENT, CarryRequest, Elements, Node, NotOneLoop, build_kernel
+from .lower import SMALL_EXTENT, NotOneLoop, build_kernel
 from .products import is_product
 
 if TYPE_CHECKING:

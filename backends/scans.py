@@ -23,8 +23,9 @@ from tracejit.ir.primitives.library import (
 from tracejit.ir.types import KERNEL_DTYPES, bool_, int64, is_floating
 
 from . import kernel as k
+from .elements import CarryRequest, Elements
 from .fusion import DEVICE_DTYPES, Affine, home_index, operand_index, squeezed
-from .lower import CarryRequest, Elements, build_kernel
+from .lower import build_kernel
 
 if TYPE_CHECKING:
     from .program import _Plan

@@ -18,8 +18,9 @@ from tracejit.ir.primitives.reduction import LANES
 from tracejit.ir.types import KERNEL_DTYPES
 
 from . import kernel as k
+from .elements import CarryRequest, Elements, Node
 from .fusion import Affine, Index, through_view
-from .lower import CarryRequest, Elements, LoweredKernel, Node, NotOneLoop, build_kernel
+from .lower import LoweredKernel, NotOneLoop, build_kernel
 from .products import is_product
 from .recurrences import FEW, MOST_WORK, STEP, Element, Steps
 
