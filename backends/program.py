@@ -7,7 +7,7 @@ is no call at all: its result is the operand's memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 
 import numpy as np
@@ -237,16 +237,18 @@ def print_calls(calls: Sequence[Call], places: Mapping[Value, Place], indent: st
                 yield f"{indent}}}"
 
 
-def plan(graph: Graph, *, specialize: bool = True, host: bool = True) -> Program:
+def plan(
+    graph: Graph, *, specialize: bool = True, host: bool = True, observe: Callable[[Call], object] | None = None
+) -> Program:
     """Lower a graph whose shapes are all known.
 
     ``specialize`` writes small extents into the kernels; without it, a kernel serves every shape.  ``host``: for the
     CPU, whose products can read an operand through windows, and whose kernels keep values between passes over a row,
-    walk axes in order and know complex numbers.
+    walk axes in order and know complex numbers.  ``observe(call)`` is called for calls as soon as they are planned.
     """
     graph = decomposed(graph, lambda op: not host and has_kernel(op))
     graph = ahead(pieces(split(graph))) if host else unroll(graph)
-    root = _Plan(graph, specialize, host, Memory(), {})
+    root = _Plan(graph, specialize, host, Memory(), {}, observe)
     root.lower([])
     return root.program(graph)
 
@@ -257,9 +259,16 @@ class _Plan:
     loop: Loop | None = None  # of which the graph is a step
 
     def __init__(
-        self, graph: Block, specialize: bool, host: bool, memory: Memory, symbols: Mapping[Symbol, int]
+        self,
+        graph: Block,
+        specialize: bool,
+        host: bool,
+        memory: Memory,
+        symbols: Mapping[Symbol, int],
+        observe: Callable[[Call], object] | None,
     ) -> None:
         self.graph = graph
+        self.observe = observe
         self.specialize, self.host = specialize, host
         self.memory = memory  # shared by all regions
         own = own_symbols(graph)
@@ -275,7 +284,7 @@ class _Plan:
         self.copies: dict[tuple[Value, int, tuple[tuple[int, int], ...]], Value] = {}
 
     def nested(self, region: Block) -> _Plan:
-        return _Plan(region, self.specialize, self.host, self.memory, self.symbols)
+        return _Plan(region, self.specialize, self.host, self.memory, self.symbols, self.observe)
 
     def lower(self, targets: Sequence[tuple[Value, Value]]) -> None:
         """Plan the calls; each pair of ``targets`` is a result and the value in whose memory it is wanted."""
@@ -300,9 +309,13 @@ class _Plan:
         self.columns_read = columns_read(self, self.graph.ops)
         blockwise, in_chains = lower_chains(self, groups) if self.host else ({}, set[int]())
         for group in groups:
+            planned = len(self.calls)
             self.calls += blockwise.get(group.number, [])
             if group.number not in in_chains:
                 self.lower_group(group)
+            if self.observe is not None:
+                for call in self.calls[planned:]:
+                    self.observe(call)
         self.calls += copies
 
     def _stored_values(self, groups: list[Group]) -> set[Value]:

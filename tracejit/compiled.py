@@ -470,11 +470,12 @@ class Code:
 
     def planned(self, *, host: bool) -> Program:
         """The program for the CPU, or for devices."""
+        from tracejit.backends.cpu.early import Early
         from tracejit.backends.program import plan
 
         optimized = self.optimized
         with self._timed("lower"):
-            return plan(optimized, specialize=self.specialize, host=host)
+            return plan(optimized, specialize=self.specialize, host=host, observe=Early() if host else None)
 
     @once
     def executable(self) -> Any:

@@ -269,6 +269,10 @@ class _Compiler:
         self._submit(self._urgent, job)
         job.native.wait()
 
+    def ask(self, work: Callable[[], object]) -> None:
+        """Have the thread do ``work`` at once, without waiting for it; what it raises is dropped."""
+        self._submit(self._urgent, _Job(work))
+
     def note_native(self) -> None:
         """From here on LLVM is at work."""
         if self._job is not None:
@@ -376,6 +380,11 @@ if hasattr(os, "register_at_fork"):
 def begin(work: Callable[[], object]) -> None:
     """Have the compiler's thread do ``work``, which loads what will be wanted soon, while the caller goes on."""
     _compiler.begin(work)
+
+
+def ask(work: Callable[[], object]) -> None:
+    """Have the compiler's thread do ``work``, which loads what will be wanted later, as soon as it can."""
+    _compiler.ask(work)
 
 
 def run_later(work: Callable[[], object]) -> None:

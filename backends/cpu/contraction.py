@@ -133,6 +133,13 @@ def kernel_name(
     return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
+def name_of(call: DotCall, target: Target) -> str:
+    """The name of the kernel of a product."""
+    windows = () if call.windows is None else (call.windows.side, call.windows.places.array)
+    sizes = call.m, call.n, call.k
+    return kernel_name(call.dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], *windows)
+
+
 def read_once(call: DotCall, target: Target) -> DotCall:
     """The product, or its transpose where that has few rows, so that its B is read but once."""
     if call.windows or call.dtype == bfloat16 or not 1 < call.n <= blocking(call.dtype, target).low < call.m:

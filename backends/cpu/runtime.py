@@ -111,14 +111,12 @@ def _pool_module() -> str:
     return threads.pool_module(compiler.host_target())
 
 
-def _dot_kernel(call: DotCall, waits: bool) -> str:
+def load_dot(call: DotCall, *, waits: bool) -> str:
     """Load the kernel of a matrix product; its name.  ``waits`` for it to be compiled fully."""
     from . import contraction
 
     dtype, target = call.dtype, compiler.host_target()
-    sizes = call.m, call.n, call.k
-    windows = () if call.windows is None else (call.windows.side, call.windows.places.array)
-    name = contraction.kernel_name(dtype, target, sizes, call.lhs.strides[2:], call.rhs.strides[2:], *windows)
+    name = contraction.name_of(call, target)
     compiler.load_module(
         name, [name], lambda: contraction.contraction_module(dtype, target, name), in_background=not waits, hot=True
     )
@@ -151,7 +149,7 @@ class Executable:
 
             compiler.compile_kernels(program.kernels)
             work = sum(call.work for call in walk(program.calls) if isinstance(call, DotCall))
-            dot_kernel = partial(_dot_kernel, waits=work >= WORK_WORTH_WAITING)
+            dot_kernel = partial(load_dot, waits=work >= WORK_WORTH_WAITING)
             encoding = Encoding(program, dot_kernel, _blockwise_kernel, self._runtime.workers)
             recipe = encoding.recipe()
             if recipe.calls_python:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import same_bits, varied_numbers
-from tracejit.backends.cpu import compiler, runtime
-from tracejit.backends.program import plan
+from tracejit.backends.cpu import compiler, contraction, early, runtime
+from tracejit.backends.cpu.target import host_target
+from tracejit.backends.program import DotCall, plan
 from tracejit.ir import PRIMITIVES, Builder, Graph, TensorType, Value
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import parse
@@ -449,3 +450,24 @@ def test_what_is_kept_is_computed_once() -> None:
         parse(f"func @f{PROGRAMS['exponentials and quotients kept for the next pass over a row']}")
     ).kernels
     assert [gradient.text.count(name) for name in ("fma", "divide", "store")] == [9, 1, 3]
+
+
+def test_products_that_are_waited_for_are_compiled_while_the_program_is_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = """(%x: f32[64,64], %y: f32[64,64]) -> (f32[64,64]) {
+        %a = dot %x, %y : f32[64,64]
+        %b = dot %a, %y : f32[64,64]
+        %c = dot %b, %y {transpose_rhs=True} : f32[64,64]
+        return %c
+    }"""
+    graph, asked = parse(f"func @f{source}"), list[Callable[[], object]]()
+    monkeypatch.setattr(compiler, "ask", asked.append)
+    plan(graph, observe=early.Early())
+    assert asked == []  # there is too little to do
+    monkeypatch.setattr(early, "WORK_WORTH_WAITING", 2 * 64**3)
+    program = plan(graph, observe=early.Early())
+    products = [call for call in program.calls if isinstance(call, DotCall)]
+    names = {contraction.name_of(contraction.read_once(call, host_target()), host_target()) for call in products}
+    assert {work() for work in asked} == names
+    assert len(asked) == len(names)
