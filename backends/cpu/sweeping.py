@@ -1,21 +1,100 @@
-"""The native code of a sweep (:mod:`.sweeps`): a band, and a seam between two bands.
+"""The native code of a sweep (:mod:`.sweeps`): its steps, a band, and a seam between two bands.
 
-Both are kernels for the thread pool.  Their first argument is the address of the walker's instruction; from word
-``SWEEP_ARGUMENTS`` on, the arguments of its stages follow one after the other.  The record of a stage is: where its
-kernel's address stands, its lag, its first row and the number of its rows, the iterations of a row, the number of its
-arguments, and their places.
+A band and a seam are kernels for the thread pool.  Their first argument is the address of the walker's instruction;
+from word ``SWEEP_ARGUMENTS`` on, the arguments of its stages follow one after the other.  The record of a stage is:
+where its kernel's address stands, its lag, its first row and the number of its rows, the iterations of a row, the
+number of its arguments, and their places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from .walker import SWEEP_ARGUMENTS
 from .writer import Writer
 
-SWEEP_ARGUMENTS = 1
 BANDS, SEAMS, ROWS, BLOCK, LAG, STAGES, RECORDS = range(3, 10)  # words of the instruction
 
 Interval = tuple[str, str]
+
+TEXT = """
+; Some steps of a loop, sweeping over their rows.
+define internal void @sweep(ptr %instruction, ptr %frame, ptr %context) nounwind noinline {
+entry:
+  %repeat.at = getelementptr i64, ptr %instruction, i64 2
+  %bands.at = getelementptr i64, ptr %instruction, i64 3
+  %seams.at = getelementptr i64, ptr %instruction, i64 4
+  %stages.at = getelementptr i64, ptr %instruction, i64 8
+  %repeat = load i64, ptr %repeat.at
+  %bands = load i64, ptr %bands.at
+  %stages = load i64, ptr %stages.at
+  %seams = load i64, ptr %seams.at
+  %arguments.at = getelementptr i64, ptr %context, i64 $ARGUMENTS
+  %pool.at = getelementptr i64, ptr %context, i64 $POOL
+  %parallel.for.at = getelementptr i64, ptr %context, i64 $PARALLEL_FOR
+  %status.at = getelementptr i64, ptr %context, i64 $STATUS
+  %arguments = load ptr, ptr %arguments.at
+  %pool = load ptr, ptr %pool.at
+  %parallel.for.cell = load ptr, ptr %parallel.for.at
+  store ptr %instruction, ptr %arguments
+  %first.stage = getelementptr i64, ptr %instruction, i64 9
+  %first.slot = getelementptr i64, ptr %arguments, i64 $SWEEP_ARGUMENTS
+  br label %stage
+stage:
+  %s = phi i64 [ 0, %entry ], [ %s.after, %filled ]
+  %this.stage = phi ptr [ %first.stage, %entry ], [ %place, %filled ]
+  %stage.slot = phi ptr [ %first.slot, %entry ], [ %slot, %filled ]
+  %s.more = icmp slt i64 %s, %stages
+  br i1 %s.more, label %begun, label %step
+begun:
+  %count.at = getelementptr i64, ptr %this.stage, i64 5
+  %count = load i64, ptr %count.at
+  %first.place = getelementptr i64, ptr %this.stage, i64 6
+  br label %argument
+argument:
+  %a = phi i64 [ 0, %begun ], [ %a.after, %fill ]
+  %place = phi ptr [ %first.place, %begun ], [ %place.after, %fill ]
+  %slot = phi ptr [ %stage.slot, %begun ], [ %slot.after, %fill ]
+  %a.more = icmp slt i64 %a, %count
+  br i1 %a.more, label %fill, label %filled
+fill:
+  %value = call i64 @address(ptr %place, ptr %frame)
+  store i64 %value, ptr %slot
+  %a.after = add i64 %a, 1
+  %place.after = getelementptr i64, ptr %place, i64 2
+  %slot.after = getelementptr i64, ptr %slot, i64 1
+  br label %argument
+filled:
+  %s.after = add i64 %s, 1
+  br label %stage
+step:
+  %i = phi i64 [ 0, %stage ], [ %i.after, %swept ]
+  %left = icmp slt i64 %i, %repeat
+  br i1 %left, label %go, label %stop
+go:
+  %several = icmp sgt i64 %bands, 1
+  br i1 %several, label %share, label %alone
+alone:
+  call void @tj_bands(ptr %arguments, i64 0, i64 1, i64 0)
+  call void @tj_seams(ptr %arguments, i64 0, i64 %seams, i64 0)
+  br label %look
+share:
+  %parallel.for = load ptr, ptr %parallel.for.cell
+  call void %parallel.for(ptr %pool, ptr @tj_bands, ptr %arguments, i64 %bands, i64 1)
+  call void %parallel.for(ptr %pool, ptr @tj_seams, ptr %arguments, i64 %seams, i64 1)
+  br label %look
+look:
+  call void @look(ptr %frame, ptr %context)
+  %status = load i64, ptr %status.at
+  %failed = icmp ne i64 %status, 0
+  br i1 %failed, label %stop, label %swept
+swept:
+  %i.after = add i64 %i, 1
+  br label %step
+stop:
+  ret void
+}
+"""
 
 
 def functions() -> str:
