@@ -539,7 +539,7 @@ class _Plan:
     def _lower_empty(self, group: Group) -> None:
         """A domain without elements: only what reductions leave of it is computed, and what follows from that."""
         ops = [op for op in group.ops if 0 not in op.result.shape]
-        if ops:
+        if any(op.result in self.stored for op in ops):
             self.append(self._fused(ops, group.kept, frozenset()), ops[-1])
 
     # Reductions in blocks ---------------------------------------------------------------------------

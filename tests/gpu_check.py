@@ -9,6 +9,7 @@ table on the screen at the end; all within ``--budget`` seconds.  ``--dry-run`` 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
 import os
@@ -41,9 +42,13 @@ MODES = {  # of torch.compile
 NAMES = ("tracejit", "tracejit, eager", "cupy", "torch", *MODES, "jax")
 KEPT = (*MODES, "jax")  # what these compile in one process is there in the next one
 TESTS = ("tests/devices/test_tensors.py", "tests/devices/test_programs.py", "tests/devices/test_kernels.py",
-         "tests/devices/test_ops.py")  # fmt: skip
+         "tests/devices/test_attention.py", "tests/devices/test_ops.py")  # fmt: skip
 TEST_SHARE = 0.35  # of the budget
-REPEATS, SECONDS_OF_A_WORKLOAD = 7, 1.5
+REPEATS, SECONDS_OF_A_WORKLOAD = 7, 0.5
+MOST_SECONDS = 40  # of a workload, compiling included: then its process ends, and another goes on with the next one
+AGAIN = 75  # exit status: nothing works any more after an error on the GPU, a new process may go on
+DRAWN = (1 << 20) + 7  # numbers of an input: no multiple of a row
+WEIGHTS = np.cos(np.arange(8191))  # of results, again and again
 ROTATED_BYTES = 200 << 20  # inputs rotate through that much: more than the cache holds
 Arrays = list[np.ndarray]
 
@@ -72,9 +77,16 @@ class Workload:
         return [
             generator.integers(0, min(self.labels, 10) if tiny else self.labels, shape)
             if self.labels and (self.tokens or number == len(shapes) - 1)
-            else generator.standard_normal(shape, dtype=np.float32).astype(self.dtype)
+            else _drawn(generator, shape, self.dtype)
             for number, shape in enumerate(shapes)
         ]
+
+
+def _drawn(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Normal numbers; those of a large array are a few, again and again: to draw all would take longer than what is
+    timed."""
+    some = generator.standard_normal(min(math.prod(shape), DRAWN), dtype=np.float32)
+    return np.resize(some.astype(dtype), shape)
 
 
 def of(function: Callable[..., Any]) -> Callable[[Library], Callable[..., Any]]:
@@ -353,9 +365,14 @@ def measure(workload: Workload, m: Library, event: Callable[[], Any] | None, dry
 
 def _summary(array: Any) -> list[float]:
     """What tells two results apart, in few numbers: sums with weights."""
-    values = np.asarray(array, np.float64).reshape(-1)
-    weights = np.cos(np.arange(values.size) % 8191)
-    return [float(values.sum()), float((values * weights).sum()), float(np.sqrt((values * values).sum()))]
+    values, step = np.asarray(array).reshape(-1), WEIGHTS.size
+    columns, squares = np.zeros(step), 0.0
+    for start in range(0, values.size, 128 * step):  # in the CPU's cache: results have hundreds of megabytes
+        part = values[start : start + 128 * step].astype(np.float64)
+        squares += float(part @ part)
+        part.resize(-(-part.size // step) * step, refcheck=False)
+        columns += part.reshape(-1, step).sum(0)
+    return [float(columns.sum()), float(columns @ WEIGHTS), math.sqrt(squares)]
 
 
 def run_floors(file: Path, dry: bool) -> None:
@@ -398,22 +415,38 @@ def is_compared(workload: Workload, name: str) -> bool:
     return name not in workload.without and (name != "torch.compile graphs" or workload.launch_bound)
 
 
-def run_library(name: str, file: Path, deadline: float, dry: bool) -> None:
-    """All workloads; a line of JSON for each, as soon as it is there."""
+def run_library(name: str, file: Path, deadline: float, dry: bool) -> int:
+    """All workloads that the file does not have yet; a line of JSON for each, as soon as it is there."""
+    known = {row["workload"] for row in rows_of(file)}
     m, event = library(name, dry)
-    with file.open("w") as lines:
+    with file.open("a") as lines:
         for workload in WORKLOADS:
-            if not is_compared(workload, name):
+            if not is_compared(workload, name) or workload.name in known:
                 continue
             row: dict[str, Any] = {"workload": workload.name, "library": name}
+            if not dry:
+                faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
+            status = 0
             try:
                 if time.time() > deadline:
                     raise TimeoutError("there was no time left")
                 row |= measure(workload, m, event, dry)
             except Exception as error:
                 row["error"] = f"{type(error).__name__}: {error}"[:300]
+                try:
+                    m.wait(None)
+                except Exception:  # of a kernel: the GPU answers nothing else in this process from now on
+                    status = AGAIN
             lines.write(json.dumps(row) + "\n")
             lines.flush()
+            if status:
+                return status
+    faulthandler.cancel_dump_traceback_later()
+    return 0
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 # All of them ------------------------------------------------------------------------------------------------
@@ -440,7 +473,7 @@ class Check:
         self.out, self.dry, self.names = out, dry, names
         self.start = time.time()
         self.budget = budget
-        self.kept = Path(tempfile.mkdtemp(prefix="gpu-check-"))  # of what compilers keep
+        self.kept = Path(tempfile.mkdtemp(prefix="gpu-check-"))  # of what compilers and processes keep
         out.mkdir(parents=True, exist_ok=True)
         packages = ("numpy", "llvmlite", "cupy-cuda13x", "torch", "jax", "pytest")
         self.found: dict[str, Any] = {
@@ -475,29 +508,53 @@ class Check:
         (self.out / "results.json").write_text(json.dumps(self.found, indent=1) + "\n")
 
     def tests(self, limit: float) -> str:
+        """Each file in a process of its own: after an error of a kernel nothing works in the same one."""
         options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
-        tests = TESTS[:1] if self.dry else TESTS
-        command = [sys.executable, "-m", "pytest", *options, *tests, *(["-k", "what_it_says"] if self.dry else [])]
+        options += ["-k", "what_it_says"] if self.dry else []
         environment = self.environment() | {"TRACEJIT_TEST_DEVICE": "gpusim" if self.dry else "cuda"}
-        with (self.out / "tests.log").open("w") as log:
-            done = subprocess.run(command, stdout=log, stderr=log, timeout=limit, cwd=ROOT, env=environment)
-        lines = (self.out / "tests.log").read_text().strip().split("\n")
-        return f"exit status {done.returncode}: {lines[-1]}"
+        running: dict[Path, subprocess.Popen[bytes]] = {}
+        for name in TESTS[:1] if self.dry else TESTS:
+            log = self.kept / f"{Path(name).stem}.log"
+            with log.open("w") as file:
+                command = [sys.executable, "-m", "pytest", *options, name]
+                running[log] = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT, env=environment)
+        end, found, statuses = time.time() + limit, [], []
+        for log, process in running.items():
+            try:
+                statuses.append(process.wait(max(0.1, end - time.time())))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                statuses.append(process.wait())
+            found.append(f"{log.stem}: {log.read_text().strip().rpartition(chr(10))[2]}")
+        (self.out / "tests.log").write_text("\n".join(log.read_text() for log in running))
+        return f"exit status {next(filter(None, statuses), 0)}: {'; '.join(found)}"
 
     def library(self, name: str, limit: float) -> str:
-        file = self.out / f"{name.replace(', ', '_').replace('.', '_')}.jsonl"
-        file.unlink(missing_ok=True)
+        """The workloads, in one process after another where one ends before the last of them."""
+        file = self.kept / f"{name}.jsonl"
+        end, result = time.time() + limit, ""
         command = [sys.executable, "-m", "tests.gpu_check", "--library", name, "--out", str(file)]
-        command += ["--deadline", str(time.time() + limit - 5), *(["--dry-run"] if self.dry else [])]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit, cwd=ROOT, env=self.environment()
-            )
-            result = "done" if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr[-300:]}"
-        except subprocess.TimeoutExpired:
-            result = "stopped: it took too long"
-        if file.exists():
-            self.found["rows"] += [json.loads(line) for line in file.read_text().splitlines()]
+        command += ["--deadline", str(end - 5), *(["--dry-run"] if self.dry else [])]
+        compared = [workload.name for workload in WORKLOADS if is_compared(workload, name)]
+        while not result:
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=max(0.1, end - time.time()), cwd=ROOT,
+                    env=self.environment(),
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                result = "stopped: it took too long"
+                break
+            missing = compared[len(rows_of(file)) :]
+            if not file.exists():  # no such library
+                result = f"exit status {done.returncode}: {done.stderr[-300:]}"
+            elif not missing:
+                result = "done"
+            elif done.returncode != AGAIN:  # it has ended in the midst of the next one
+                error = f"exit status {done.returncode}: {done.stderr[-300:]}"
+                with file.open("a") as lines:
+                    lines.write(json.dumps({"workload": missing[0], "library": name, "error": error}) + "\n")
+        self.found["rows"] += rows_of(file)
         return result
 
     def environment(self) -> dict[str, str]:
@@ -511,7 +568,7 @@ class Check:
         }
 
     def floors(self, limit: float) -> str:
-        file = self.out / "floors.json"
+        file = self.kept / "floors.json"
         command = [sys.executable, "-m", "tests.gpu_check", "--library", "floors", "--out", str(file)]
         command += ["--dry-run"] if self.dry else []
         done = subprocess.run(
@@ -637,8 +694,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_floors(given.out, given.dry_run)
         return 0
     if given.library:
-        run_library(given.library, given.out, given.deadline, given.dry_run)
-        return 0
+        return run_library(given.library, given.out, given.deadline, given.dry_run)
     names = [name.replace("tracejit+eager", "tracejit, eager") for name in given.only.split(",")]
     return Check(given.out, given.budget, given.dry_run, names).run()
 
