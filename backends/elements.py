@@ -217,6 +217,8 @@ class Elements(ScalarBuilder):
         axes = op.attributes["axes"]
         shape = operand.type.static_shape
         if any(shape[axis] == 0 for axis in axes):
+            if op.result.dtype.kind == "c":  # a sum
+                return self.pair(*[k.Literal(0, real_dtype(op.result.dtype))] * 2)
             return k.Literal(0 if primitive.combine == "add" else primitive.identity(op.result.dtype), op.result.dtype)
         numbers, entries, kept = [], [], iter(index)
         home = _squeezed_numbers(shape)
