@@ -39,9 +39,9 @@ import numpy as np
 from tracejit.ir.facts import facts, replace
 from tracejit.ir.types import bfloat16
 
+from .few_rows import STREAMED_BLOCKS, FewRowsWriter
 from .packing import PackingWriter
 from .target import Target
-from .tiles import STREAMED_BLOCKS, TileWriter
 from .vectors import ALIGNMENT, DEPTH, LINE_BYTES, VECTOR_FACTS, blocking
 from .writer import Loop
 
@@ -200,7 +200,7 @@ RowsOfA = Callable[[str, str], tuple[tuple[str, str, str], str]]  # of a tile: p
 Into = list[tuple[str, ...]]  # C, what is added to a tile's sums and the addend: pointer, distance of rows, of vectors
 
 
-class ContractionWriter(TileWriter, PackingWriter):
+class ContractionWriter(FewRowsWriter, PackingWriter):
     """Writes the kernels for one dtype and one processor."""
 
     most_tiles = sys.maxsize  # that share a panel of B

@@ -12,8 +12,8 @@ import numpy as np
 
 from tracejit.ir.facts import facts
 
+from .few_rows import STREAMED_BLOCKS
 from .target import Target
-from .tiles import STREAMED_BLOCKS
 from .vectors import Blocking, blocking
 
 FEW_TILES = 4  # of rows: blocks of columns are narrow then
