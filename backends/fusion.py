@@ -126,7 +126,9 @@ def is_symbolic(op: Op) -> bool:
 
 def source_of(op: Op, operand: Value, whole: Collection[Op] = ()) -> Value:
     """The value in memory that the op reads for its operand; ``whole`` are ops that take views as they are."""
-    return operand if op in whole or is_alias(op) else through_views(operand, home_index(operand.shape))[0]
+    if operand.op is None or not isinstance(operand.op.primitive, View) or op in whole or is_alias(op):
+        return operand
+    return through_views(operand, home_index(operand.shape))[0]
 
 
 def runs_in_kernels(op: Op, host: bool = True) -> bool:

@@ -343,8 +343,9 @@ class _Plan:
         for op in self.graph.ops:
             if op in self.whole or not runs_in_kernels(op, self.host):
                 continue
-            bases = [self._memory_of(operand) for operand in op.operands]
-            for part, start, step in self._parts(op):
+            parts = self._parts(op)
+            bases = [self._memory_of(operand) for operand in op.operands] if parts else []
+            for part, start, step in parts:
                 found = region_of(part, op.result, start, step)
                 if found is None or max(step, default=1) != 1:
                     continue
