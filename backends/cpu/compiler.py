@@ -96,10 +96,29 @@ def module_text(kernels: Sequence[Kernel]) -> str:
 
 def compile_kernels(kernels: Sequence[Kernel]) -> None:
     """Load the kernels' machine code; new kernels are compiled as one module."""
+    begin_kernels(kernels)()
+
+
+def begin_kernels(kernels: Sequence[Kernel]) -> Callable[[], None]:
+    """The same, where LLVM goes on while the caller does something else; to be called then, to wait for it."""
     missing = [kernel for kernel in kernels if kernel.name not in _cells]
-    if missing:
-        names = [kernel.name for kernel in missing]
-        load_module("\n".join(kernel.text for kernel in missing), names, lambda: module_text(missing))
+    names = [kernel.name for kernel in missing]
+    key = f"{fingerprint()}\n" + "\n".join(kernel.text for kernel in missing)
+    start = time.perf_counter()
+    if not missing or _is_stored(key, names):
+        return _nothing
+    text = module_text(missing)
+    job = _compiler.ask(lambda: _compile_module(key, names, lambda: text, in_background=True, hot=False))
+
+    def wait() -> None:
+        job.wait()
+        Statistics.seconds += time.perf_counter() - start
+
+    return wait
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 def cells(names: Sequence[str]) -> dict[str, int]:
@@ -119,6 +138,13 @@ def load_stored(wanted: Mapping[str, str]) -> bool:
         if name not in _cells:
             missing.setdefault(module, []).append(name)
     return all(_load_stored(module, names) for module, names in missing.items())
+
+
+def _is_stored(key: str, names: Sequence[str]) -> bool:
+    """Load a module out of the disk cache; whether it is there."""
+    is_stored = _load_stored(disk.name_of(key), names)
+    _log.debug("the machine code of %s was %s", ", ".join(names), "there" if is_stored else "not there")
+    return is_stored
 
 
 def _load_stored(module: str, names: Sequence[str]) -> bool:
@@ -144,9 +170,7 @@ def load_module(
     if not all(name in _cells for name in names):
         start = time.perf_counter()
         full_key = f"{fingerprint()}\n{key}"
-        is_stored = _load_stored(disk.name_of(full_key), names)
-        _log.debug("the machine code of %s was %s", ", ".join(names), "there" if is_stored else "not there")
-        if not is_stored:
+        if not _is_stored(full_key, names):
             _compiler.run(lambda: _compile_module(full_key, names, text, in_background, hot))
         Statistics.seconds += time.perf_counter() - start
     return [ctypes.addressof(_cells[name]) for name in names]
@@ -227,8 +251,25 @@ class _Job:
     def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
         self.native = threading.Event()  # LLVM is at work on it, or it is done
-        self.done = threading.Event()
-        self.error: BaseException | None = None
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:
+            self._error = error
+        self.end()
+
+    def end(self) -> None:
+        self.native.set()
+        self._done.set()
+
+    def wait(self) -> None:
+        """Return when it is done; what it raised is raised here."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
 
 
 class _Compiler:
@@ -252,14 +293,7 @@ class _Compiler:
 
     def run(self, work: Callable[[], object]) -> None:
         """Have the thread do ``work``, and wait for it."""
-        if threading.current_thread() is self._thread:
-            work()
-            return
-        job = _Job(work)
-        self._submit(self._urgent, job)
-        job.done.wait()
-        if job.error is not None:
-            raise job.error
+        self.ask(work).wait()
 
     def begin(self, work: Callable[[], object]) -> None:
         """Have the thread do ``work``, and wait until that is done, or LLVM at it: nothing holds that up then."""
@@ -269,9 +303,14 @@ class _Compiler:
         self._submit(self._urgent, job)
         job.native.wait()
 
-    def ask(self, work: Callable[[], object]) -> None:
-        """Have the thread do ``work`` at once, without waiting for it; what it raises is dropped."""
-        self._submit(self._urgent, _Job(work))
+    def ask(self, work: Callable[[], object]) -> _Job:
+        """Have the thread do ``work`` as soon as it can."""
+        job = _Job(work)
+        if threading.current_thread() is self._thread:
+            job.run()
+        else:
+            self._submit(self._urgent, job)
+        return job
 
     def note_native(self) -> None:
         """From here on LLVM is at work."""
@@ -299,14 +338,11 @@ class _Compiler:
         while (job := self._next()) is not None:
             with self._working:
                 self._job = job
-                try:
-                    if not self._stopped:
-                        job.work()
-                except BaseException as error:
-                    job.error = error
+                if self._stopped:
+                    job.end()
+                else:
+                    job.run()
             self._job = None
-            job.native.set()
-            job.done.set()
             with self._state:
                 self._pending -= 1
                 self._state.notify_all()

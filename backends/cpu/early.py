@@ -1,4 +1,4 @@
-"""Products that are compiled while the program that wants them is still being planned.
+"""Products, and the pool of threads for them, that are compiled while the program that wants them is being planned.
 
 Those that a program waits for (see :data:`.runtime.WORK_WORTH_WAITING`) keep LLVM busy for long, which needs the
 interpreter as little then as planning needs LLVM.  Nothing depends on it: what is not there in the end is loaded then.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from ..program import Call, DotCall
-from . import compiler, contraction
-from .runtime import WORK_WORTH_WAITING, load_dot
+from . import compiler, contraction, threads
+from .runtime import WORK_WORTH_WAITING, load_dot, load_pool
 
 
 class Early:
@@ -31,6 +31,8 @@ class Early:
                 self._begin()
 
     def _begin(self) -> None:
+        if not self._begun and threads.most_threads() > 1:
+            compiler.ask(load_pool)
         for name, product in self._products.items():
             if name not in self._begun:
                 self._begun.add(name)

@@ -67,15 +67,18 @@ class _Runtime:
 
     @once
     def pool(self) -> threads.ThreadPool:
-        self.parallel_for_cell, worker_cell = compiler.load_module(
-            "pool", ["tj_parallel_for", "tj_pool_worker"], _pool_module
-        )
+        self.parallel_for_cell, worker_cell = load_pool()
         return threads.ThreadPool(_held(self.parallel_for_cell), _held(worker_cell))
 
 
 def load_walker() -> list[int]:
     """Where the addresses of the walker's functions stand."""
     return compiler.load_module("walker", ["tj_run", "tj_run_arrays", "tj_reserve"], _walker_module)
+
+
+def load_pool() -> list[int]:
+    """Where the addresses of the thread pool's functions stand."""
+    return compiler.load_module("pool", ["tj_parallel_for", "tj_pool_worker"], _pool_module)
 
 
 def _held(cell: int) -> int:
@@ -139,21 +142,22 @@ class Executable:
 
     def __init__(self, program: Program | Recipe) -> None:
         """Of a program; or of a recipe whose kernels are there."""
-        self._runtime = runtime()
         self._host: tuple[Program, Encoding] | None = None
         if isinstance(program, Recipe):
             recipe = program
         else:
+            wait = compiler.begin_kernels(program.kernels)
             from ..program import DotCall, walk
             from .encoding import Encoding
 
-            compiler.compile_kernels(program.kernels)
             work = sum(call.work for call in walk(program.calls) if isinstance(call, DotCall))
             dot_kernel = partial(load_dot, waits=work >= WORK_WORTH_WAITING)
-            encoding = Encoding(program, dot_kernel, _blockwise_kernel, self._runtime.workers)
+            encoding = Encoding(program, dot_kernel, _blockwise_kernel, threads.most_threads())
             recipe = encoding.recipe()
+            wait()
             if recipe.calls_python:
                 self._host = program, encoding
+        self._runtime = runtime()
         self.recipe = recipe
         self._workspace_bytes = recipe.arena_bytes + recipe.scratch_bytes * self._runtime.workers
         self._workspaces: list[np.ndarray] = []

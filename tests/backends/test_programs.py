@@ -8,7 +8,7 @@ import pytest
 
 from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import same_bits, varied_numbers
-from tracejit.backends.cpu import compiler, contraction, early, runtime
+from tracejit.backends.cpu import compiler, contraction, early, runtime, threads
 from tracejit.backends.cpu.target import host_target
 from tracejit.backends.program import DotCall, plan
 from tracejit.ir import PRIMITIVES, Builder, Graph, TensorType, Value
@@ -469,5 +469,6 @@ def test_products_that_are_waited_for_are_compiled_while_the_program_is_planned(
     program = plan(graph, observe=early.Early())
     products = [call for call in program.calls if isinstance(call, DotCall)]
     names = {contraction.name_of(contraction.read_once(call, host_target()), host_target()) for call in products}
-    assert {work() for work in asked} == names
-    assert len(asked) == len(names)
+    pool = [runtime.load_pool] if threads.most_threads() > 1 else []
+    assert asked[: len(pool)] == pool
+    assert sorted(str(work()) for work in asked[len(pool) :]) == sorted(names)
