@@ -78,7 +78,8 @@ class Memory:
             return
         (operand,) = operands
         if found.ndim == 0 and function.indexes:  # NumPy gives a number for an element
-            found = operand[(*(items[1] if type(items[1]) is tuple else items[1:]), ...)]
+            index = items[1] if type(items[1]) is tuple else (items[1],)
+            found = operand[index if any(item is ... for item in index) else (*index, ...)]
         start, end = operand.ctypes.data, operand.ctypes.data + operand.nbytes
         if found.dtype is not operand.dtype or not found.nbytes or not start <= found.ctypes.data < end:
             return
