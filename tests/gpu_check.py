@@ -2,8 +2,9 @@
 
 First the tests of devices run on the GPU, while compilers that keep what they have compiled do that already; then what
 the GPU can do at the most is measured, and each library, in a process of its own, runs the workloads, timed by the
-device's events where it has them.  ``DIR/results.json`` is written after each phase, ``DIR/results.md`` and the same
-table on the screen at the end; all within ``--budget`` seconds.  ``--dry-run`` does it all on a simulated GPU, small.
+device's events where it has them; what ends that process ends one workload: another process goes on with the next.
+``DIR/results.json`` is written after each phase, ``DIR/results.md`` and the same table on the screen at the end; all
+within ``--budget`` seconds.  ``--dry-run`` does it all on a simulated GPU, small.
 """
 
 from __future__ import annotations
@@ -679,10 +680,11 @@ def _cell(row: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--budget", type=float, default=520)
-    parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--only", default=",".join(NAMES).replace("tracejit, eager", "tracejit+eager"))
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results and tests.log")
+    parser.add_argument("--budget", type=float, default=520, help="seconds for all of it (%(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="on a simulated GPU, small: needs g++ alone")
+    every = ",".join(NAMES).replace("tracejit, eager", "tracejit+eager")
+    parser.add_argument("--only", default=every, help="libraries, with commas between them (%(default)s)")
     parser.add_argument("--library", help=argparse.SUPPRESS)
     parser.add_argument("--ahead", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, default=math.inf, help=argparse.SUPPRESS)
@@ -696,6 +698,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.library:
         return run_library(given.library, given.out, given.deadline, given.dry_run)
     names = [name.replace("tracejit+eager", "tracejit, eager") for name in given.only.split(",")]
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"--only: no such library: {', '.join(sorted(unknown))}")
     return Check(given.out, given.budget, given.dry_run, names).run()
 
 
