@@ -133,7 +133,7 @@ def source_of(op: Op, operand: Value, whole: Collection[Op] = ()) -> Value:
 
 def runs_in_kernels(op: Op, host: bool = True) -> bool:
     """Whether kernels compute the op; else NumPy does, between them.  Halves are for the kernels of devices alone."""
-    if isinstance(op.primitive, Library) or (has_half(op) and op.primitive is next_after):
+    if isinstance(op.primitive, Library) or (op.primitive is next_after and has_half(op)):
         return False
     values = (*op.operands, *op.results)
     if not host and _takes_complex_on_devices(op):

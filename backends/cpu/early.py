@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..program import Call, DotCall
-from . import compiler, contraction, threads
+from . import compiler, threads
 from .runtime import WORK_WORTH_WAITING, load_dot, load_pool
 
 
@@ -23,6 +23,8 @@ class Early:
 
     def __call__(self, call: Call) -> None:
         if isinstance(call, DotCall):
+            from . import contraction  # which programs without products do without until kernels are compiled
+
             target = compiler.host_target()
             product = contraction.read_once(call, target)
             self._products.setdefault(contraction.name_of(product, target), product)
