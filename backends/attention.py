@@ -25,7 +25,7 @@ from .fusion import home_index
 from .products import place_of
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 MOST_SIZE = 128  # of a head: what it takes for one warp's rows are registers
 STEP = 16  # elements that tensor cores take at a time

@@ -32,7 +32,8 @@ from .products import FEW_ROWS, DotCall, Matrices, extents, factorized, is_produ
 
 if TYPE_CHECKING:
     from .control import Body
-    from .program import KernelCall, _Plan
+    from .planning import _Plan
+    from .program import KernelCall
 
 ROWS = 48  # in a block: whole tiles of a product, whose scores leave room for its other operands in the cache
 PADDING = 64  # bytes between the rows of a block, so that they fall into different sets of the cache
@@ -385,7 +386,7 @@ class _Lowering:
 
     def _kernel(self, group: Group, *, is_limited: bool) -> Step:
         """A group's kernel for a block."""
-        from .program import title_of
+        from .planning import title_of
 
         plan = self.plan
         elements, stores = plan.requests(group.ops, group.domain, group.reduced)

@@ -30,7 +30,8 @@ from .memory import Lifetime, plan_arena
 from .products import DotCall
 
 if TYPE_CHECKING:
-    from .program import Call, _Plan
+    from .planning import _Plan
+    from .program import Call
 
 
 APART_BYTES = 1 << 19  # of a step's values, which need not share memory then

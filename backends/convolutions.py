@@ -29,7 +29,7 @@ from .fusion import Affine, Group, home_index, reduction_domain
 from .products import DotCall, Matrices, Windows, place_of
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 NEAR = 16  # elements: at most so far apart, they are mostly in the same line of the cache
 MOST_PHASES = 16  # each is a copy

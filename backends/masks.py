@@ -18,7 +18,7 @@ from tracejit.ir.primitives.reduction import reduce_max, reduce_sum
 from .fusion import Group, home_index, through_views
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 MOST_ELEMENTS = 1 << 22  # of a mask that is looked at
 

@@ -18,14 +18,26 @@ from tracejit.ir.facts import facts, replace
 from tracejit.ir.primitive import Reduction
 from tracejit.ir.primitives.contraction import dot
 from tracejit.ir.primitives.elementwise import add
+from tracejit.ir.primitives.reduction import reduce_sum
 from tracejit.ir.types import HALF_DTYPES, DType, bfloat16, float32, float64
 
 from .addresses import in_memory
-from .fusion import Affine, Group, Index, home_index, is_fusible, operand_index, squeezed, through_views
+from .fusion import (
+    Affine,
+    Group,
+    Index,
+    home_index,
+    is_fusible,
+    operand_index,
+    reduction_domain,
+    squeezed,
+    through_views,
+)  # fmt: skip
+from .lower import build_kernel
 
 if TYPE_CHECKING:
     from .control import Body
-    from .program import _Plan
+    from .planning import _Plan
 
 NUMBER_BYTES = 64  # how much of a number is given that is added everywhere: the widest vector
 CHAIN = 256  # the k of one chain of sums: only such short products may be added to what is in their place
@@ -274,6 +286,33 @@ def lower_bfloat16_product(plan: _Plan, op: Op) -> bool:
         return False
     _append_product(plan, op, op.result, places, factors)
     return True
+
+
+def lower_integer_product(plan: _Plan, op: Op) -> None:
+    """Integer products wrap around, so their order is free: an ordinary reduction."""
+    if 0 in op.result.shape:
+        return
+    lhs, rhs = op.operands
+    transpose_lhs, transpose_rhs = (op.attributes.get(n, False) for n in ("transpose_lhs", "transpose_rhs"))
+    inner = extents(op)[3]
+    *batch, m, n = op.result.type.static_shape
+    shape = (*batch, m, n, inner)
+    product_type = TensorType(op.result.dtype, shape)
+    point = home_index(shape)
+    elements = plan.elements()
+    left = (*point[:-3], point[-1], point[-3]) if transpose_lhs else (*point[:-3], point[-3], point[-1])
+    right = (*point[:-3], point[-2], point[-1]) if transpose_rhs else (*point[:-3], point[-1], point[-2])
+    node = elements.multiply(elements.element(lhs, left), elements.element(rhs, right))
+    product = Value(product_type)
+    domain = squeezed(shape)
+    if 0 not in domain:
+        store = plan.store(product, point, node)
+        lowered = build_kernel(elements, [store], domain, frozenset(), title="products", specialize=plan.specialize)
+        plan.append(lowered, op)
+    again = Op(reduce_sum, (product,), {"axes": (len(shape) - 1,)}, [op.result.type], op.location)
+    again.results = op.results
+    reduced_domain, reduced = reduction_domain(again)
+    plan.lower_group(Group(-1, reduced_domain, reduced, [again]))
 
 
 def _append_product(plan: _Plan, op: Op, result: Value, places: Sequence[Lying], factors: tuple[int, int]) -> None:

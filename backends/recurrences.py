@@ -24,7 +24,7 @@ from .lower import SMALL_EXTENT, NotOneLoop, build_kernel
 from .products import is_product
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 STEP = 0  # the axis of the steps
 MOST_NODES = 512  # of a kernel: larger ones take long to compile

@@ -28,7 +28,7 @@ from .fusion import DEVICE_DTYPES, Affine, home_index, operand_index, squeezed
 from .lower import build_kernel
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 # What the result is, and what is carried, given the elements of the operands and the number of the loop's axis.
 Step = Callable[[Elements, list[Any], int, Op], tuple[Any, list[CarryRequest]]]

@@ -25,7 +25,7 @@ from .products import is_product
 from .recurrences import FEW, MOST_WORK, STEP, Element, Steps
 
 if TYPE_CHECKING:
-    from .program import _Plan
+    from .planning import _Plan
 
 MOST_CARRIED = 32  # elements: about as many as there are registers
 MOST_TERMS = 400  # numbers that a step computes

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 import tracejit as tj
 from tracejit.backends.cpu import runtime
 from tracejit.backends.memory import ALIGNMENT, Lifetime, plan_arena
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import parse
 

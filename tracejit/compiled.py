@@ -155,7 +155,7 @@ class Backward:
 
     def planned(self, *, host: bool) -> Program:
         """The program for the CPU, or for devices."""
-        from tracejit.backends.program import plan
+        from tracejit.backends.planning import plan
 
         return plan(self.optimized, host=host)
 
@@ -251,7 +251,7 @@ def _constant(array: np.ndarray) -> Tensor:
 
 
 def _planned(graph: Graph, fast: bool, host: bool) -> Program:
-    from tracejit.backends.program import plan
+    from tracejit.backends.planning import plan
     from tracejit.ir.passes import optimize
 
     return plan(optimize(graph, fast=fast), host=host)
@@ -471,7 +471,7 @@ class Code:
     def planned(self, *, host: bool) -> Program:
         """The program for the CPU, or for devices."""
         from tracejit.backends.cpu.early import Early
-        from tracejit.backends.program import plan
+        from tracejit.backends.planning import plan
 
         optimized = self.optimized
         with self._timed("lower"):

@@ -16,7 +16,7 @@ from typing import Any
 from tracejit.ir import Builder, Graph, Primitive, TensorType
 from tracejit.ir.types import DType, bool_, float32, int32
 
-from .. import program
+from .. import planning, program
 from . import compiler, objects
 from .recycling import NUMBERS
 
@@ -81,7 +81,7 @@ class Record:
         builder = Builder(graph)
         operands = [builder.parameter(type) for type in self._operand_types(dtype, form)]
         graph.results = [builder.apply(self.primitive, operands, self._attributes)]
-        (call,) = program.plan(graph, specialize=False).calls
+        (call,) = planning.plan(graph, specialize=False).calls
         assert isinstance(call, program.KernelCall)
         places = [call.buffers.index(value) for value in (*operands, graph.results[0])]
         if len(operands) == 1:

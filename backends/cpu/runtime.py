@@ -409,6 +409,6 @@ def one_op_executable(primitive: Primitive, arrays: Sequence[np.ndarray], attrib
 
 
 def _one_op_program(graph: Graph) -> Program:
-    from ..program import plan
+    from ..planning import plan
 
     return plan(graph, specialize=False)

@@ -53,7 +53,7 @@ def optimized_program(graph: Graph, *, host: bool = True) -> Program:
     """The program of a graph that passes have gone over."""
     from tracejit.ir.passes import optimize
 
-    from ..program import plan
+    from ..planning import plan
 
     return plan(optimize(graph), host=host)
 

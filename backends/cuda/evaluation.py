@@ -15,7 +15,8 @@ from tracejit.ir.primitive import View
 from ..cpu import runtime
 from ..devices import Device, moved, on_host, row_major
 from ..fusion import Affine
-from ..program import HostCall, plan
+from ..planning import plan
+from ..program import HostCall
 from .executable import Executable
 
 LIMIT = 4096

@@ -11,7 +11,7 @@ llvm = pytest.importorskip("llvmlite.binding")
 from tests.backends.test_programs import PROGRAMS  # noqa: E402
 from tracejit.backends.cpu import compiler, contraction, threads, walker  # noqa: E402
 from tracejit.backends.cpu.target import Target, describe  # noqa: E402
-from tracejit.backends.program import plan  # noqa: E402
+from tracejit.backends.planning import plan  # noqa: E402
 from tracejit.ir.parser import parse  # noqa: E402
 
 TARGET = describe("aarch64-unknown-linux-gnu", "generic", {"neon": True})

@@ -5,7 +5,8 @@ import pytest
 
 import tracejit as tj
 from tracejit.backends.cpu.runtime import evaluate
-from tracejit.backends.program import KernelCall, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import KernelCall
 from tracejit.ir import Builder, Graph, TensorType
 from tracejit.ir.primitives import elementwise, exact
 

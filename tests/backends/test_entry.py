@@ -12,7 +12,7 @@ import pytest
 
 from tracejit.backends.cpu import buffers, compiler, entry, objects
 from tracejit.backends.cpu.runtime import Executable
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir.parser import parse
 
 pytestmark = [

@@ -17,9 +17,9 @@ from tests.backends.poison import guarded_memory
 from tests.ir import test_reroll as rolled_up
 from tests.ir.random_control import random_control
 from tests.ir.random_graphs import BACKEND_OPS, COMPLEX_OPS, random_arguments, random_graphs, same_bits
-from tracejit.backends import fusion, program
+from tracejit.backends import fusion, planning
 from tracejit.backends.cpu import compiler, encoding, runtime
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir import DType, Graph, Primitive
 from tracejit.ir.autodiff import vjp
 from tracejit.ir.interpreter import interpret
@@ -109,7 +109,7 @@ def threads(count: int) -> Iterator[None]:
     with ExitStack() as stack:
         for name in ("SERIAL_WORK", "CHUNK_WORK"):
             stack.enter_context(mock.patch.object(encoding, name, 1))
-        for module in (fusion, program):
+        for module in (fusion, planning):
             stack.enter_context(mock.patch.object(module, "LARGE_REDUCTION", 64))
         stack.enter_context(mock.patch.object(native, "workers", count))
         before = native.pool.num_threads

@@ -10,7 +10,8 @@ from tests.backends.poison import guarded_memory
 from tests.ir.random_graphs import same_bits, varied_numbers
 from tracejit.backends.cpu import compiler, contraction, early, runtime, threads
 from tracejit.backends.cpu.target import host_target
-from tracejit.backends.program import DotCall, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import DotCall
 from tracejit.ir import PRIMITIVES, Builder, Graph, TensorType, Value
 from tracejit.ir.interpreter import interpret
 from tracejit.ir.parser import parse

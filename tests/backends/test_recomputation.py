@@ -5,7 +5,8 @@ import numpy as np
 from tests.backends.cuda.programs import CASES, programs
 from tests.ir.random_graphs import same_bits
 from tracejit.backends.cpu import runtime
-from tracejit.backends.program import KernelCall, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import KernelCall
 from tracejit.ir.interpreter import interpret
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.backends.cpu.runtime import Executable
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir import Block, Graph, Op, TensorType, Value
 from tracejit.ir.primitives.control import scan
 

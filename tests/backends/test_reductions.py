@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.ir.random_graphs import same_bits, varied_numbers
-from tracejit.backends import fusion, program
+from tracejit.backends import fusion, planning
 from tracejit.backends.cpu import runtime
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir import Builder, Graph, type_of
 from tracejit.ir.parser import parse
 from tracejit.ir.primitives import reduction
@@ -202,7 +202,7 @@ def test_fusing_keeps_the_order(axis: int, n: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_few_long_rows_are_split_between_threads(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (fusion, program):
+    for module in (fusion, planning):
         monkeypatch.setattr(module, "LARGE_REDUCTION", 1000)
     graph = parse(f"""
         func @f(%x: f32[{rows},100,150]) -> (f32[{rows}]) {{
@@ -220,5 +220,5 @@ def test_few_long_rows_are_split_between_threads(rows: int, monkeypatch: pytest.
 
 def test_long_rows_over_axes_that_are_no_neighbours() -> None:
     x = varied_numbers(4, (300, 2, 300), float32)
-    assert x.size > program.LARGE_REDUCTION
+    assert x.size > planning.LARGE_REDUCTION
     assert same_bits(reduced(x, (0, 2)), in_order(x, (0, 2)))

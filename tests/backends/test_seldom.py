@@ -8,7 +8,7 @@ import pytest
 from tests.ir.random_graphs import same_bits
 from tests.ir.scalar_evaluator import Evaluator
 from tracejit.backends.cpu import compiler, runtime
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir import trigonometric_functions
 from tracejit.ir.parser import parse
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME

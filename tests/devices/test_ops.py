@@ -19,7 +19,7 @@ from tracejit.backends.cuda import evaluation
 from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.cuda.executable import entries
 from tracejit.backends.devices import Device, on_host
-from tracejit.backends.program import plan
+from tracejit.backends.planning import plan
 from tracejit.ir import Builder, Graph, Primitive, TensorType
 from tracejit.ir.primitive import View
 from tracejit.ir.types import DType, bfloat16, float16, is_differentiable

@@ -14,7 +14,8 @@ import numpy as np
 from tracejit.backends.cuda import codegen
 from tracejit.backends.cuda.codegen import Entry
 from tracejit.backends.cuda.executable import entries
-from tracejit.backends.program import KernelCall, Program, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import KernelCall, Program
 from tracejit.ir import Builder, Constant, Emitter, Graph, TensorType
 from tracejit.ir.types import DTYPES_BY_SHORT_NAME, HALF_DTYPES, bool_, int64, is_floating, uint32
 

@@ -12,7 +12,8 @@ import pytest
 
 from tracejit.backends.cuda import codegen, nvrtc
 from tracejit.backends.cuda.executable import entries
-from tracejit.backends.program import Program, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import Program
 from tracejit.ir import Builder, Graph, TensorType
 from tracejit.ir.primitive import PRIMITIVES
 from tracejit.ir.types import DType, bfloat16, bool_, float16, float32

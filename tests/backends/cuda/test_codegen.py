@@ -17,7 +17,8 @@ from tracejit.backends import kernel as k
 from tracejit.backends.cpu import runtime
 from tracejit.backends.cuda import codegen, forms, instructions
 from tracejit.backends.cuda.executable import entries
-from tracejit.backends.program import KernelCall, Program, plan
+from tracejit.backends.planning import plan
+from tracejit.backends.program import KernelCall, Program
 from tracejit.ir.types import (
     DTYPES_BY_SHORT_NAME,
     DType,
