@@ -109,6 +109,7 @@ def begin_kernels(kernels: Sequence[Kernel]) -> Callable[[], None]:
         return _nothing
     text = module_text(missing)
     job = _compiler.ask(lambda: _compile_module(key, names, lambda: text, in_background=True, hot=False))
+    job.native.wait()  # until then it needs the interpreter, again and again
 
     def wait() -> None:
         job.wait()
