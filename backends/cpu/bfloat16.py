@@ -2,7 +2,9 @@
 
 A pair of neighbours along k takes the place of a float32, so that the tiles are those of :mod:`.contraction`: strips of
 B hold pairs, and of A pairs are read in place where k is contiguous and even.  The sums of the blocks of k are added up
-in float32, in scratch memory, and rounded to bfloat16 when the last one is done.
+in float32, in scratch memory, and rounded to bfloat16 when the last one is done.  Where there are few rows of A, whose
+pairs lie as they are wanted, B is read but once: columns as if they were of float32, rows two by two, interleaved in
+registers.
 
 **Order of summation.**  For each block of ``2 * DEPTH`` consecutive k, one chain of sums from +0.0: for each pair
 ``sum = fma(a[i, k + 1], b[k + 1, j], sum)`` and then ``sum = fma(a[i, k], b[k, j], sum)``, the pairs in increasing k,
@@ -16,7 +18,8 @@ from tracejit.ir.types import float32
 
 from .contraction import MOST_TILES, ContractionWriter, Operands, RowsOfA, Stretch
 from .target import Target
-from .vectors import DEPTH
+from .tiles import Corner
+from .vectors import ALIGNMENT, DEPTH
 
 NUMBER_BYTES = 2
 
@@ -25,6 +28,7 @@ class Bfloat16Writer(ContractionWriter):
     """Writes the kernel for one processor.  Its vectors are those of pairs and of sums."""
 
     most_tiles = MOST_TILES
+    filler = "@minus_zero_pairs"
 
     def __init__(self, target: Target) -> None:
         super().__init__(float32, target)
@@ -35,18 +39,21 @@ class Bfloat16Writer(ContractionWriter):
         return NUMBER_BYTES
 
     def module(self, name: str) -> str:
-        self.tile_functions()
-        self.pack_pairs()
-        self.shuffle_functions()
-        self.copy_pairs()
+        few = self.few_function(name)
+        if few is None:
+            self.tile_functions()
+            self.pack_pairs()
+            self.shuffle_functions()
+            self.copy_pairs()
         self.narrow()
-        self.kernel(name, few=None, windows=None)
+        self.kernel(name, few, windows=None)
         return "\n".join([*self.declarations(), "", *self.lines])
 
     def declarations(self) -> list[str]:
         v, lanes, numbers = self.vector, self.lanes, self.numbers
         return [
             *super().declarations(),
+            f"@minus_zero_pairs = private constant <{2 * lanes} x bfloat> splat (bfloat -0.0), align {ALIGNMENT}",
             f"declare {v} @llvm.x86.avx512bf16.dpbf16ps.512({v}, {numbers}, {numbers})",
             f"declare <{lanes} x i16> @llvm.masked.load.v{lanes}i16.p0(ptr, i32, {self.mask}, <{lanes} x i16>)",
             f"declare void @llvm.masked.store.v{lanes}bf16.p0(<{lanes} x bfloat>, ptr, i32, {self.mask})",
@@ -56,6 +63,28 @@ class Bfloat16Writer(ContractionWriter):
         x, y = (self.let("pairs", f"bitcast {self.vector} {v} to {self.numbers}") for v in (x, y))
         operands = f"{self.vector} {total}, {self.numbers} {y}, {self.numbers} {x}"
         return self.let("fma", f"call {self.vector} @llvm.x86.avx512bf16.dpbf16ps.512({operands})")
+
+    def few(self, function: str, operands: Operands, stretch: Stretch) -> None:
+        """Multiply a few rows of A, read in pairs as they lie, by pairs of rows of B or by pairs in columns."""
+        into = self.added(operands, stretch, "false", "true")
+        panel = f"ptr {stretch.b}, i64 {self.mul(operands.b_k, 2)}, i64 {operands.b_column}"
+        a = stretch.a, operands.a_row, str(self.size)
+        ahead = f"ptr {stretch.panel}, i64 {NUMBER_BYTES}, i64 0"
+        depth = self.let("pairs", f"lshr i64 {operands.k}, 1")
+        self.multiply(function, a, panel, depth, stretch.columns, stretch.rows, into, ahead)
+
+    def row_vector(self, row: str, column: str, mask: str | None, coming: str) -> str:
+        upper, step = self.offset(row, self.mul(column, NUMBER_BYTES)), self.let("step", "ashr exact i64 %b_k, 1")
+        lower = self.offset(upper, step)
+        if coming:
+            self.prefetch(self.offset(upper, coming), 2, step)
+        return self.pair_up(*(self.vector_of_numbers(pointer, mask) for pointer in (upper, lower)))
+
+    def write_few(self, sums: str, columns: str, corner: Corner, rows: str) -> None:
+        self.narrow_into(sums, str(self.vector_bytes), corner.c, "%c_row", rows, columns)
+
+    def narrow_into(self, sums: str, sums_row: str, c: str, c_row: str, rows: str, columns: str) -> None:
+        self.do(f"call void @narrow(ptr {sums}, i64 {sums_row}, ptr {c}, i64 {c_row}, i64 {rows}, i64 {columns})")
 
     def blocks(self, operands: Operands, stretch: Stretch) -> None:
         shape, k, c_row = self.shape, operands.k, operands.slot["c_row_stride"]
@@ -81,10 +110,7 @@ class Bfloat16Writer(ContractionWriter):
                 with self.when(is_last):
                     source = self.offset(sums, self.mul(first, sums_row))
                     target = self.offset(stretch.c, self.mul(first, c_row))
-                    self.do(
-                        f"call void @narrow(ptr {source}, ptr {target}, i64 {c_row}, i64 {height}, "
-                        f"i64 {stretch.columns})"
-                    )
+                    self.narrow_into(source, sums_row, target, c_row, height, stretch.columns)
 
             rows = self.rows_in_pairs(
                 operands, stretch, self.offset(stretch.a, self.mul(ks.index, operands.a_k)), depth
@@ -120,16 +146,21 @@ class Bfloat16Writer(ContractionWriter):
 
     def numbers_at(self, pointer: str, count: str) -> str:
         """Some numbers, a vector of sums' worth at the most, and zeros."""
-        mask, kind = self.first_lanes(count), f"<{self.lanes} x i16>"
+        return self.vector_of_numbers(pointer, self.first_lanes(count))
+
+    def vector_of_numbers(self, pointer: str, mask: str | None) -> str:
+        kind = f"<{self.lanes} x i16>"
+        if mask is None:
+            return self.let("numbers", f"load {kind}, ptr {pointer}, align {NUMBER_BYTES}")
         arguments = f"ptr {pointer}, i32 {NUMBER_BYTES}, {self.mask} {mask}, {kind} zeroinitializer"
         return self.let("numbers", f"call {kind} @llvm.masked.load.v{self.lanes}i16.p0({arguments})")
 
     def pair_up(self, first: str, second: str) -> str:
         """The pairs that two vectors of numbers make."""
-        narrow, wide = f"<{self.lanes} x i16>", f"<{self.lanes} x i32>"
-        low, high = (self.let("wide", f"zext {narrow} {numbers} to {wide}") for numbers in (first, second))
-        high = self.let("high", f"shl {wide} {high}, splat (i32 16)")
-        return self.let("pairs", f"bitcast {wide} {self.let('both', f'or {wide} {low}, {high}')} to {self.vector}")
+        narrow, order = f"<{self.lanes} x i16>", ", ".join(f"i32 {i}, i32 {i + self.lanes}" for i in range(self.lanes))
+        operands = f"{narrow} {first}, {narrow} {second}, <{2 * self.lanes} x i32> <{order}>"
+        both = self.let("both", f"shufflevector {operands}")
+        return self.let("pairs", f"bitcast <{2 * self.lanes} x i16> {both} to {self.vector}")
 
     def copy_number(self, source: str, target: str) -> None:
         number = self.let("number", f"load i16, ptr {source}, align 2")
@@ -202,7 +233,7 @@ class Bfloat16Writer(ContractionWriter):
     def narrow(self) -> None:
         """Round a tile's sums to C."""
         numbers = f"<{self.lanes} x bfloat>"
-        parameters = "ptr %sums, ptr %c, i64 %c_row, i64 %rows, i64 %columns"
+        parameters = "ptr %sums, i64 %sums_row, ptr %c, i64 %c_row, i64 %rows, i64 %columns"
         start = [("ptr", "%sums"), ("ptr", "%c")]
         with (
             self.function(f"internal void @narrow({parameters})", hot=True),
@@ -218,4 +249,4 @@ class Bfloat16Writer(ContractionWriter):
                     f"call void @llvm.masked.store.v{self.lanes}bf16.p0({numbers} {rounded}, ptr {to}, "
                     f"i32 {NUMBER_BYTES}, {self.mask} {mask})"
                 )
-            rows.next = [self.offset(source, self.shape.sums_row_bytes), self.offset(target, "%c_row")]
+            rows.next = [self.offset(source, "%sums_row"), self.offset(target, "%c_row")]

@@ -86,7 +86,7 @@ def scratch_bytes(dtype: np.dtype, target: Target, m: int, n: int, k: int) -> in
     if dtype == bfloat16:
         k, copy = -(-k // 2), shape.tile_bytes
         sums = min(-(-m // shape.height), MOST_TILES) * shape.height * shape.sums_row_bytes
-    panel = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0, shape.low * k * dtype.itemsize)
+    panel = max(shape.panel_bytes(n, k), shape.panel_bytes(m, k) if n == 1 else 0, shape.few * k * shape.element_bytes)
     return -(-(copy + sums + panel) // ALIGNMENT) * ALIGNMENT
 
 
@@ -97,7 +97,7 @@ def flops(batch: int, m: int, n: int, k: int) -> int:
 
 def effort(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int) -> int:
     """The time it takes, in multiplications of a large product: where B is read but once, each takes longer."""
-    is_read_once = n == 1 or m <= blocking(dtype, target).low
+    is_read_once = n == 1 or m <= blocking(dtype, target).few
     return batch * m * n * k * (READ_ONCE if is_read_once else 1)
 
 
@@ -115,8 +115,6 @@ def kernel_name(
     ``sizes`` are m, n and k, the strides those of rows and columns; ``windows``: the operand that is read through them,
     with the table of its places.
     """
-    if dtype == bfloat16:
-        return "dot_bf16"
     shape, (m, n, k) = blocking(dtype, target), sizes
     if windows is not None and places is not None:
         copied = "copied_" if windows == "rhs" and places.shape[1] != len(VECTOR_FACTS) else ""
@@ -129,8 +127,11 @@ def kernel_name(
     by_pair = m * width == 1 or (m * width * PAIR_DEPTH <= k and width < shape.lanes and not by_row)
     by_pair = by_pair and a_strides[1] == b_strides[0] == 1
     few = "pairs" if by_pair else "stream" if by_row else "columns" if by_column else ""
-    few = f"{few}_{1 if m == 1 else shape.low}_" if few and m <= shape.low else ""
-    return f"dot_{few}{'f32' if dtype.itemsize == 4 else 'f64'}"
+    if dtype == bfloat16 and (by_pair or k % 2 or (b_strides[0] if n == 1 else a_strides[1]) != 1):
+        few = ""  # pairs do not lie as they are wanted
+    height = 1 if m == 1 else shape.low if m <= shape.low else shape.few
+    few = f"{few}_{height}_" if few and m <= shape.few else ""
+    return f"dot_{few}{'bf16' if dtype == bfloat16 else 'f32' if dtype.itemsize == 4 else 'f64'}"
 
 
 def name_of(call: DotCall, target: Target) -> str:
@@ -142,7 +143,7 @@ def name_of(call: DotCall, target: Target) -> str:
 
 def read_once(call: DotCall, target: Target) -> DotCall:
     """The product, or its transpose where that has few rows, so that its B is read but once."""
-    if call.windows or call.dtype == bfloat16 or not 1 < call.n <= blocking(call.dtype, target).low < call.m:
+    if call.windows or call.dtype == bfloat16 or not 1 < call.n <= blocking(call.dtype, target).few < call.m:
         return call
     a, b, c = map(_transposed, (call.lhs, call.rhs, call.out))
     addend = None if call.addend is None else _transposed(call.addend)
@@ -211,16 +212,12 @@ class ContractionWriter(FewRowsWriter, PackingWriter):
         return self.size
 
     def module(self, name: str) -> str:
-        ways = {"stream": self.stream, "columns": self.columns, "pairs": self.pairs}
-        few = next((way for way in ways if f"_{way}_" in name), None)
+        few = self.few_function(name)
         windows = next((side for side in ("lhs", "rhs") if f"windows_{side}" in name), None)
         self.in_place = windows if windows and "copied" not in name else ""
         if few:
-            height = int(name.split("_")[2])
-            ways[few](height)
             self.write()
             self.write_apart()
-            few = f"@{few}_{height}"
         else:
             self.tile_functions()
             if windows:
@@ -234,6 +231,16 @@ class ContractionWriter(FewRowsWriter, PackingWriter):
                 self.shuffle_functions()
         self.kernel(name, few, windows)
         return "\n".join([*self.declarations(), "", *self.lines])
+
+    def few_function(self, name: str) -> str | None:
+        """Write the function that reads B but once, if the kernel has one; its name."""
+        ways = {"stream": self.stream, "columns": self.columns, "pairs": self.pairs}
+        way = next((way for way in ways if f"_{way}_" in name), None)
+        if way is None:
+            return None
+        height = int(name.split("_")[2])
+        ways[way](height)
+        return f"@{way}_{height}"
 
     def tile_functions(self) -> None:
         self.tile(self.height)
@@ -305,7 +312,7 @@ class ContractionWriter(FewRowsWriter, PackingWriter):
         shape, slot = self.shape, operands.slot
         height = slot["unit_rows"]
         tiles = self.ceil_div(operands.m, height)
-        low, width = self.compare("sle", operands.m, shape.low), slot["block_columns"]
+        low, width = self.compare("sle", operands.m, shape.few), slot["block_columns"]
         blocks = self.max(self.ceil_div(operands.n, width), 1)
 
         tile = self.let("tile", f"urem i64 {units.index}, {tiles}")

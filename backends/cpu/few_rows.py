@@ -18,6 +18,8 @@ PREFETCHED_BYTES = 512  # how far ahead columns of B are asked for: more streams
 class FewRowsWriter(TileWriter):
     """Writes the functions that multiply a few rows of A by all of some columns of B."""
 
+    filler = "@minus_zeros"  # of rows of A, where B has zeros
+
     def write_few(self, sums: str, columns: str, corner: Corner, rows: str) -> None:
         """Bring the sums of some rows, a vector apart, into C."""
         near = self.compare("eq", "%ahead_step", self.size)
@@ -95,34 +97,46 @@ class FewRowsWriter(TileWriter):
         middle = self.add(first, count)
         for height, begin, end in ((STREAMED_ROWS, first, middle), (1, middle, last)):
             with self.loop(begin, end, height) as ks:
-                row = self.offset("%b", self.mul(ks.index, "%b_k"))
-                elements = [self.offset(start, self.mul(ks.index, "%a_k")) for start in a_rows]
-                factors: list[list[str]] = [[] for _ in a_rows]
-                rows = []
-                for number in range(height):
-                    if number:
-                        row = self.offset(row, "%b_k")
-                        elements = [self.offset(element, "%a_k") for element in elements]
-                    for of_row, element in zip(factors, elements, strict=True):
-                        of_row.append(self.broadcast(self.scalar, self.load_scalar(element)))
-                    rows.append(row)
-                with self.loop("0", whole, self.lanes) as vectors:
-                    self.stream_vector(sums, factors, rows, vectors.index, None)
-                if mask:
-                    with self.when(self.compare("slt", whole, "%columns")):
-                        self.stream_vector(sums, factors, rows, whole, mask)
+                rows = [self.offset("%b", self.mul(ks.index, "%b_k"))]
+                for _ in range(1, height):
+                    rows.append(self.offset(rows[-1], "%b_k"))
+                # No more rows of A than fit into registers: the next ones find these rows of B in the cache, and
+                # while there is no waiting for these, those that come are asked for.
+                for part in range(0, len(a_rows), self.shape.low):
+                    chains = sums[part : part + self.shape.low]
+                    factors: list[list[str]] = []
+                    for start in a_rows[part : part + self.shape.low]:
+                        element, of_row = self.offset(start, self.mul(ks.index, "%a_k")), []
+                        for number in range(height):
+                            element = self.offset(element, "%a_k") if number else element
+                            of_row.append(self.broadcast(self.scalar, self.load_scalar(element)))
+                        factors.append(of_row)
+                    coming = self.mul("%b_k", height) if part else ""
+                    with self.loop("0", whole, self.lanes) as vectors:
+                        self.stream_vector(chains, factors, rows, vectors.index, None, coming)
+                    if mask:
+                        with self.when(self.compare("slt", whole, "%columns")):
+                            self.stream_vector(chains, factors, rows, whole, mask)
 
     def stream_vector(
-        self, sums: list[str], factors: list[list[str]], rows: list[str], column: str, mask: str | None
-    ) -> None:
+        self, sums: list[str], factors: list[list[str]], rows: list[str], column: str, mask: str | None,
+        coming: str = "",
+    ) -> None:  # fmt: skip
         byte = self.mul(column, self.size)
-        vectors = [self.load(self.offset(row, byte), mask) for row in rows]
+        vectors = [self.row_vector(row, column, mask, coming) for row in rows]
         for chain, of_row in zip(sums, factors, strict=True):
             at = self.offset(chain, byte)
             total = self.load(at)
             for x, y in zip(of_row, vectors, strict=True):
                 total = self.fma(x, y, total)
             self.store(total, at, aligned=True)
+
+    def row_vector(self, row: str, column: str, mask: str | None, coming: str) -> str:
+        """Some columns of a row of B, or of a pair of rows; what is ``coming``, so many bytes ahead, is asked for."""
+        start = self.offset(row, self.mul(column, self.size))
+        if coming:
+            self.prefetch(self.offset(start, coming), 1, "")
+        return self.load(start, mask)
 
     def columns(self, height: int) -> None:
         """Multiply a few rows of A by columns of B that are contiguous, a vector of columns after the other.
@@ -332,7 +346,7 @@ class FewRowsWriter(TileWriter):
         """Copy fewer k than there are lanes.  Elements of A are followed by -0.0, and those of B by 0.0: the product,
         -0.0, changes no sum, not even one that is -0.0."""
         for row, to in zip(rows, rests, strict=True):
-            self.store(self.load("@minus_zeros"), to, aligned=True)
+            self.store(self.load(self.filler), to, aligned=True)
             with self.loop("0", count, 1) as ks:
                 element = self.offset(row, self.mul(ks.index, "%a_k"))
                 self.copy_scalar(element, self.offset(to, self.mul(ks.index, self.size)))

@@ -33,7 +33,7 @@ def rows_of(call: LoopCall, places: Mapping[Value, Place], target: Target, worke
     if not products or not all(isinstance(each, KernelCall | DotCall | CopyCall) for each in calls):
         return 0
     rows = products[0].m
-    if any(rows // workers <= blocking(each.dtype, target).low for each in products):
+    if any(rows // workers <= blocking(each.dtype, target).few for each in products):
         return 0
     if sum(each.n * each.k * each.dtype.itemsize for each in products) > SHARED_BYTES:
         return 0

@@ -44,7 +44,7 @@ def shares(dtype: np.dtype, target: Target, batch: int, m: int, n: int, k: int, 
     threads = max(threads, 1)
     if 0 in (batch, m, n):
         return Shares(shape.strip, 0, 1)
-    if m <= shape.low:
+    if m <= shape.few:
         return _streamed(shape, batch, n, threads)
     tiles, strips = -(-m // shape.height), -(-n // shape.strip)
     most = (shape.column_block if tiles > FEW_TILES else shape.narrow_block) // shape.strip

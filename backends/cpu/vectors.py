@@ -31,6 +31,7 @@ class Blocking:
     strip: int  # columns in a strip: two vectors
     height: int  # rows in a tile
     low: int  # rows in a low tile, for what remains; it may also have fewer
+    few: int  # so few rows that B is read but once, where it lies well for this
     column_block: int  # columns whose panel of B stays in the second-level cache
     narrow_block: int  # columns in a block where there are few tiles of rows: few, for there is little to reuse
     stream_block: int  # columns in a block where there are fewer rows of A yet: a line of each row of B, or some
@@ -62,7 +63,8 @@ def blocking(dtype: np.dtype, target: Target) -> Blocking:
 
     Pairs of bfloat16 take the place of float32, and the sums are float32.
     """
-    dtype = float32 if dtype == bfloat16 else dtype
+    pairs = dtype == bfloat16
+    dtype = float32 if pairs else dtype
     lanes = target.lanes(dtype)
     height, low = (12, 4) if target.vector_registers >= 32 else (6, 2)
     return Blocking(
@@ -70,6 +72,7 @@ def blocking(dtype: np.dtype, target: Target) -> Blocking:
         strip=2 * lanes,
         height=height,
         low=low,
+        few=2 * low if pairs else low,
         column_block=COLUMN_BLOCK_BYTES // dtype.itemsize,
         narrow_block=8 * lanes,
         stream_block=4 * lanes,

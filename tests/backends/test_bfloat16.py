@@ -49,7 +49,23 @@ def both_ways(function: Callable[..., tj.Tensor], *arrays: np.ndarray) -> np.nda
 @multiplies
 @pytest.mark.parametrize(
     "shape",
-    [(1, 1, 1), (3, 5, 7), (12, 8, 32), (13, 33, 40), (13, 600, 20), (2, 1030, 3), (40, 7, 1), (5, 513, 17)],
+    [
+        (1, 1, 1),
+        (3, 5, 7),
+        (12, 8, 32),
+        (13, 33, 40),
+        (13, 600, 20),
+        (2, 1030, 3),
+        (40, 7, 1),
+        (5, 513, 17),
+        (1, 30, 20),
+        (1, 6, 1100),
+        (4, 2600, 33),
+        (8, 1062, 37),
+        (6, 2048, 16),
+        (9, 64, 48),
+        (40, 2070, 1),
+    ],
     ids=str,
 )
 def test_the_order_of_summation_is_the_documented_one(shape: tuple[int, int, int]) -> None:
@@ -120,3 +136,32 @@ def test_nothing_is_read_beyond_the_operands() -> None:
             x[...], y[...] = a, b
             assert evaluate(dot, (x, y), {}).tobytes() == expected.tobytes()
             del x, y, left, right
+
+
+@multiplies
+@pytest.mark.parametrize("m", [1, 4, 7])
+def test_few_rows_read_b_as_it_lies(m: int) -> None:
+    """By rows or by columns; parts of them, and batches; nothing beyond them; signs of zeros and subnormal numbers."""
+    rng = np.random.default_rng(m)
+    k, n = 2094, 37
+    a, b = numbers(rng, m, k), numbers(rng, k, n)
+    b[:, 0], b[:, 1] = 0, 2.0**-126
+    a[:, :8] = -(2.0**-20)
+    a[0] = -(2.0**-20)
+    with guarded(2 * m * k) as left, guarded(2 * k * n) as right:
+        x, y = left.view(bfloat16).reshape(m, k), right.view(bfloat16).reshape(n, k)
+        x[...], y[...] = a, b.T
+        turned = evaluate(dot, (x, y), {"transpose_rhs": True})
+        y = right.view(bfloat16).reshape(k, n)
+        y[...] = b
+        assert evaluate(dot, (x, y), {}).tobytes() == turned.tobytes()
+        del x, y, left, right
+    assert turned[0, 1] == 0
+    assert np.signbit(turned[0, 1])
+    wide = np.zeros((2, k + 3, n + 5), bfloat16)
+    wide[:, 1:-2, 2:-3] = b
+    found = both_ways(lambda a, b: a @ b[:, 1:-2, 2:-3], a, wide)
+    found_turned = both_ways(lambda a, b: a @ b.mT[:, 1:-2, 2:-3], a, np.ascontiguousarray(wide.mT))
+    assert found[0].tobytes() == found[1].tobytes() == found_turned[1].tobytes() == turned.tobytes()
+    padded = np.concatenate([a, np.zeros((9, k), bfloat16)])  # many rows: panels of B are packed
+    assert both_ways(lambda a, b: a @ b, padded, b)[:m].tobytes() == turned.tobytes()
