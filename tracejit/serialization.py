@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -129,8 +129,9 @@ def load_metadata(filename: FilePath) -> dict[str, str]:
     return header.get("__metadata__", {})
 
 
-def save(content: Any, filename: FilePath) -> None:
-    """Write nested dicts, lists and tuples of tensors, numbers, strings and None to a safetensors file.
+def save(content: Any, file: FilePath | BinaryIO) -> None:
+    """Write nested dicts, lists and tuples of tensors, numbers, strings and None to a safetensors file: its path, or
+    what has a ``write`` for bytes.
 
     A module, an optimizer or a scheduler stands for its ``state_dict()``.
 
@@ -152,13 +153,26 @@ def save(content: Any, filename: FilePath) -> None:
     """
     tensors: dict[str, Any] = {}
     structure = _taken_apart(content, "", tensors)
-    save_file(tensors, filename, {_STRUCTURE: json.dumps(structure)})
+    metadata = {_STRUCTURE: json.dumps(structure)}
+    if isinstance(file, str | os.PathLike):
+        save_file(tensors, file, metadata)
+    else:
+        file.write(save_bytes(tensors, metadata))
 
 
-def load(filename: FilePath) -> Any:
-    """What :func:`save` has written; of another safetensors file its tensors by name."""
-    structure = load_metadata(filename).get(_STRUCTURE)
-    tensors = load_file(filename)
+def load(file: FilePath | BinaryIO) -> Any:
+    """What :func:`save` has written; of another safetensors file its tensors by name.
+
+    >>> import io, tracejit as tj
+    >>> file = io.BytesIO()
+    >>> save([tj.ones(2), "two"], file)
+    >>> _ = file.seek(0)
+    >>> load(file)
+    [tensor([1., 1.]), 'two']
+    """
+    data = Path(file).read_bytes() if isinstance(file, str | os.PathLike) else file.read()
+    structure = _read_header(data)[0].get("__metadata__", {}).get(_STRUCTURE)
+    tensors = load_bytes(data)
     return tensors if structure is None else _put_together(json.loads(structure), tensors)
 
 
