@@ -1030,7 +1030,7 @@ def test_optimize_reports_each_pass():
         ("simplify", 4), ("strength", 4), ("lookup", 4), ("narrow", 4), ("fold", 3), ("inline", 3),
         ("hoist", 3), ("cse", 2), ("dce", 2), ("assemble", 2), ("simplify", 2), ("strength", 2), ("lookup", 2),
         ("narrow", 2), ("fold", 2), ("inline", 2), ("hoist", 2), ("cse", 2),
-        ("rematerialize", 2), ("depthwise", 2), ("dce", 2),
+        ("fission", 2), ("rematerialize", 2), ("depthwise", 2), ("dce", 2),
     ]  # fmt: skip
     assert all(seconds >= 0 for _, _, seconds in seen)
 
