@@ -161,7 +161,7 @@ class Device(ABC):
         return None
 
     def imported(self, item: Any, *, copy: bool) -> Any:
-        """An array of another library's that is on this device, through DLPack."""
+        """An array of another library's that is on this device."""
         raise BufferError(f"{self.name} takes no arrays of other libraries")
 
     # Built on the above ------------------------------------------------------------------------------

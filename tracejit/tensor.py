@@ -434,6 +434,17 @@ class Tensor(InPlaceMethods, TensorMethods, metaclass=_TensorType):
             return int(kind), int(number)
         return (1, 0)  # the CPU
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where the value lies on a GPU, for libraries that ask so; a tensor elsewhere has no such attribute."""
+        value = dispatch.payload(self) if in_use[0] else None
+        if not hasattr(value, "__cuda_array_interface__"):
+            raise AttributeError(f"a tensor on {self.device!r} has no __cuda_array_interface__")
+        if self.requires_grad:
+            raise at_user_line(RuntimeError("Can't export tensors that require gradient, use tensor.detach()"))
+        found: dict[str, Any] = value.__cuda_array_interface__  # type: ignore[union-attr]
+        return found
+
     def __int__(self) -> int:
         return int(self._number())
 

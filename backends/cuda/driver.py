@@ -148,7 +148,7 @@ class CupyDevice(Device):
 
     def imported(self, item: Any, *, copy: bool) -> Any:
         with self._here():
-            found = self._cupy.from_dlpack(item)
+            found = self._cupy.from_dlpack(item) if hasattr(item, "__dlpack__") else self._cupy.asarray(item)
             return self.copied(found) if copy else found
 
     # Work -------------------------------------------------------------------------------------------

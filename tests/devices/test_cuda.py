@@ -43,6 +43,39 @@ def test_tensors(gpu: GPU) -> None:
         x.cuda(1)
 
 
+class Foreign:
+    """Another library's array on the GPU, that has no ``__dlpack__``."""
+
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__cuda_array_interface__ = interface
+
+
+class WithDLPack(Foreign):
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise AssertionError("the fake reads the other interface")
+
+
+@pytest.mark.parametrize("kind", [Foreign, WithDLPack])
+def test_arrays_of_other_libraries(gpu: GPU, kind: type[Foreign]) -> None:
+    x = tj.tensor(drawn(3, 4), device="cuda")
+    interface = x.__cuda_array_interface__
+    assert (interface["shape"], interface["typestr"]) == ((3, 4), "<f4")
+    theirs = kind(interface)
+    for copied in (tj.from_dlpack(theirs), tj.asarray(theirs), tj.tensor(theirs), tj.asarray(theirs, device="cuda")):
+        assert copied.device == "cuda:0"
+        assert copied.cpu().numpy().tobytes() == drawn(3, 4).tobytes()
+        assert copied.__cuda_array_interface__["data"] != interface["data"]
+    assert tj.from_dlpack(theirs, copy=False).__cuda_array_interface__["data"] == interface["data"]
+    assert tj.asarray(theirs, dtype=tj.float64).dtype == tj.float64
+    assert tj.tensor(theirs, device="cpu").device == tj.from_dlpack(theirs, device="cpu").device == "cpu"
+    with pytest.raises(RuntimeError, match="detach"):
+        _ = x.requires_grad_().__cuda_array_interface__
+    assert not hasattr(x.detach().cpu(), "__cuda_array_interface__")
+
+
 PRODUCTS: dict[str, Any] = {
     "plain": lambda a, b: a @ b,
     "of a transpose": lambda a, b: b.mT @ a.mT,

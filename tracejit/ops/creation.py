@@ -48,7 +48,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
-    """A tensor with a copy of ``data``: numbers, nested sequences of them, a NumPy array or a Tensor.
+    """A tensor with a copy of ``data``: numbers, nested sequences of them, another library's array or a Tensor.
 
     Python floats give float32, ints int64.  Raises ``TypeError`` for what is no number, ``ValueError`` for
     ragged sequences and ``RuntimeError`` for an integer tensor that is to require gradients.
@@ -59,6 +59,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     """
     if isinstance(data, Tensor):
         result = _from_tensor(data)
+    elif _is_on_a_gpu(data):
+        result = _from_gpu(data, copy=True)
     elif isinstance(data, np.ndarray | np.generic) or _is_buffer(data):
         result = from_numpy(_array_of(data))
     else:
@@ -67,7 +69,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
         from .elementwise import astype
 
         result = astype(result.detach(), _dtype(dtype))
-    if device is not None or not isinstance(data, Tensor):
+    if device is not None and _is_on_a_gpu(data):
+        result = put(result, device)
+    elif device is not None or not (isinstance(data, Tensor) or _is_on_a_gpu(data)):
         result = placed(result, device)
     return result.requires_grad_() if requires_grad else result
 
@@ -80,6 +84,21 @@ def _array_of(data: Any) -> np.ndarray:
         if hasattr(data, "__dlpack__"):
             return dlpack.imported(data)
         raise
+
+
+def _is_on_a_gpu(data: Any) -> bool:
+    """Whether it is another library's array on a GPU."""
+    if isinstance(data, np.ndarray | np.generic | int | float | complex | list | tuple | str | bytes | Tensor):
+        return False
+    return hasattr(data, "__cuda_array_interface__")
+
+
+def _from_gpu(x: Any, *, copy: bool) -> Tensor:
+    """A tensor on the GPU that another library's array is on."""
+    number = x.__dlpack_device__()[1] if hasattr(x, "__dlpack_device__") else 0
+    there = find(f"cuda:{number}")
+    assert there is not None
+    return new_tensor(there.imported(x, copy=copy))
 
 
 def _is_buffer(data: Any) -> bool:
@@ -191,7 +210,7 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool 
     if copy is False:
         raise at_user_line(ValueError(f"asarray: {type(data).__name__} cannot become a tensor without a copy"))
     result = tensor(data, dtype, device=device)
-    return placed(result, device) if not isinstance(data, Tensor) else result
+    return placed(result, device) if not (isinstance(data, Tensor) or _is_on_a_gpu(data)) else result
 
 
 def _stands_for_an_array(tensor: Tensor) -> bool:
@@ -203,19 +222,19 @@ def _stands_for_an_array(tensor: Tensor) -> bool:
 def from_dlpack(x: Any, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A tensor of what another library's array holds; copied, as that array may change, unless ``copy=False``.
 
+    Of arrays on a GPU it takes those too that have no ``__dlpack__`` but a ``__cuda_array_interface__``.
+
     >>> import numpy as np
     >>> from_dlpack(np.array([1.0, 2.0], np.float32))
     tensor([1., 2.])
     """
     if isinstance(x, Tensor):
         return asarray(x.detach(), copy=copy, device=device)
-    if not hasattr(x, "__dlpack__"):
+    if not hasattr(x, "__dlpack__") and not _is_on_a_gpu(x):
         raise at_user_line(TypeError(f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}"))
-    kind, number = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (_CPU, 0)
-    if int(kind) == _CUDA:
-        there = find(f"cuda:{number}")
-        assert there is not None
-        result = new_tensor(there.imported(x, copy=copy is not False))
+    kind, _ = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (_CPU, 0)
+    if int(kind) == _CUDA or not hasattr(x, "__dlpack__"):
+        result = _from_gpu(x, copy=copy is not False)
         return result if device is None else put(result, device)
     array = dlpack.imported(x)
     if copy is False:

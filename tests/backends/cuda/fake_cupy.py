@@ -70,6 +70,11 @@ class Array:
     def inside(self) -> np.ndarray:
         return np.ndarray(self.shape, self.dtype, self.data.memory.bytes, self.data.offset, self.strides)
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        data = self.data.ptr, False
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "strides": self.strides, "version": 3}
+
     def copy(self, order: str) -> Array:
         assert order == "C"
         made = GPU.instance.empty(self.shape, self.dtype)
@@ -122,6 +127,13 @@ class GPU:
     def empty(self, shape: Any, dtype: Any) -> Array:
         made = self.memory.empty(tuple(shape), np.dtype(dtype))
         return Array(made.shape, made.dtype, Pointer(made.memory))
+
+    def imported(self, item: Any) -> Array:
+        """``cupy.asarray`` of another library's array, and ``cupy.from_dlpack``: no copy."""
+        known = item.__cuda_array_interface__
+        memory = self.memory.memory_of(known["data"][0])
+        place = Pointer(memory, known["data"][0] - memory.address)
+        return Array(known["shape"], known["typestr"], place, known["strides"])
 
     def do(self, work: Callable[[], None], stream: int) -> None:
         """At once, or put into the graph that is being captured."""
@@ -238,6 +250,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[GPU]:
 
     cupy: Any = ModuleType("cupy")
     cupy.ndarray, cupy.empty = Array, gpu.empty
+    cupy.asarray = cupy.from_dlpack = gpu.imported
     runtime = SimpleNamespace(
         getDeviceCount=lambda: 1, getDevice=lambda: 0, setDevice=gpu.threads.append,
         memcpyAsync=gpu.copy, streamSynchronize=lambda stream: None,

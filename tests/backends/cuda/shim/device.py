@@ -104,10 +104,14 @@ class ShimDevice(devices.Device):
         made.inside[...] = array.inside
         return made
 
+    def memory_of(self, address: int) -> Any:
+        """The piece of memory that begins there or before; ``None`` where there is none."""
+        position = bisect.bisect_right(self._starts, address) - 1
+        return self._memory.get(self._starts[position]) if position >= 0 else None
+
     def _memory_at(self, address: int, nbytes: int) -> np.ndarray:
         """The bytes there; the test fails if they are not a device's."""
-        position = bisect.bisect_right(self._starts, address) - 1
-        memory = self._memory.get(self._starts[position]) if position >= 0 else None
+        memory = self.memory_of(address)
         if memory is None or address + nbytes > memory.address + memory.bytes.size:
             raise ShimError(f"{nbytes} bytes at {address:#x} are not in one piece of the device's memory")
         start = address - memory.address
