@@ -282,7 +282,10 @@ class _Body:
         if not steps:
             return []
         counts = [*range(turn, steps + 1, turn), *([length] if length <= steps + 1 else [])]
-        reach = self._stages(parts, range(turn, turn + 2))[-1].lag + 1  # rows by which a step is behind the last
+        stages = self._stages(parts, range(turn, turn + 2))
+        if not stages:  # steps that compute nothing
+            return []
+        reach = stages[-1].lag + 1  # rows by which a step is behind the last
         block = min(self.rows, -(-LEAST_BLOCK // row))
         for size in (CACHE_BYTES, SHARED_CACHE_BYTES):
             fitting = [n for n in counts if (n * reach + block) * row_bytes <= size]
